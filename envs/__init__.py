@@ -1,0 +1,1 @@
+"""What is acted in: the drawer twin."""

@@ -1,0 +1,1 @@
+"""What is measured: trials, rollouts, their store, correlation with reality, the report."""

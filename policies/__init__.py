@@ -1,0 +1,1 @@
+"""What acts: the `Policy` protocol and the policies that follow it."""

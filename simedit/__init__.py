@@ -1,0 +1,1 @@
+"""Repaint a robot simulator's camera frames with diffusion specialists."""

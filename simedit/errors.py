@@ -1,0 +1,22 @@
+"""The one error type a user is meant to read, and its nearest-match helper."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimeditError(Exception):
+    """A mistake the user can mend. Command lines print its message alone, without a traceback."""
+
+
+def unknown(kind: str, name: object, known: Iterable[object]) -> SimeditError:
+    """An error for a `name` that is not among the `known` ones, naming the nearest match and the choices.
+
+    >>> print(unknown("style", "gld", ["gold", "wood"]))
+    unknown style 'gld': did you mean 'gold'? (known: gold, wood)
+    """
+    choices = sorted(str(k) for k in known)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f": did you mean {near[0]!r}?" if near else ""
+    return SimeditError(f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(choices) or 'none'})")

@@ -1,0 +1,114 @@
+"""The protocols through which the editor, the policies, the environments and the evaluation meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class Editor(Protocol):
+    """Repaints frames. `simedit.specialist.SpecialistLibrary` is the real one."""
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The names that `edit` accepts."""
+        ...
+
+    def edit(
+        self,
+        frames: np.ndarray,
+        *,
+        styles: Sequence[str],
+        masks: np.ndarray | None = None,
+        seeds: Sequence[int],
+    ) -> np.ndarray:
+        """Repaint each frame in its own style.
+
+        Args:
+            frames: uint8 [N, H, W, 3], RGB.
+            styles: N style names.
+            masks: bool [N, H, W], True where an edit may show (composition `mask`); None shows the
+                whole edit (composition `none`, the paper's).
+            seeds: N integers; frame i's noise depends on seeds[i] alone.
+
+        Returns:
+            uint8 [N, H, W, 3].
+
+        Raises:
+            SimeditError: unknown style, or a wrong shape or dtype.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a policy asks of the Google Robot for one control step (SIMPLER's action format).
+
+    Attributes:
+        world_vector: float32 [3], change of the tool centre point's position, metres, robot base axes.
+        rot_axangle: float32 [3], change of its rotation, axis-angle, radians, robot base axes.
+        gripper: in [-1, 1]; +1 closes.
+        terminate: the policy ends the episode.
+    """
+
+    world_vector: np.ndarray
+    rot_axangle: np.ndarray
+    gripper: float
+    terminate: bool = False
+
+    def to_array(self) -> np.ndarray:
+        """float32 [7]: the environment's action (terminate is the rollout's business)."""
+        return np.concatenate([self.world_vector, self.rot_axangle, [self.gripper]]).astype(np.float32)
+
+
+class Policy(Protocol):
+    """Acts on one camera frame at a time."""
+
+    uses_images: bool
+    """False for a policy that acts from privileged state: its success says nothing about frames."""
+
+    def reset(self, instruction: str, *, seed: int = 0) -> None:
+        """Start an episode. `instruction` is e.g. "open top drawer"; `seed` fixes the policy's own noise."""
+        ...
+
+    def act(self, frame: np.ndarray) -> Action:
+        """Choose the next action from `frame`, uint8 [H, W, 3] RGB."""
+        ...
+
+
+class BatchPolicy(Protocol):
+    """A policy that acts for N environments at once, each with its own episode state."""
+
+    uses_images: bool
+
+    def reset(self, indices: Sequence[int], instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+        """Start an episode in the environments `indices`."""
+        ...
+
+    def act(self, frames: np.ndarray) -> list[Action]:
+        """Choose an action for every environment from uint8 [N, H, W, 3]."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawerState:
+    """The twin's privileged state, for scripted policies. Poses are 4x4 homogeneous matrices, metres.
+
+    Attributes:
+        tcp: [4, 4] pose of the tool centre point in the robot base frame.
+        handle: [4, 4] pose of the target drawer's link in the robot base frame, moved to its handle.
+        base: [4, 4] pose of the robot base in the world.
+        extension: how far the target drawer is out, metres.
+        task: "open" or "close".
+        drawer: "top", "middle" or "bottom".
+    """
+
+    tcp: np.ndarray
+    handle: np.ndarray
+    base: np.ndarray
+    extension: float
+    task: str
+    drawer: str
