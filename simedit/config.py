@@ -76,31 +76,28 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
 def _fields_at(cls: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
     """The keys known at `loc`, found in the JSON schema so that lists and unions need no special case."""
     schema = cls.model_json_schema()
-    nodes = [schema]
+    nodes = _options(schema, schema)
     for part in loc:
-        nodes = [inner for node in nodes for inner in _children(schema, node, part)]
-    return sorted({key for node in nodes for key in _resolve(schema, node).get("properties", {})})
+        children = [child for node in nodes for child in _children(node, part)]
+        nodes = [option for child in children for option in _options(schema, child)]
+    return sorted({key for node in nodes for key in node.get("properties", {})})
 
 
-def _children(schema: dict[str, Any], node: dict[str, Any], part: str | int) -> list[dict[str, Any]]:
-    node = _resolve(schema, node)
-    options = [option for key in ("anyOf", "oneOf") for option in node.get(key, [])]
-    if options:
-        named = [o for o in options if part in (_resolve(schema, o).get("title"), _kind(schema, o))]
-        return named or [child for o in options for child in _children(schema, o, part)]
+def _children(node: dict[str, Any], part: str | int) -> list[dict[str, Any]]:
     if isinstance(part, int):
         return [node["items"]] if "items" in node else []
     if part in node.get("properties", {}):
         return [node["properties"][part]]
+    # pydantic puts the name or the discriminator of a union's member into the location.
+    if part in (node.get("title"), node.get("properties", {}).get("kind", {}).get("const")):
+        return [node]
     extra = node.get("additionalProperties")
     return [extra] if isinstance(extra, dict) else []
 
 
-def _kind(schema: dict[str, Any], node: dict[str, Any]) -> Any:
-    return _resolve(schema, node).get("properties", {}).get("kind", {}).get("const")
-
-
-def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-    return node
+def _options(schema: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """`node` itself, or the members of its union, with references followed."""
+    if "$ref" in node:
+        return _options(schema, schema["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    members = node.get("anyOf", []) + node.get("oneOf", [])
+    return [option for member in members for option in _options(schema, member)] or [node]

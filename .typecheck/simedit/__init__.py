@@ -1,0 +1,1 @@
+/work/main/simedit/__init__.py

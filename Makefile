@@ -1,0 +1,18 @@
+.PHONY: demo test lint clean
+
+demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
+	scripts/setup.sh sim
+	.venv/bin/simedit-eval run --config configs/eval/demo.yaml --out runs/demo
+
+test: ## Set up, then pass the tests
+	scripts/setup.sh sim,rt1,dev
+	.venv/bin/pytest
+
+lint: ## Formatting, lint and types
+	scripts/setup.sh sim,rt1,dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	scripts/typecheck.sh
+
+clean: ## Remove what the commands above made, but no run
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
