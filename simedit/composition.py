@@ -35,7 +35,8 @@ def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray, *, feather
         )
     if masks.dtype != bool or masks.shape != frames.shape[:3]:
         raise SimeditError(
-            f"masks must be bool {list(frames.shape[:3])} for these frames, got {masks.dtype} {list(masks.shape)}"
+            f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
+            f"got {masks.dtype} {list(masks.shape)}"
         )
     if feather < 0:
         raise SimeditError(f"feather must be 0 or more pixels, got {feather}")

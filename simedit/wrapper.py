@@ -1,0 +1,179 @@
+"""The gymnasium wrapper: every camera frame an environment returns goes through an editor."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from simedit.errors import SimeditError, unknown
+from simedit.protocols import Editor
+
+KNOWN_IMAGE_KEYS = ("sensor_data/overhead_camera/rgb", "image/overhead_camera/rgb", "")
+"""Where `find_image_key` looks: ManiSkill 3, the original SIMPLER, a space that is the image itself."""
+
+# Beside the image: the segmentation's key in ManiSkill 3 and in SIMPLER, and the channel with the actor id.
+_SEGMENTATIONS = {"segmentation": 0, "Segmentation": 1}
+
+
+def get_path(obs: Any, path: str) -> Any:
+    """The entry of a nested dict (or Dict space) at `path`, for example "image/overhead_camera/rgb".
+
+    The empty path is `obs` itself.
+
+    Raises:
+        SimeditError: there is no such entry; the message names the keys where the path ends.
+    """
+    for key in path.split("/") if path else ():
+        if not isinstance(obs, Mapping) or key not in obs:
+            keys = obs if isinstance(obs, Mapping) else ()
+            raise unknown(f"key (in path {path!r})", key, keys)
+        obs = obs[key]
+    return obs
+
+
+def find_image_key(space_or_obs: Any) -> str:
+    """The first of `KNOWN_IMAGE_KEYS` at which an observation, or its space, holds an image.
+
+    Raises:
+        SimeditError: none does; the message names what looks like an image (uint8 [..., H, W, 3]).
+    """
+    keys = list(_image_keys(space_or_obs))
+    for key in KNOWN_IMAGE_KEYS:
+        if key in keys:
+            return key
+    raise SimeditError(
+        "no camera image found in the observation: pass image_key=..., one of: "
+        + (", ".join(keys) or "none (nothing in it is uint8 [..., H, W, 3]; is the observation mode right?)")
+    )
+
+
+class EditObservation(gym.ObservationWrapper):
+    """Repaints the image of every observation in one style; every other key is left untouched.
+
+    The image comes back in the container (NumPy array or torch tensor, on its device), dtype and batch
+    shape in which it came, so the observation space stays as it is. One noise seed is drawn per episode
+    and batch element and used for all its frames. With the same `seed` and the same `reset(seed=...)` the
+    edits are the same in any process; a reset without a seed goes on in that sequence of episodes.
+
+    Args:
+        env: any environment whose observation is, or holds in nested dicts, an image uint8 [..., H, W, 3].
+        editor: what repaints, for example a `simedit.specialist.SpecialistLibrary`.
+        style: one of `editor.styles`. It may be set again at any time: `env.style = "wood"`.
+        seed: the noise's seed, 0 or more.
+        image_key: path of the image, for example "image/overhead_camera/rgb"; None looks in
+            `KNOWN_IMAGE_KEYS`, and "" is an observation that is the image itself.
+        mask: where edits may show under composition "mask". "segmentation" takes the pixels whose id, in
+            the segmentation beside the image, is in `mask_ids`; a callable gets the observation and
+            returns bool [H, W], or [N, H, W] for a batch.
+        mask_ids: segmentation ids to repaint; None asks the environment for its `edit_segmentation_ids`.
+        composition: "mask" changes no pixel outside the mask; "none" shows the whole edit, needs no mask.
+        keep_raw: a key under which the unedited image is put beside the edited one; the space gains it.
+
+    Raises:
+        SimeditError: unknown style or image key (with the nearest match), an image that is not uint8
+            [..., H, W, 3], no segmentation or no ids for it; later, a mask of another size or dtype.
+
+    Examples:
+        >>> env = gym.make("simedit/Drawer-v1", task="open", drawer="top", pose="a0")
+        >>> env = EditObservation(env, library, style="gold", seed=0, keep_raw="raw_rgb")
+        >>> obs, info = env.reset(seed=0)
+        >>> camera = obs["sensor_data"]["overhead_camera"]
+        >>> camera["rgb"].shape, camera["raw_rgb"].shape
+        (torch.Size([1, 512, 640, 3]), torch.Size([1, 512, 640, 3]))
+
+        A mask of your own, for an environment without a segmentation:
+
+        >>> env = EditObservation(env, library, "gold", image_key="pixels", mask=lambda obs: obs["depth"] < 1)
+    """
+
+    def __init__(
+        self,
+        env: gym.Env,
+        editor: Editor,
+        style: str,
+        *,
+        seed: int = 0,
+        image_key: str | None = None,
+        mask: Literal["segmentation"] | Callable[[Any], Any] = "segmentation",
+        mask_ids: Iterable[int] | None = None,
+        composition: Literal["mask", "none"] = "mask",
+        keep_raw: str | None = None,
+    ) -> None:
+        super().__init__(env)
+        if composition not in ("mask", "none"):
+            raise unknown("composition", composition, ("mask", "none"))
+        if seed < 0:
+            raise SimeditError(f"seed must be 0 or more, got {seed}")
+        self._editor = editor
+        self.style = style
+        self._seed = seed
+        self._generators: list[np.random.Generator] = []
+        self._noise: list[int] = []
+        self.image_key = _checked_image_key(env.observation_space, image_key)
+        self._parent_key, _, name = self.image_key.rpartition("/")
+        self._keep_raw = keep_raw
+        if keep_raw is not None:
+            self._extend_spaces(keep_raw)
+        self._mask_ids = None if mask_ids is None else tuple(mask_ids)
+        self._mask: Callable[[Any], Any] | None = None
+        if composition == "mask":
+            if mask == "segmentation":
+                self._segmentation_key = self._find_segmentation()
+                self._mask = self._segmentation_mask
+            elif callable(mask):
+                self._mask = mask
+            else:
+                raise SimeditError(f"mask must be 'segmentation' or a function of the observation, got {mask!r}")
+
+    @property
+    def style(self) -> str:
+        """The style of the frames to come, one of the editor's styles."""
+        return self._style
+
+    @style.setter
+    def style(self, style: str) -> None:
+        if style not in self._editor.styles:
+            raise unknown("style", style, self._editor.styles)
+        self._style = style
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset the environment and draw the new episode's noise.
+
+        Args:
+            seed: an int, or, for ManiSkill's batched environments, a list with one for each element.
+            options: the environment's; with ManiSkill's "env_idx" (a partial reset) only those elements
+                get new noise.
+        """
+        obs, info = self.env.reset(seed=seed, options=options)
+        count = int(np.prod(get_path(obs, self.image_key).shape[:-3]))
+        if len(self._noise) != count:
+            self._noise, self._generators = [0] * count, self._seeded(count, 0)
+        fresh = self._generators if seed is None else self._seeded(count, seed)
+        for index in map(int, (options or {}).get("env_idx", range(count))):
+            self._generators[index] = fresh[index]
+            self._noise[index] = int(fresh[index].integers(2**63))
+        return self.observation(obs), info
+
+    def observation(self, observation: Any) -> Any:
+        """The observation with its image repainted; the one given is not changed."""
+        image = get_path(observation, self.image_key)
+        raw = image if isinstance(image, np.ndarray) else image.cpu().numpy()
+        frames = raw.reshape(-1, *raw.shape[-3:])
+        if len(frames) != len(self._noise):
+            raise SimeditError(f"{len(frames)} frames, but noise for {len(self._noise)}: call reset() first")
+        edits = self._editor.edit(
+            frames,
+            styles=[self._style] * len(frames),
+            masks=self._masks(observation, frames.shape[:3]),
+            seeds=self._noise,
+        ).reshape(raw.shape)
+        # new_tensor keeps the tensor's dtype and device, and spares the wrapper from importing torch.
+        edited = edits if image is raw else image.new_tensor(edits)
+        changes = {self.image_key.rpartition("/")[2]: edited}
+        if self._keep_raw is not None:
+            changes[self._keep_raw] = image
+        return _replaced(observation, self._parent_key, changes) if self.image_key else edited
