@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class SimeditError(Exception):
@@ -20,3 +21,20 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> SimeditError:
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ""
     return SimeditError(f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(choices) or 'none'})")
+
+
+def run_cli(command: Callable[[], object]) -> int:
+    """Run a command line's work and give its exit code.
+
+    Returns:
+        0; 2 after a SimeditError, whose message alone goes to stderr; 130 after Ctrl-C.
+    """
+    try:
+        command()
+    except SimeditError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -15,8 +15,9 @@ from simedit.protocols import Editor
 KNOWN_IMAGE_KEYS = ("sensor_data/overhead_camera/rgb", "image/overhead_camera/rgb", "")
 """Where `find_image_key` looks: ManiSkill 3, the original SIMPLER, a space that is the image itself."""
 
-# Beside the image: the segmentation's key in ManiSkill 3 and in SIMPLER, and the channel with the actor id.
-_SEGMENTATIONS = {"segmentation": 0, "Segmentation": 1}
+# The segmentation's key beside the image, in ManiSkill 3 and in SIMPLER, and the channel that holds the
+# id of the actor or link.
+_SEGMENTATION_CHANNELS = {"segmentation": 0, "Segmentation": 1}
 
 
 def get_path(obs: Any, path: str) -> Any:
@@ -28,9 +29,10 @@ def get_path(obs: Any, path: str) -> Any:
         SimeditError: there is no such entry; the message names the keys where the path ends.
     """
     for key in path.split("/") if path else ():
-        if not isinstance(obs, Mapping) or key not in obs:
-            keys = obs if isinstance(obs, Mapping) else ()
-            raise unknown(f"key (in path {path!r})", key, keys)
+        # A Dict space's own `in` asks whether it contains an observation, so ask its keys.
+        keys = list(obs) if isinstance(obs, Mapping) else []
+        if key not in keys:
+            raise unknown(f"key (of the path {path!r})", key, keys)
         obs = obs[key]
     return obs
 
@@ -46,8 +48,12 @@ def find_image_key(space_or_obs: Any) -> str:
         if key in keys:
             return key
     raise SimeditError(
-        "no camera image found in the observation: pass image_key=..., one of: "
-        + (", ".join(keys) or "none (nothing in it is uint8 [..., H, W, 3]; is the observation mode right?)")
+        f"no camera image at {' or '.join(map(repr, KNOWN_IMAGE_KEYS[:2]))}; "
+        + (
+            f"pass image_key=..., one of: {', '.join(keys)}"
+            if keys
+            else "nothing here is uint8 [..., H, W, 3]"
+        )
     )
 
 
@@ -114,20 +120,22 @@ class EditObservation(gym.ObservationWrapper):
         self._generators: list[np.random.Generator] = []
         self._noise: list[int] = []
         self.image_key = _checked_image_key(env.observation_space, image_key)
-        self._parent_key, _, name = self.image_key.rpartition("/")
+        self._parent_key, _, self._image_name = self.image_key.rpartition("/")
         self._keep_raw = keep_raw
         if keep_raw is not None:
             self._extend_spaces(keep_raw)
         self._mask_ids = None if mask_ids is None else tuple(mask_ids)
         self._mask: Callable[[Any], Any] | None = None
         if composition == "mask":
-            if mask == "segmentation":
-                self._segmentation_key = self._find_segmentation()
-                self._mask = self._segmentation_mask
-            elif callable(mask):
+            if callable(mask):
                 self._mask = mask
+            elif isinstance(mask, str) and mask == "segmentation":
+                self._check_segmentation()
+                self._mask = self._segmentation_mask
             else:
-                raise SimeditError(f"mask must be 'segmentation' or a function of the observation, got {mask!r}")
+                raise SimeditError(
+                    f"mask must be 'segmentation' or a function of the observation, not {mask!r}"
+                )
 
     @property
     def style(self) -> str:
@@ -144,7 +152,8 @@ class EditObservation(gym.ObservationWrapper):
         """Reset the environment and draw the new episode's noise.
 
         Args:
-            seed: an int, or, for ManiSkill's batched environments, a list with one for each element.
+            seed: an int, or, for ManiSkill's batched environments, a list with one for each element. The
+                first reset without one counts as seeded with 0, as far as the noise goes.
             options: the environment's; with ManiSkill's "env_idx" (a partial reset) only those elements
                 get new noise.
         """
@@ -161,7 +170,7 @@ class EditObservation(gym.ObservationWrapper):
     def observation(self, observation: Any) -> Any:
         """The observation with its image repainted; the one given is not changed."""
         image = get_path(observation, self.image_key)
-        raw = image if isinstance(image, np.ndarray) else image.cpu().numpy()
+        raw = _to_numpy(image)
         frames = raw.reshape(-1, *raw.shape[-3:])
         if len(frames) != len(self._noise):
             raise SimeditError(f"{len(frames)} frames, but noise for {len(self._noise)}: call reset() first")
@@ -171,9 +180,108 @@ class EditObservation(gym.ObservationWrapper):
             masks=self._masks(observation, frames.shape[:3]),
             seeds=self._noise,
         ).reshape(raw.shape)
-        # new_tensor keeps the tensor's dtype and device, and spares the wrapper from importing torch.
-        edited = edits if image is raw else image.new_tensor(edits)
-        changes = {self.image_key.rpartition("/")[2]: edited}
+        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
+        edited = edits if isinstance(image, np.ndarray) else image.new_tensor(edits)
+        if not self.image_key:
+            return edited
+        changes = {self._image_name: edited}
         if self._keep_raw is not None:
             changes[self._keep_raw] = image
-        return _replaced(observation, self._parent_key, changes) if self.image_key else edited
+        return _replaced(observation, self._parent_key, changes)
+
+    def _seeded(self, count: int, seed: Any) -> list[np.random.Generator]:
+        """One generator for each batch element; an element seeded by a list equals a lone environment."""
+        seeds = np.atleast_1d(seed).tolist()
+        keys = [(s, 0) for s in seeds] if len(seeds) == count else [(seeds[0], i) for i in range(count)]
+        return [np.random.default_rng((self._seed, *key)) for key in keys]
+
+    def _masks(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+        if self._mask is None:
+            return None
+        mask = _to_numpy(self._mask(observation))
+        if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
+            raise SimeditError(
+                f"the mask must be bool {list(shape[1:])} or {list(shape)}, like the image, "
+                f"got {mask.dtype} {list(mask.shape)}"
+            )
+        return np.broadcast_to(mask, shape)
+
+    def _segmentation_mask(self, observation: Any) -> np.ndarray:
+        beside = get_path(observation, self._parent_key)
+        name = next(name for name in _SEGMENTATION_CHANNELS if name in beside)
+        ids = _to_numpy(beside[name])[..., _SEGMENTATION_CHANNELS[name]]
+        # Asked anew for each frame: a reset may rebuild the scene, and its ids with it.
+        wanted = self._mask_ids
+        if wanted is None:
+            wanted = self.env.get_wrapper_attr("edit_segmentation_ids")
+        return np.isin(ids, wanted)
+
+    def _check_segmentation(self) -> None:
+        ways_out = "pass mask=<function of the observation>, or composition='none' to show the whole edit"
+        beside = get_path(self.env.observation_space, self._parent_key)
+        if not (isinstance(beside, Mapping) and set(beside) & set(_SEGMENTATION_CHANNELS)):
+            raise SimeditError(f"no segmentation beside the image {self.image_key!r}: {ways_out}")
+        if self._mask_ids is None:
+            try:
+                self.env.get_wrapper_attr("edit_segmentation_ids")
+            except AttributeError:
+                raise SimeditError(
+                    "the environment does not say which segmentation ids to repaint: "
+                    f"pass mask_ids=..., or {ways_out}"
+                ) from None
+
+    def _extend_spaces(self, keep_raw: str) -> None:
+        if not self.image_key or keep_raw in set(get_path(self.env.observation_space, self._parent_key)):
+            raise SimeditError(f"keep_raw={keep_raw!r} needs a free key beside the image {self.image_key!r}")
+
+        def extended(space: gym.Space) -> gym.Space:
+            return _replaced(space, self._parent_key, {keep_raw: get_path(space, self.image_key)})
+
+        self.observation_space = extended(self.env.observation_space)
+        try:
+            single = self.env.get_wrapper_attr("single_observation_space")
+        except AttributeError:
+            return
+        self.single_observation_space = extended(single)  # ManiSkill's space of one batch element
+
+
+def _checked_image_key(space: gym.Space, key: str | None) -> str:
+    if key is None:
+        return find_image_key(space)
+    keys = list(_image_keys(space))
+    if key in keys:
+        return key
+    try:
+        found = get_path(space, key)
+    except SimeditError:
+        raise unknown("image key", key, keys) from None
+    raise SimeditError(
+        f"the image {key!r} must be uint8 [..., H, W, 3], but the observation space has {found}"
+    )
+
+
+def _image_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Paths of everything in an observation, or in its space, that is uint8 [..., H, W, 3]."""
+    if isinstance(node, Mapping):
+        for key in node:
+            yield from _image_keys(node[key], f"{prefix}/{key}" if prefix else str(key))
+        return
+    shape, dtype = getattr(node, "shape", None) or (), str(getattr(node, "dtype", ""))
+    if len(shape) >= 3 and shape[-1] == 3 and dtype in ("uint8", "torch.uint8"):
+        yield prefix
+
+
+def _replaced(node: Any, path: str, changes: dict[str, Any]) -> Any:
+    """A copy of a nested dict (or Dict space) with `changes` made at `path`; the rest is shared."""
+    if path:
+        head, _, rest = path.partition("/")
+        changes = {head: _replaced(node[head], rest, changes)}
+    if isinstance(node, gym.spaces.Dict):
+        return gym.spaces.Dict({**node.spaces, **changes})
+    node = copy.copy(node)
+    node.update(changes)
+    return node
+
+
+def _to_numpy(array: Any) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()

@@ -1,0 +1,106 @@
+"""The command `simedit-edit`: a specialist applied to files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from simedit.errors import SimeditError, run_cli, unknown
+from simedit.files import edit_images, edit_video, is_video, plan, read_mask
+
+SPECIALISTS = Path("specialists")
+"""Where a specialist given by its name alone is looked for, below the current folder."""
+
+DESCRIPTION = """\
+Repaint an image, a folder of images or a video with a specialist.
+
+  simedit-edit --specialist teak in.mp4 out.mp4
+  simedit-edit --specialist runs/teak --steps 20 --mask cabinet.png photos/ edited/
+
+Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB: an alpha
+channel, and a video's sound, are dropped. A folder's images are edited at any depth and keep their names.
+Files appear when they are finished: Ctrl-C leaves no half of one.
+"""
+
+
+def edit(
+    input: Annotated[Path, tyro.conf.arg(metavar="INPUT")],
+    output: Annotated[Path, tyro.conf.arg(metavar="OUTPUT")],
+    /,
+    specialist: str,
+    base: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    batch_size: int = 8,
+    device: str | None = None,
+    mask: Path | None = None,
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Edit files; `DESCRIPTION` says how.
+
+    Args:
+        input: What to edit: an image, a video or a folder of images.
+        output: A file of the same kind, or a folder.
+        specialist: A specialist's folder, or the name of one in ./specialists.
+        base: Directory or hub id of the InstructPix2Pix model, in place of the one on the specialist's card.
+        steps: Denoising steps, in place of the card's: fewer are faster, and coarser.
+        seed: Seed of the noise.
+        batch_size: Frames edited at once; lower it when memory runs out.
+        device: For example cuda:0 or cpu. By default cuda where there is one.
+        mask: An image of the frames' size; only where it is white may anything change.
+        overwrite: Replace outputs that exist.
+    """
+    for option, value in (("--steps", steps), ("--batch-size", batch_size)):
+        if value is not None and value < 1:
+            raise SimeditError(f"{option} must be 1 or more, got {value}")
+    jobs = plan(input, output, overwrite=overwrite)
+    shown = None if mask is None else read_mask(mask)
+    for job in jobs:
+        if shown is not None and shown.shape != job.size:
+            raise SimeditError(
+                f"the mask {mask} is {_size(shown.shape)}, but {job.source} is {_size(job.size)}"
+            )
+
+    # Imported here, so that help and mistakes in the arguments do not wait for torch.
+    from simedit.specialist import CARD, SpecialistLibrary
+
+    folder = next((f for f in (Path(specialist), SPECIALISTS / specialist) if (f / CARD).is_file()), None)
+    if folder is None:
+        if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
+            raise unknown("specialist", specialist, named)
+        raise SimeditError(
+            f"no specialist at {specialist} or {SPECIALISTS / specialist}: there is no {CARD} in it"
+        )
+    library = SpecialistLibrary.load(folder, base=base, device=device, steps=steps, batch_size=batch_size)
+
+    def repaint(frames: np.ndarray) -> np.ndarray:
+        n = len(frames)
+        masks = None if shown is None else np.broadcast_to(shown, (n, *shown.shape))
+        return library.edit(frames, styles=library.styles * n, masks=masks, seeds=[seed] * n)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(library.styles[0], total=sum(job.frames for job in jobs))
+
+        def done(count: int) -> None:
+            progress.advance(task, count)
+
+        if is_video(jobs[0].source):
+            edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
+        else:
+            edit_images(jobs, repaint, batch_size=batch_size, done=done)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run `simedit-edit` with `args` (default: the process's) and return its exit code."""
+    return run_cli(lambda: tyro.cli(edit, prog="simedit-edit", description=DESCRIPTION, args=args))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"

@@ -1,0 +1,345 @@
+"""InstructPix2Pix with a style image as third condition (arXiv 2504.12833, 3.3 and 6.1), for diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils.torch_utils import randn_tensor
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from pydantic import NonNegativeFloat
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from simedit import samplers
+from simedit.config import Config
+from simedit.errors import SimeditError, unknown
+from simedit.samplers import Schedule
+from simedit.style_attention import StyleAttention
+
+DEFAULT_BASE = "timbrooks/instruct-pix2pix"
+SAMPLERS = ("euler_ancestral", "ddim")
+
+
+class Scales(Config):
+    """How hard each condition pulls (eq. 13). The defaults are the paper's."""
+
+    image: NonNegativeFloat = 1.5
+    style: NonNegativeFloat = 3.0
+    text: NonNegativeFloat = 7.5
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """All that stays constant while N frames are denoised.
+
+    Attributes:
+        text: [N, L, D], text states of the instructions.
+        empty_text: [1, L, D], text states of the empty instruction.
+        image: [N, 4, h, w], latents of the input frames.
+        style: [N, 4, h, w], the style attention's output.
+        scales: [3, N, 1, 1, 1], image, style and text scale of each frame.
+    """
+
+    text: Tensor
+    empty_text: Tensor
+    image: Tensor
+    style: Tensor
+    scales: Tensor
+
+
+def scales_tensor(scales: Sequence[Scales]) -> Tensor:
+    """float32 [3, N, 1, 1, 1]: image, style and text scale of each of N frames."""
+    return torch.tensor([[s.image, s.style, s.text] for s in scales]).T.reshape(3, -1, 1, 1, 1)
+
+
+def guidance(
+    eps_full: Tensor,
+    eps_image: Tensor,
+    eps_none: Tensor,
+    eps_image_style: Tensor,
+    scales: Tensor | Sequence[float],
+) -> Tensor:
+    """Guidance with three conditions (arXiv 2504.12833, eq. 13).
+
+    Args:
+        eps_full, eps_image, eps_none, eps_image_style: [N, ...], the noise predicted with all conditions,
+            with the image alone, with none, and with image and style.
+        scales: image, style and text scale: three numbers, or a tensor [3, ...] that broadcasts.
+    """
+    image, style, text = scales
+    return (
+        eps_none
+        + image * (eps_image - eps_none)
+        + style * (eps_image_style - eps_image)
+        + text * (eps_full - eps_image_style)
+    )
+
+
+def predict(
+    unet: nn.Module, conditioning: Conditioning, x: Tensor, t: float | Tensor, **unet_kwargs: Any
+) -> Tensor:
+    """The guided noise prediction: four branches in one U-Net batch (full, image, none, image+style).
+
+    Args:
+        unet: the 12-channel U-Net, or a peft model around it.
+        conditioning: of N frames.
+        x: [N, 4, h, w], latents, scaled as the sampler says.
+        t: timestep, one or [N].
+        unet_kwargs: passed on, for example peft's `adapter_names` (4 N of them).
+
+    Returns:
+        [N, 4, h, w] in x's dtype.
+    """
+    c, n = conditioning, len(x)
+    dtype, zeros = c.image.dtype, torch.zeros_like(c.image)
+    image = torch.cat([c.image, c.image, zeros, c.image])
+    style = torch.cat([c.style, zeros, zeros, c.style])
+    text = torch.cat([c.text, c.empty_text.expand(3 * n, -1, -1)])
+    time = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(n).repeat(4)
+    latents = torch.cat([x.to(dtype).repeat(4, 1, 1, 1), image, style], 1)
+    eps = unet(latents, time, encoder_hidden_states=text, return_dict=False, **unet_kwargs)[0]
+    return guidance(*eps.to(x.dtype).chunk(4), scales=c.scales.to(x))
+
+
+def denoise(
+    unet: nn.Module,
+    conditioning: Conditioning,
+    schedule: Schedule,
+    generators: Sequence[torch.Generator],
+    **unet_kwargs: Any,
+) -> Tensor:
+    """Sample N latents, float32 [N, 4, h, w]. All of frame i's noise, initial and ancestral, comes from
+    generators[i], so that it depends neither on the batch nor on its other frames."""
+    shape, device = conditioning.image.shape, conditioning.image.device
+
+    def draw(_step: int) -> Tensor:
+        return randn_tensor(shape, generator=list(generators), device=device, dtype=torch.float32)
+
+    def model(x: Tensor, t: float) -> Tensor:
+        return predict(unet, conditioning, x, t, **unet_kwargs)
+
+    return samplers.sample(model, draw(-1) * schedule.init_scale, schedule, draw).final
+
+
+class SpecialistPipeline(DiffusionPipeline):
+    """InstructPix2Pix with a 12-channel U-Net (noise 4, input image 4, style 4) and style attention.
+
+    Made from an InstructPix2Pix checkpoint's parts (an 8-channel U-Net, no style attention) it widens the
+    U-Net with zeros, in place, and starts the style attention from it; untrained, it edits as
+    InstructPix2Pix does, whatever the style scale.
+
+    Raises:
+        SimeditError: the parts do not fit together.
+    """
+
+    model_cpu_offload_seq = "text_encoder->style_attention->unet->vae"
+    _optional_components = ["style_attention"]
+
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    unet: UNet2DConditionModel
+    style_attention: StyleAttention
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: UNet2DConditionModel,
+        scheduler: Any,
+        style_attention: StyleAttention | None = None,
+    ):
+        super().__init__()
+        prediction = scheduler.config.get("prediction_type", "epsilon")
+        if prediction != "epsilon":
+            raise SimeditError(
+                f"the base predicts {prediction!r}; only bases that predict 'epsilon' can be edited with"
+            )
+        if unet.config.in_channels == 8:
+            widen(unet)
+        if unet.config.in_channels != 12:
+            raise SimeditError(
+                f"the base's U-Net takes {unet.config.in_channels} channels; it must be InstructPix2Pix's 8 "
+                f"or simedit's 12 (Stable Diffusion's 4 cannot see the image)"
+            )
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            style_attention=style_attention or StyleAttention.for_unet(unet),
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.size_factor = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
+
+    @classmethod
+    def from_pretrained(cls, base: str | Path = DEFAULT_BASE, **kwargs: Any) -> SpecialistPipeline:
+        """Load a saved SpecialistPipeline, or any InstructPix2Pix checkpoint (its safety checker and feature
+        extractor are neither downloaded nor loaded). Safetensors only.
+
+        Args:
+            base: a directory, or a hub id.
+            kwargs: as diffusers', e.g. `torch_dtype`.
+
+        Raises:
+            SimeditError: no such directory or hub id, a part is missing or broken, or the parts do not fit.
+        """
+        try:
+            folder = Path(base)
+            if not folder.is_dir():
+                folder = Path(_download(str(base)))
+            _check_complete(folder)
+            return super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise SimeditError(f"cannot load the base {str(base)!r}: {error}") from error
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """The text encoder's states [N, L, D] of N prompts, cut or filled to the tokenizer's length."""
+        ids = self.tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return self.text_encoder(ids.to(self.device))[0]
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Latents [N, 4, h, w] of `images` [N, 3, H, W] in 0..1: the VAE's mode, without the scaling factor.
+        Sizes not divisible by `size_factor` are filled up to the right and below by repeating the edge."""
+        height, width = images.shape[-2:]
+        filler = (0, -width % self.size_factor, 0, -height % self.size_factor)
+        images = pad(images.to(self.vae.device, self.vae.dtype), filler, mode="replicate")
+        return self.vae.encode(2 * images - 1).latent_dist.mode()
+
+    def encode_style(self, style_images: Tensor, height: int, width: int) -> Tensor:
+        """Latents [N, 4, h, w] of style images [N, 3, any, any] in 0..1, for frames of the given size, which
+        the style images are resized to cover, and cut to at the centre."""
+        h, w = style_images.shape[-2:]
+        scale = max(height / h, width / w)
+        size = (max(height, round(h * scale)), max(width, round(w * scale)))
+        if size != (h, w):
+            style_images = interpolate(style_images, size, mode="bilinear", antialias=True).clamp(0, 1)
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        return self.encode_images(style_images[..., top : top + height, left : left + width])
+
+    def decode(self, latents: Tensor, height: int, width: int) -> Tensor:
+        """Images float32 [N, 3, height, width] in 0..1 of sampled latents [N, 4, h, w], filling cut off."""
+        images = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        return (images[..., :height, :width].float() / 2 + 0.5).clamp(0, 1)
+
+    def schedule(self, sampler: str, steps: int, *, eta: float = 0.0) -> Schedule:
+        """The schedule of `sampler` ("euler_ancestral" on Karras' sigmas, or "ddim") from the base's betas.
+
+        Raises:
+            SimeditError: unknown sampler, steps out of range.
+        """
+        alphas, config = self.scheduler.alphas_cumprod, self.scheduler.config
+        if sampler == "euler_ancestral":
+            return samplers.euler_ancestral(alphas, steps)
+        if sampler == "ddim":
+            final = 1.0 if config.get("set_alpha_to_one", False) else None
+            offset = config.get("steps_offset", 1)
+            return samplers.ddim(alphas, steps, eta=eta, steps_offset=offset, final_alpha=final)
+        raise unknown("sampler", sampler, SAMPLERS)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Tensor,
+        style_image: Tensor,
+        prompt: str | Sequence[str],
+        *,
+        generator: Sequence[torch.Generator],
+        scales: Scales = Scales(),  # noqa: B008 (frozen)
+        schedule: Schedule | None = None,
+    ) -> Tensor:
+        """Edit N images.
+
+        Args:
+            image: [N, 3, H, W] in 0..1.
+            style_image: [N or 1, 3, any, any] in 0..1.
+            prompt: one instruction for all, or N.
+            generator: N generators; image i's noise comes from generator i alone.
+            scales: guidance scales.
+            schedule: from `schedule` or `simedit.samplers`; default: 100 Euler ancestral steps.
+
+        Returns:
+            float32 [N, 3, H, W] in 0..1.
+
+        Raises:
+            SimeditError: numbers of images, prompts and generators that do not match.
+        """
+        n, (height, width) = len(image), image.shape[-2:]
+        prompts = [prompt] * n if isinstance(prompt, str) else list(prompt)
+        if not len(prompts) == len(generator) == n or len(style_image) not in (1, n):
+            raise SimeditError(
+                f"{n} images need {n} prompts (got {len(prompts)}), {n} generators (got {len(generator)}) "
+                f"and 1 or {n} style images (got {len(style_image)})"
+            )
+        text, image_latents = self.encode_text(prompts), self.encode_images(image)
+        style_latents = self.encode_style(style_image, height, width).expand_as(image_latents)
+        conditioning = Conditioning(
+            text=text,
+            empty_text=self.encode_text([""]),
+            image=image_latents,
+            style=self.style_attention(style_latents, image_latents, text),
+            scales=scales_tensor([scales] * n),
+        )
+        schedule = schedule or self.schedule("euler_ancestral", 100)
+        return self.decode(denoise(self.unet, conditioning, schedule, generator), height, width)
+
+
+def widen(unet: UNet2DConditionModel) -> None:
+    """Give `unet`, in place, four more input channels whose weights are zero."""
+    old = unet.conv_in
+    new = nn.Conv2d(12, old.out_channels, old.kernel_size, padding=old.padding).to(old.weight)
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, :8] = old.weight
+        new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=12)
+
+
+def _download(base: str) -> str:
+    if base.startswith((".", "/", "~")) or base.count("/") > 1:
+        raise SimeditError(f"no base at {base}: there is no such directory")
+    parts = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
+    try:
+        return snapshot_download(
+            base,
+            allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
+            ignore_patterns=["*.bin", "*.ckpt", "*.fp16.*", "*.non_ema.*"],
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise SimeditError(
+            f"no base at {base!r}: no such directory, and the hub gave no model of that name ({error}). "
+            f"Give the directory of an InstructPix2Pix checkpoint."
+        ) from error
+
+
+def _check_complete(folder: Path) -> None:
+    wanted = ["model_index.json", "scheduler/scheduler_config.json", "tokenizer", "text_encoder/config.json"]
+    wanted += ["vae/config.json", "unet/config.json"]
+    missing = [name for name in wanted if not (folder / name).exists()]
+    missing += [
+        f"{part}/*.safetensors"
+        for part in ("vae", "text_encoder", "unet")
+        if not any((folder / part).glob("*.safetensors"))
+    ]
+    if missing:
+        raise SimeditError(
+            f"{folder} is not a complete InstructPix2Pix directory: {', '.join(missing)} missing "
+            f"(convert *.bin or *.ckpt files to safetensors first)"
+        )

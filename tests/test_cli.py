@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+
+from simedit.cli import main
+from simedit.tiny import make_tiny_library
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """A folder named `specialists` with a tiny base and two untrained specialists."""
+    return make_tiny_library(tmp_path_factory.mktemp("cli") / "specialists", ["teak", "gold"])
+
+
+@pytest.fixture(autouse=True)
+def folder(library, tmp_path, monkeypatch) -> Path:
+    """The current folder: specialists/, in.png, in.mp4 and photos/."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "specialists").symlink_to(library)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 24, 40, 3), dtype=np.uint8)
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name, frame in zip(("in.png", "photos/a.png", "photos/more/b.png"), frames, strict=True):
+        Image.fromarray(frame).save(name)
+    with imageio.get_writer("in.mp4", format="FFMPEG", fps=5, macro_block_size=1) as writer:
+        for _ in range(3):
+            writer.append_data(frames[0])
+    return tmp_path
+
+
+def pixels(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def run(*args: str) -> int:
+    return main(["--specialist", "teak", "--steps", "2", *args])
+
+
+def test_image_is_edited_by_the_seed_and_the_specialist():
+    assert run("in.png", "out.png") == 0
+    assert run("in.png", "same.png") == 0
+    assert run("in.png", "seed.png", "--seed", "1") == 0
+    assert run("in.png", "steps.png", "--steps", "3") == 0
+    assert main(["--specialist", "specialists/gold", "--steps", "2", "in.png", "gold.png"]) == 0
+    np.testing.assert_array_equal(pixels("same.png"), pixels("out.png"))
+    for other in ("in.png", "seed.png", "steps.png", "gold.png"):
+        assert pixels(other).shape == pixels("out.png").shape
+        assert not np.array_equal(pixels(other), pixels("out.png"))
+
+
+def test_folder_gives_each_image_what_it_gets_alone():
+    assert run("photos", "edited") == 0
+    assert run("photos/more/b.png", "alone.png") == 0
+    difference = pixels("edited/more/b.png").astype(int) - pixels("alone.png")
+    assert np.abs(difference).max() <= 1  # batched sums round differently
+    assert sorted(p.name for p in Path("edited").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_video_keeps_rate_and_size():
+    assert run("in.mp4", "out.mp4", "--batch-size", "2") == 0
+    with imageio.get_reader("out.mp4", format="FFMPEG") as reader:
+        assert reader.get_meta_data()["fps"] == 5
+        assert [frame.shape for frame in reader.iter_data()] == [(24, 40, 3)] * 3
+
+
+def test_mask_keeps_the_rest_bit_for_bit():
+    mask = np.zeros((24, 40), np.uint8)
+    mask[5:20, 10:30] = 255
+    Image.fromarray(mask).save("mask.png")
+    assert run("in.png", "out.png", "--mask", "mask.png") == 0
+    changed = (pixels("out.png") != pixels("in.png")).any(-1)
+    assert not changed[mask == 0].any()
+    assert changed[mask == 255].mean() > 0.9
+
+
+def test_interrupt_leaves_no_half_file(folder, capfd):
+    def interrupt_once_writing() -> None:
+        deadline = time.monotonic() + 60
+        while not Path(".out.partial.mp4").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = sorted(os.listdir())
+    thread = threading.Thread(target=interrupt_once_writing)
+    thread.start()
+    assert run("in.mp4", "out.mp4", "--batch-size", "1", "--steps", "30") == 130
+    thread.join()
+    assert sorted(os.listdir()) == before
+    assert capfd.readouterr().err.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nothing.png", "out.png"], "there is no nothing.png"),
+        (["in.png", "in.png"], "both in.png"),
+        (["in.png", "photos/a.png"], "pass --overwrite"),
+        (["in.png", "out.png", "--specialist", "teek"], "did you mean 'teak'? (known: gold, teak)"),
+        (["in.png", "out.png", "--specialist", "photos"], "unknown specialist 'photos'"),
+        (["in.png", "out.png", "--base", "./nowhere"], "./nowhere"),
+        (["in.png", "out.png", "--batch-size", "0"], "--batch-size must be 1 or more"),
+        (["in.png", "out.png", "--steps", "0"], "--steps must be 1 or more"),
+        (["photos", "out", "--mask", "small.png"], "the mask small.png is 8x8, but photos/a.png is 40x24"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(args, message, capfd):
+    Image.new("L", (8, 8), 255).save("small.png")
+    assert run(*args) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+    assert not Path("out.png").exists()
+
+
+def test_no_specialists_at_all():
+    Path("specialists").unlink()
+    assert run("in.png", "out.png") == 2
+
+
+def test_overwrite_replaces():
+    assert run("in.png", "out.png") == 0
+    first = pixels("out.png")
+    assert run("in.png", "out.png", "--seed", "1", "--overwrite") == 0
+    assert not np.array_equal(pixels("out.png"), first)
+
+
+def test_help_teaches_and_does_not_wait_for_torch():
+    script = """if True:
+        import sys
+        from simedit.cli import main
+        try:
+            main(["--help"])
+        finally:
+            assert "torch" not in sys.modules
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "simedit-edit --specialist teak in.mp4 out.mp4" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args", [["in.png"], ["in.png", "out.png"], ["--specialist", "teak", "--stepz", "3"]]
+)
+def test_usage_errors_exit_with_2(args):
+    with pytest.raises(SystemExit) as exit_:
+        main(args)
+    assert exit_.value.code == 2

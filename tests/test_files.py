@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+from PIL import Image
+
+from simedit.errors import SimeditError
+from simedit.files import edit_images, edit_video, plan, read_image, read_mask
+
+
+def negative(frames: np.ndarray) -> np.ndarray:
+    return 255 - frames
+
+
+def save(path: Path, size: tuple[int, int] = (16, 12), mode: str = "RGB", seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(path)
+    return path
+
+
+def save_video(path: Path, width: int, height: int, *, frames: int = 5, fps: int = 7) -> np.ndarray:
+    """A drifting gradient, which compresses well enough to compare frames by."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    clip = [np.stack([200 * x, 200 * y, np.full_like(x, 40 * i)], -1).astype(np.uint8) for i in range(frames)]
+    with imageio.get_writer(
+        path, format="FFMPEG", fps=fps, quality=10, macro_block_size=1, pixelformat="yuv444p"
+    ) as writer:
+        for frame in clip:
+            writer.append_data(frame)
+    return np.stack(clip)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_folder_is_mirrored_and_batches_share_a_size(tmp_path):
+    sizes = {
+        "a.png": (16, 12),
+        "b.png": (16, 12),
+        "c.png": (16, 12),
+        "deep/er/d.png": (20, 8),
+        "e.PNG": (16, 12),
+    }
+    for i, (name, size) in enumerate(sizes.items()):
+        save(tmp_path / "in" / name, size, seed=i)
+    save(tmp_path / "in" / ".hidden" / "x.png")
+    (tmp_path / "in" / "notes.txt").write_text("not an image")
+    jobs = plan(tmp_path / "in", tmp_path / "out")
+    batches, counted = [], []
+
+    def edit(frames: np.ndarray) -> np.ndarray:
+        batches.append(frames.shape)
+        return negative(frames)
+
+    edit_images(jobs, edit, batch_size=2, done=counted.append)
+    assert names(tmp_path / "out") == sorted(sizes)
+    for name in sizes:
+        np.testing.assert_array_equal(
+            read_image(tmp_path / "out" / name), 255 - read_image(tmp_path / "in" / name)
+        )
+    assert batches == [(2, 12, 16, 3), (1, 12, 16, 3), (1, 8, 20, 3), (1, 12, 16, 3)]
+    assert sum(counted) == 5
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 24), (33, 25)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
+def test_video_keeps_rate_size_and_frames(tmp_path, width, height, suffix):
+    clip = save_video(tmp_path / "in.mp4", width, height)
+    (job,) = plan(tmp_path / "in.mp4", tmp_path / f"out{suffix}")
+    assert (job.frames, job.size) == (5, (height, width))
+    counted = []
+    edit_video(job, negative, batch_size=2, done=counted.append)
+    assert counted == [2, 2, 1]
+    with imageio.get_reader(job.target, format="FFMPEG") as reader:
+        assert reader.get_meta_data()["fps"] == 7
+        edited = np.stack(list(reader.iter_data()))
+    assert edited.shape == clip.shape
+    assert np.abs(edited.astype(int) - (255 - clip.astype(int))).mean() < 4
+    assert names(tmp_path) == ["in.mp4", f"out{suffix}"]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1"])
+def test_every_eight_bit_mode_reads_as_rgb(tmp_path, mode):
+    path = save(tmp_path / "image.png", mode=mode)
+    frame = read_image(path)
+    assert (frame.dtype, frame.shape) == (np.uint8, (12, 16, 3))
+    np.testing.assert_array_equal(frame, np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    image = Image.new("RGB", (16, 12))
+    exif = image.getexif()
+    exif[0x0112] = 6  # a phone held upright
+    image.save(tmp_path / "photo.jpg", exif=exif)
+    assert read_image(tmp_path / "photo.jpg").shape == (16, 12, 3)
+
+
+def test_more_than_eight_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "depth.png")
+    with pytest.raises(SimeditError, match="8 bits"):
+        read_image(tmp_path / "depth.png")
+
+
+def test_mask_is_white_where_edits_show(tmp_path):
+    Image.fromarray(np.uint8([[0, 127, 128, 255]])).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), [[False, False, True, True]])
+    Image.new("L", (4, 4), 1).save(tmp_path / "labels.png")
+    with pytest.raises(SimeditError, match="black all over"):
+        read_mask(tmp_path / "labels.png")
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_failure_leaves_the_old_output_and_nothing_half_done(tmp_path, kind):
+    if kind == "image":
+        source, target, run = save(tmp_path / "in.png"), save(tmp_path / "out.png", seed=9), edit_images
+    else:
+        source, target, run = tmp_path / "in.mp4", tmp_path / "out.mp4", edit_video
+        save_video(source, 32, 24)
+        save_video(target, 16, 16)
+    before = target.read_bytes()
+    jobs = plan(source, target, overwrite=True)
+    calls = []
+
+    def fail_late(frames: np.ndarray) -> np.ndarray:
+        calls.append(len(frames))
+        if kind == "image" or len(calls) == 2:
+            raise KeyboardInterrupt
+        return frames
+
+    with pytest.raises(KeyboardInterrupt):
+        run(jobs if kind == "image" else jobs[0], fail_late, batch_size=2, done=lambda _: None)
+    assert target.read_bytes() == before
+    assert names(tmp_path) == sorted([source.name, target.name])
+
+
+class TestPlanRefuses:
+    def test_missing_or_unknown_input(self, tmp_path):
+        with pytest.raises(SimeditError, match="there is no"):
+            plan(tmp_path / "in.png", tmp_path / "out.png")
+        (tmp_path / "in.gif").write_bytes(b"GIF89a")
+        with pytest.raises(SimeditError, match=r"images are .*\.png.* videos .*\.mp4"):
+            plan(tmp_path / "in.gif", tmp_path / "out.gif")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(SimeditError, match="no images"):
+            plan(tmp_path / "empty", tmp_path / "out")
+
+    @pytest.mark.parametrize("content", ["text", "truncated"])
+    @pytest.mark.parametrize("suffix", [".png", ".jpg", ".mp4"])
+    def test_unreadable_input(self, tmp_path, suffix, content):
+        path = tmp_path / f"in{suffix}"
+        if content == "text":
+            path.write_text("not what the name says")
+        else:
+            save_video(path, 32, 24) if suffix == ".mp4" else save(path, (64, 64))
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(SimeditError, match=r"cannot read the (image|video)"):
+            plan(path, tmp_path / f"out{suffix}")
+
+    def test_output_of_another_kind(self, tmp_path):
+        source = save(tmp_path / "in.png")
+        for target in (tmp_path / "out.mp4", tmp_path / "out", tmp_path):
+            with pytest.raises(SimeditError, match=r"must be a file that ends in one of .*\.png"):
+                plan(source, target)
+
+    def test_output_that_is_or_lies_in_the_input(self, tmp_path):
+        source = save(tmp_path / "in" / "a.png")
+        with pytest.raises(SimeditError, match="both"):
+            plan(source, tmp_path / "in" / ".." / "in" / "a.png", overwrite=True)
+        with pytest.raises(SimeditError, match="both"):
+            plan(tmp_path / "in", tmp_path / "in", overwrite=True)
+        with pytest.raises(SimeditError, match="inside"):
+            plan(tmp_path / "in", tmp_path / "in" / "out")
+
+    def test_output_that_exists(self, tmp_path):
+        for name in ("in/a.png", "in/b.png", "in/c.png", "out/a.png", "out/b.png"):
+            save(tmp_path / name)
+        with pytest.raises(SimeditError, match=r"a\.png exists \(and 1 more\): pass --overwrite"):
+            plan(tmp_path / "in", tmp_path / "out")
+        assert len(plan(tmp_path / "in", tmp_path / "out", overwrite=True)) == 3
+
+    def test_output_folder_that_cannot_be_written(self, tmp_path):
+        source = save(tmp_path / "in.png")
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(SimeditError, match="cannot write into"):
+            plan(source, tmp_path / "file" / "out.png")
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    def test_read_only_output_folder(self, tmp_path):
+        source = save(tmp_path / "in.png")
+        (tmp_path / "locked").mkdir(mode=0o555)
+        with pytest.raises(SimeditError, match=r"cannot write into .*locked: Permission denied"):
+            plan(source, tmp_path / "locked" / "out.png")

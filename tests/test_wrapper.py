@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
+from PIL import Image
+
+from simedit.composition import compose
+from simedit.errors import SimeditError
+from simedit.wrapper import EditObservation, find_image_key, get_path
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "simpler" / "reference"
+H, W = 12, 16
+
+
+class Negative:
+    """A small real editor: inverts colours ("negative") or greens ("toxic"), and adds the seed's noise."""
+
+    styles = ("negative", "toxic")
+
+    def edit(self, frames, *, styles, masks=None, seeds):
+        edits = np.empty_like(frames)
+        for i, (frame, style, seed) in enumerate(zip(frames, styles, seeds, strict=True)):
+            painted = 255 - frame if style == "negative" else frame // 2 + np.uint8([0, 100, 0])
+            noise = np.random.default_rng(seed).integers(0, 20, frame.shape)
+            edits[i] = np.clip(painted.astype(int) + noise, 0, 255)
+        return edits if masks is None else compose(frames, edits, masks, feather=0)
+
+
+def box(*shape: int, dtype: type = np.uint8) -> spaces.Box:
+    limits = (-np.inf, np.inf) if dtype == np.float32 else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return spaces.Box(*limits, shape, dtype)
+
+
+class SimplerLike(gym.Env):
+    """Observations in the original SIMPLER's format: nested dicts of unbatched NumPy arrays."""
+
+    edit_segmentation_ids = (7, 9)
+
+    def __init__(self, frame: np.ndarray | None = None, labels: np.ndarray | None = None) -> None:
+        rng = np.random.default_rng(3)
+        self.frame = rng.integers(0, 256, (H, W, 3), dtype=np.uint8) if frame is None else frame
+        self.labels = rng.choice([0, 1, 7, 9], (H, W)) if labels is None else labels
+        height, width = self.frame.shape[:2]
+        camera = {"rgb": box(height, width, 3), "Segmentation": box(height, width, 4, dtype=np.uint32)}
+        self.observation_space = spaces.Dict(
+            {
+                "agent": spaces.Dict({"qpos": box(4, dtype=np.float32)}),
+                "image": spaces.Dict({"overhead_camera": spaces.Dict(camera)}),
+            }
+        )
+        self.action_space = spaces.Discrete(2)
+
+    def _observe(self):
+        segmentation = np.zeros((*self.labels.shape, 4), np.uint32)
+        segmentation[..., 0] = self.labels + np.uint32(1000)  # meshes; the actors are in channel 1
+        segmentation[..., 1] = self.labels
+        camera = OrderedDict(rgb=self.frame.copy(), Segmentation=segmentation)
+        qpos = np.full(4, self.steps, np.float32)
+        self.last = {"agent": {"qpos": qpos}, "image": {"overhead_camera": camera}}
+        return self.last
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self._observe(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self._observe(), 0.0, False, self.steps >= 5, {}
+
+
+class Seen(gym.ObservationWrapper):
+    """An environment seen through a function of its observation."""
+
+    def __init__(self, look, space: spaces.Space) -> None:
+        super().__init__(SimplerLike())
+        self.observation, self.observation_space = look, space
+
+
+class ManiSkillLike(gym.Env):
+    """Observations in ManiSkill 3's format: batched torch tensors, spaces with the batch dimension."""
+
+    edit_segmentation_ids = (7,)
+
+    def __init__(self, num_envs: int = 3) -> None:
+        generator = torch.Generator().manual_seed(0)
+        # All elements see the same picture, so that only the noise tells them apart.
+        self.frame = torch.randint(256, (1, H, W, 3), generator=generator, dtype=torch.uint8)
+        self.frame = self.frame.repeat(num_envs, 1, 1, 1)
+        self.labels = torch.randint(6, 8, (num_envs, H, W, 1), generator=generator, dtype=torch.int16)
+        self.observation_space = self._space(num_envs)
+        self.single_observation_space = self._space()
+        self.action_space = spaces.Discrete(2)
+
+    @staticmethod
+    def _space(*batch: int) -> spaces.Dict:
+        camera = {"rgb": box(*batch, H, W, 3), "segmentation": box(*batch, H, W, 1, dtype=np.int16)}
+        return spaces.Dict({"sensor_data": spaces.Dict({"overhead_camera": spaces.Dict(camera)})})
+
+    def reset(self, *, seed=None, options=None):
+        camera = {"rgb": self.frame.clone(), "segmentation": self.labels.clone()}
+        return {"sensor_data": {"overhead_camera": camera}}, {}
+
+    def step(self, action):
+        return self.reset()[0], 0.0, False, False, {}
+
+
+def image(obs):
+    return get_path(obs, find_image_key(obs))
+
+
+def masked(labels) -> np.ndarray:
+    return np.isin(np.asarray(labels), (7, 9))
+
+
+def test_simpler_format_changes_the_masked_image_alone():
+    env = SimplerLike()
+    wrapped = EditObservation(env, Negative(), "negative", seed=0)
+    assert wrapped.observation_space is env.observation_space
+    obs, _ = wrapped.reset(seed=0)
+    assert obs in wrapped.observation_space
+    mask = masked(env.labels)
+    np.testing.assert_array_equal(image(obs)[~mask], env.frame[~mask])
+    assert (image(obs)[mask] != env.frame[mask]).any(axis=-1).mean() > 0.9
+    # The environment's own observation is as it was, and every other entry is the very same object.
+    np.testing.assert_array_equal(image(env.last), env.frame)
+    assert obs["agent"] is env.last["agent"]
+    camera, raw_camera = obs["image"]["overhead_camera"], env.last["image"]["overhead_camera"]
+    assert type(camera) is OrderedDict
+    assert list(camera) == list(raw_camera)
+    assert camera["Segmentation"] is raw_camera["Segmentation"]
+
+
+def test_maniskill_format_keeps_container_dtype_device_and_batch():
+    env = ManiSkillLike()
+    wrapped = EditObservation(env, Negative(), "negative")
+    obs, _ = wrapped.reset(seed=0)
+    edited = image(obs)
+    assert isinstance(edited, torch.Tensor)
+    assert (edited.dtype, edited.device, edited.shape) == (torch.uint8, env.frame.device, env.frame.shape)
+    mask = env.labels[..., 0] == 7
+    assert torch.equal(edited[~mask], env.frame[~mask])
+    assert (edited[mask] != env.frame[mask]).any()
+
+
+def test_noise_is_fixed_for_an_episode_and_follows_the_seeds():
+    def episodes(seed: int, reset_seed: int) -> list[np.ndarray]:
+        env = EditObservation(SimplerLike(), Negative(), "negative", seed=seed)
+        first = image(env.reset(seed=reset_seed)[0])
+        later = [image(env.step(0)[0]) for _ in range(2)]
+        for frame in later:
+            np.testing.assert_array_equal(frame, first)
+        return [first, image(env.reset()[0]), image(env.reset()[0])]
+
+    reference = episodes(0, 0)
+    np.testing.assert_array_equal(reference, episodes(0, 0))
+    everything = [*reference, *episodes(1, 0), *episodes(0, 1)]
+    assert len({frame.tobytes() for frame in everything}) == 9
+
+
+def test_edits_are_the_same_in_another_process():
+    script = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        from test_wrapper import second_episode
+        sys.stdout.write(second_episode().tobytes().hex())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(Path(__file__).parent)]
+    there = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert there == second_episode().tobytes().hex()
+
+
+def second_episode() -> np.ndarray:
+    env = EditObservation(SimplerLike(), Negative(), "negative", seed=5)
+    env.reset(seed=6)
+    return image(env.reset()[0])
+
+
+def test_batch_elements_have_their_own_noise_and_a_list_of_seeds_equals_lone_environments():
+    batched = EditObservation(ManiSkillLike(3), Negative(), "negative", composition="none")
+    alone = EditObservation(ManiSkillLike(1), Negative(), "negative", composition="none")
+    frames = image(batched.reset(seed=4)[0])
+    assert len({frame.numpy().tobytes() for frame in frames}) == 3
+    frames = image(batched.reset(seed=[4, 5, 6])[0])
+    for frame, seed in zip(frames, (4, 5, 6), strict=True):
+        assert torch.equal(image(alone.reset(seed=seed)[0])[0], frame)
+
+
+def test_partial_reset_draws_noise_for_its_elements_alone():
+    env = EditObservation(ManiSkillLike(3), Negative(), "negative", composition="none")
+    before = image(env.reset(seed=0)[0])
+    after = image(env.reset(options={"env_idx": torch.tensor([1])})[0])
+    assert torch.equal(after[[0, 2]], before[[0, 2]])
+    assert not torch.equal(after[1], before[1])
+
+
+def test_step_before_reset_is_refused():
+    env = SimplerLike()
+    env.steps = 0
+    with pytest.raises(SimeditError, match="reset"):
+        EditObservation(env, Negative(), "negative").step(0)
+
+
+def test_style_can_be_set_between_episodes_and_an_unknown_one_names_the_nearest():
+    env = EditObservation(SimplerLike(), Negative(), "negative")
+    negative = image(env.reset(seed=0)[0])
+    env.style = "toxic"
+    assert not np.array_equal(image(env.reset(seed=0)[0]), negative)
+    with pytest.raises(SimeditError, match="did you mean 'negative'"):
+        env.style = "negativ"
+    assert env.style == "toxic"
+    with pytest.raises(SimeditError, match="did you mean 'toxic'"):
+        EditObservation(SimplerLike(), Negative(), "toxc")
+
+
+@pytest.mark.parametrize("make", [SimplerLike, ManiSkillLike])
+def test_keep_raw_puts_the_raw_frame_beside_and_extends_the_space(make):
+    env = make()
+    space = copy.deepcopy(env.observation_space)
+    wrapped = EditObservation(env, Negative(), "negative", keep_raw="raw_rgb")
+    assert env.observation_space == space
+    obs, _ = wrapped.reset(seed=0)
+    camera = find_image_key(obs).rpartition("/")[0]
+    np.testing.assert_array_equal(get_path(obs, f"{camera}/raw_rgb"), env.frame)
+    as_numpy = obs if make is SimplerLike else numpied(obs)
+    assert as_numpy in wrapped.observation_space
+    if make is ManiSkillLike:
+        single = wrapped.get_wrapper_attr("single_observation_space")
+        assert get_path(single, f"{camera}/raw_rgb").shape == (H, W, 3)
+    with pytest.raises(SimeditError, match="keep_raw='rgb'"):
+        EditObservation(env, Negative(), "negative", keep_raw="rgb")
+
+
+def numpied(obs):
+    return {k: numpied(v) for k, v in obs.items()} if isinstance(obs, dict) else obs.numpy()
+
+
+def test_user_path_top_level_key_and_bare_image():
+    plain = Seen(lambda obs: {"pixels": image(obs)}, spaces.Dict(pixels=box(H, W, 3)))
+    env = EditObservation(plain, Negative(), "negative", image_key="pixels", composition="none")
+    obs, _ = env.reset(seed=0)
+    assert list(obs) == ["pixels"]
+    bare = Seen(image, box(H, W, 3))
+    env = EditObservation(bare, Negative(), "negative", composition="none")
+    assert env.image_key == ""
+    np.testing.assert_array_equal(env.reset(seed=0)[0], obs["pixels"])
+    with pytest.raises(SimeditError, match="keep_raw"):
+        EditObservation(bare, Negative(), "negative", composition="none", keep_raw="raw")
+
+
+def test_mask_from_a_function_or_from_chosen_ids():
+    env = SimplerLike()
+    chosen = EditObservation(env, Negative(), "negative", mask_ids=[1]).reset(seed=0)[0]
+    function = EditObservation(env, Negative(), "negative", mask=lambda obs: env.labels == 1).reset(seed=0)[0]
+    np.testing.assert_array_equal(image(chosen), image(function))
+    np.testing.assert_array_equal((image(chosen) != env.frame).any(-1) & (env.labels != 1), False)
+    nothing = EditObservation(env, Negative(), "negative", mask_ids=[]).reset(seed=0)[0]
+    np.testing.assert_array_equal(image(nothing), env.frame)
+    batched = ManiSkillLike()
+    left = np.arange(W) < W // 2
+    half = EditObservation(batched, Negative(), "negative", mask=lambda obs: np.tile(left, (H, 1)))
+    changed = (image(half.reset(seed=0)[0]) != batched.frame).any(-1).numpy()
+    assert changed[..., left].mean() > 0.9
+    assert not changed[..., ~left].any()
+
+
+def test_edits_inside_dicts_survive_other_wrappers():
+    env = gym.wrappers.TimeLimit(
+        EditObservation(gym.wrappers.OrderEnforcing(SimplerLike()), Negative(), "toxic"), 2
+    )
+    env.reset(seed=0)
+    assert [env.step(0)[3] for _ in range(2)] == [False, True]
+    assert env.get_wrapper_attr("style") == "toxic"
+
+
+def test_gymnasium_checks_the_wrapped_environment():
+    env = EditObservation(SimplerLike(), Negative(), "negative", keep_raw="raw_rgb")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(different from the unwrapped|not within|Box|spec).*")
+        check_env(env, skip_render_check=True)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("key", "message"),
+        [
+            ("image/overhead_cam/rgb", "did you mean 'image/overhead_camera/rgb'"),
+            ("agent/qpos", r"must be uint8 .*float32"),
+            ("image/overhead_camera/Segmentation", r"must be uint8 .*uint32"),
+        ],
+    )
+    def test_image_key(self, key, message):
+        with pytest.raises(SimeditError, match=message):
+            EditObservation(SimplerLike(), Negative(), "negative", image_key=key)
+
+    def test_float_image(self):
+        space = spaces.Dict(pixels=box(H, W, 3, dtype=np.float32))
+        env = Seen(lambda obs: {"pixels": np.float32(image(obs)) / 255}, space)
+        with pytest.raises(SimeditError, match=r"must be uint8 .*float32"):
+            EditObservation(env, Negative(), "negative", image_key="pixels")
+        with pytest.raises(SimeditError, match="nothing here is uint8"):
+            EditObservation(env, Negative(), "negative")
+
+    def test_no_known_image_names_those_there_are(self):
+        space = spaces.Dict(pixels=box(H, W, 3), wrist=spaces.Dict(rgb=box(H, W, 3)))
+        env = Seen(lambda obs: obs, space)
+        with pytest.raises(SimeditError, match=r"pass image_key=.*pixels, wrist/rgb"):
+            EditObservation(env, Negative(), "negative")
+
+    @pytest.mark.parametrize(
+        "mask", [np.ones((H, W + 1), bool), np.ones((2, H, W), bool), np.ones((H, W), np.uint8)]
+    )
+    def test_mask_of_another_size_or_dtype(self, mask):
+        env = EditObservation(SimplerLike(), Negative(), "negative", mask=lambda obs: mask)
+        with pytest.raises(SimeditError, match=r"mask must be bool \[12, 16\]"):
+            env.reset(seed=0)
+
+    def test_no_segmentation_or_no_ids_names_the_ways_out(self):
+        env = Seen(lambda obs: {"pixels": image(obs)}, spaces.Dict(pixels=box(H, W, 3)))
+        with pytest.raises(SimeditError, match=r"no segmentation.*mask=.*composition='none'"):
+            EditObservation(env, Negative(), "negative", image_key="pixels")
+
+        class NoIds(SimplerLike):
+            @property
+            def edit_segmentation_ids(self):
+                raise AttributeError("not known here")
+
+        with pytest.raises(SimeditError, match=r"mask_ids=.*mask=.*composition='none'"):
+            EditObservation(NoIds(), Negative(), "negative")
+
+    def test_options(self):
+        with pytest.raises(SimeditError, match="unknown composition"):
+            EditObservation(SimplerLike(), Negative(), "negative", composition="masks")
+        with pytest.raises(SimeditError, match="mask must be"):
+            EditObservation(SimplerLike(), Negative(), "negative", mask="segment")
+        with pytest.raises(SimeditError, match="seed"):
+            EditObservation(SimplerLike(), Negative(), "negative", seed=-1)
+
+    def test_get_path(self):
+        with pytest.raises(SimeditError, match="did you mean 'image'"):
+            get_path({"image": {"a": 1}}, "imag/a")
+        with pytest.raises(SimeditError, match=r"unknown key .*'b'"):
+            get_path({"image": {"a": 1}}, "image/a/b")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    # Imported here to keep diffusers out of the process that `second_episode` runs in.
+    from simedit.specialist import SpecialistLibrary
+    from simedit.tiny import make_tiny_library
+
+    return SpecialistLibrary.load(
+        make_tiny_library(tmp_path_factory.mktemp("tiny"), ["gold", "wood"]), steps=2
+    )
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the recorded SIMPLER frames are not here")
+@pytest.mark.parametrize("name", ["expert_open_top_a0_t000", "expert_close_bottom_b1_t000"])
+def test_real_simpler_frame_changes_inside_the_cabinet_alone(name, library):
+    frame = np.asarray(Image.open(REFERENCE / f"{name}.png").convert("RGB"))
+    cabinet = 2
+    labels = np.asarray(Image.open(REFERENCE / f"{name}_mask.png"))
+    mask = labels == cabinet
+    env = SimplerLike(frame, labels)
+    obs, _ = EditObservation(env, library, "gold", mask_ids=[cabinet]).reset(seed=0)
+    np.testing.assert_array_equal(image(obs)[~mask], frame[~mask])
+    assert (image(obs)[mask] != frame[mask]).any(axis=-1).mean() > 0.9
+    np.testing.assert_array_equal(image(env.last), frame)
+    assert obs.keys() == env.last.keys()
+    assert obs["agent"] is env.last["agent"]
+    camera, raw_camera = obs["image"]["overhead_camera"], env.last["image"]["overhead_camera"]
+    assert camera.keys() == raw_camera.keys()
+    assert camera["Segmentation"] is raw_camera["Segmentation"]
+
+
+def test_library_edits_a_batch_of_tensors(library):
+    env = ManiSkillLike()
+    wrapped = EditObservation(env, library, "gold", composition="none")
+    gold = image(wrapped.reset(seed=0)[0])
+    assert gold.dtype == torch.uint8
+    assert len({frame.numpy().tobytes() for frame in gold}) == len(gold)
+    assert torch.equal(image(wrapped.step(0)[0]), gold)
+    wrapped.style = "wood"
+    assert not torch.equal(image(wrapped.step(0)[0]), gold)
