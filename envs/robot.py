@@ -1,0 +1,172 @@
+"""The Google Robot as a ManiSkill 3 agent, with SIMPLER's drives, frictions and overhead camera."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import sapien
+from mani_skill.agents.base_agent import BaseAgent
+from mani_skill.envs.scene import ManiSkillScene
+from mani_skill.render import ShaderConfig
+from mani_skill.sensors.camera import CameraConfig
+from simedit.envs.controller import ArmControllerConfig, GripperControllerConfig
+
+BASE_HEIGHT = 0.06205 + 0.017
+"""Height of the robot base over the world's origin, metres: its own and the ground's."""
+
+START_QPOS = {
+    "joint_torso": -0.2639457174606611,
+    "joint_shoulder": 0.0831913360274175,
+    "joint_bicep": 0.5017611504652179,
+    "joint_elbow": 1.156859026208673,
+    "joint_forearm": 0.028583671314766423,
+    "joint_wrist": 1.592598203487462,
+    "joint_gripper": -1.080652960128774,
+    "joint_finger_right": 0.0,
+    "joint_finger_left": 0.0,
+    "joint_head_pan": -0.00285961,
+    "joint_head_tilt": 0.7851361,
+}
+"""Joint positions at the start of an episode, rad. SAPIEN 2 and 3 order joints differently: go by name."""
+
+_FINGERS = ["joint_finger_right", "joint_finger_left"]
+_TCP = "link_gripper_tcp"
+
+_ARM = ArmControllerConfig(
+    joint_names=[name for name in START_QPOS if name not in _FINGERS],
+    stiffness=[
+        1700.0,
+        1737.0471680861954,
+        979.975871856535,
+        930.0,
+        1212.154500274304,
+        432.96500923932535,
+        468.0013365498738,
+        2000.0,
+        2000.0,
+    ],
+    damping=[
+        1059.9791902443303,
+        1010.4720585373592,
+        767.2803161582076,
+        680.0,
+        674.9946964336588,
+        274.613381336198,
+        340.532560578637,
+        900.0,
+        900.0,
+    ],
+    force_limit=[300.0] * 2 + [100.0] * 7,
+    velocity=1.5,
+    acceleration=2.0,
+    jerk=50.0,
+    tcp=_TCP,
+)
+_GRIPPER = GripperControllerConfig(
+    joint_names=_FINGERS,
+    stiffness=[200.0] * 2,
+    damping=[8.0] * 2,
+    force_limit=[60.0] * 2,
+    velocity=1.0,
+    acceleration=7.0,
+    jerk=50.0,
+)
+
+
+def _friction(value: float, patch_radius: float) -> dict[str, float | str]:
+    return {"material": f"friction_{value}", "patch_radius": patch_radius, "min_patch_radius": patch_radius}
+
+
+class GoogleRobot(BaseAgent):
+    """The robot of SIMPLER's drawer tasks, its base fixed.
+
+    Args:
+        scene: the scene to load into.
+        control_freq: control steps a second.
+        urdf: the robot's URDF file.
+        camera: width, height and shader of the overhead camera.
+        initial_pose: world pose of the base.
+    """
+
+    uid = "google_robot"
+    load_multiple_collisions = True
+    urdf_config = {
+        "_materials": {
+            f"friction_{value}": {"static_friction": value, "dynamic_friction": value, "restitution": 0.0}
+            for value in (2.0, 0.1)
+        },
+        "link": {
+            f"link_{part}_{side}": _friction(value, radius)
+            for side in ("left", "right")
+            for part, value, radius in (
+                ("finger", 2.0, 0.1),
+                ("finger_tip", 2.0, 0.1),
+                ("finger_nail", 0.1, 0.01),
+            )
+        },
+    }
+
+    def __init__(
+        self,
+        scene: ManiSkillScene,
+        control_freq: int,
+        *,
+        urdf: Path,
+        camera: CameraConfig,
+        initial_pose: sapien.Pose,
+    ) -> None:
+        self.urdf_path = str(urdf)
+        self._camera = camera
+        super().__init__(scene, control_freq, initial_pose=initial_pose)
+
+    @property
+    def _controller_configs(self) -> dict:
+        # Passive forces are balanced at every simulation step below, as the original does; ManiSkill's own
+        # way, switching gravity off, would leave the Coriolis forces in.
+        return {"tcp_delta": {"arm": _ARM, "gripper": _GRIPPER, "balance_passive_force": False}}
+
+    @property
+    def _sensor_configs(self) -> list[CameraConfig]:
+        return [self._camera]
+
+    def _after_init(self) -> None:
+        self._body = self.robot._objs[0]
+
+    def before_simulation_step(self) -> None:
+        self._body.set_qf(self._body.compute_passive_force())
+        super().before_simulation_step()
+
+    @property
+    def base_pose(self) -> sapien.Pose:
+        """World pose of the base."""
+        return self._body.pose
+
+    @property
+    def tcp_pose(self) -> sapien.Pose:
+        """Pose of the tool centre point in the base frame."""
+        return self.controller.controllers["arm"].tcp_pose
+
+    def place(self, pose: sapien.Pose) -> None:
+        """Put the base at a world pose and the joints at their start, at rest."""
+        order = [joint.name for joint in self.robot.active_joints]
+        self._body.set_root_pose(pose)
+        self._body.set_qpos(np.array([START_QPOS[name] for name in order], dtype=np.float32))
+        self._body.set_qvel(np.zeros(len(order), dtype=np.float32))
+        self._body.set_qf(np.zeros(len(order), dtype=np.float32))
+
+
+def overhead_camera(width: int, height: int, shader: ShaderConfig) -> CameraConfig:
+    """SIMPLER's camera on the robot's head; a smaller picture shows the same view."""
+    scale = np.diag([width / 640, height / 512, 1.0])
+    return CameraConfig(
+        uid="overhead_camera",
+        pose=sapien.Pose(q=[0.5, 0.5, -0.5, 0.5]),
+        width=width,
+        height=height,
+        near=0.01,
+        far=10.0,
+        intrinsic=scale @ np.array([[425.0, 0.0, 320.0], [0.0, 425.0, 256.0], [0.0, 0.0, 1.0]]),
+        entity_uid="link_camera",
+        shader_config=shader,
+    )
