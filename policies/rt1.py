@@ -1,0 +1,202 @@
+"""RT-1 and RT-1-X: a TensorFlow SavedModel, run as SimplerEnv runs it on the Google Robot.
+
+Pre- and post-processing follow SimplerEnv's `simpler_env/policies/rt1/rt1_model.py` (policy_setup
+"google_robot"), without tf-agents and tensorflow_hub. TensorFlow is the extra `rt1` and loads only when a
+policy is made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simedit.errors import SimeditError, unknown
+from simedit.protocols import Action
+
+CHECKPOINTS = {
+    "RT-1 (Converged)": "rt_1_tf_trained_for_000400120",
+    "RT-1 (15%)": "rt_1_tf_trained_for_000058240",
+    "RT-1-X": "rt_1_x_tf_trained_for_002272480_step",
+    "RT-1 (Begin)": "rt_1_tf_trained_for_000001120",
+}
+"""The four public checkpoints: the published tables' names, and their folders in CHECKPOINT_BUCKET."""
+
+CHECKPOINT_BUCKET = "gs://gdm-robotics-open-x-embodiment/open_x_embodiment_and_rt_x_oss"
+
+SENTENCE_ENCODER = "google/universal-sentence-encoder-large/5"
+
+_WIDTH, _HEIGHT, _EMBEDDING = 320, 256, 512
+_SMALL_GRIPPER_ACTION = 0.01
+
+
+class RT1Policy:
+    """One RT-1 checkpoint. Its state (past frames, as tokens) lasts for an episode."""
+
+    uses_images = True
+
+    def __init__(self, path: str | Path, *, embeddings: str | Path | None = None, gpu: bool = False) -> None:
+        """Load the checkpoint and the embeddings, and run the network once: the first call traces it.
+
+        Args:
+            path: the checkpoint's folder, with `saved_model.pb` and `variables/` in it.
+            embeddings: how instructions become vectors: the folder of the Universal Sentence Encoder
+                (SENTENCE_ENCODER as a SavedModel), or a table made with it: a .json or .npz file with 512
+                numbers for each instruction.
+            gpu: let TensorFlow use the GPU, growing its memory as needed. One choice for the whole process.
+
+        Raises:
+            SimeditError: no TensorFlow, no or incomplete files, files of something else, no GPU.
+        """
+        path = Path(path)
+        _check_saved_model(
+            path,
+            f"RT-1's public checkpoints are the folders {', '.join(CHECKPOINTS.values())} (the RT-1-X one "
+            f"zipped) of {CHECKPOINT_BUCKET}",
+        )
+        self._tf = _tensorflow(gpu)
+        self._embed = _load_embeddings(self._tf, embeddings)
+        self._model = _load_saved_model(self._tf, path)
+        try:
+            (step, *_), _ = self._model.action.concrete_functions[0].structured_input_signature
+            self._blank = self._tf.nest.map_structure(self._zeros, step)
+            self._state = self._model.get_initial_state(1)
+            self._infer(np.zeros((_HEIGHT, _WIDTH, 3), np.uint8), np.zeros(_EMBEDDING, np.float32))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise SimeditError(f"{path} is no RT-1 policy saved by tf-agents: {error}") from error
+        self._embedding: np.ndarray | None = None
+
+    def reset(self, instruction: str, *, seed: int = 0) -> None:
+        """Start an episode. RT-1 decodes the most likely action tokens, so `seed` changes nothing.
+
+        Raises:
+            SimeditError: the embedding table lacks the instruction.
+        """
+        self._embedding = self._embed(instruction)
+        self._state = self._model.get_initial_state(1)
+
+    def act(self, frame: np.ndarray) -> Action:
+        """Choose the next action from `frame`, uint8 [H, W, 3] RGB, any size (letterboxed to 320x256).
+
+        Raises:
+            SimeditError: another dtype or shape, or no `reset` yet.
+        """
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+            raise SimeditError(f"RT-1 needs a uint8 [H, W, 3] frame, not {frame.dtype} {list(frame.shape)}")
+        if self._embedding is None:
+            raise SimeditError("call reset(instruction) before the first act(frame)")
+        action, self._state = self._infer(frame, self._embedding)
+        gripper = float(action["gripper_closedness_action"][0])
+        return Action(
+            world_vector=action["world_vector"],
+            # Already axis times angle: SimplerEnv takes it apart and multiplies it again.
+            rot_axangle=action["rotation_delta"],
+            gripper=0.0 if abs(gripper) < _SMALL_GRIPPER_ACTION else gripper,
+            terminate=bool(action["terminate_episode"][0] > 0),
+        )
+
+    def _infer(self, frame: np.ndarray, embedding: np.ndarray) -> tuple[dict[str, np.ndarray], Any]:
+        tf = self._tf
+        image = tf.cast(tf.image.resize_with_pad(frame, _HEIGHT, _WIDTH), tf.uint8)
+        seen = {"image": image[None], "natural_language_embedding": tf.constant(embedding[None])}
+        # A checkpoint may list more observations than these two: as in SimplerEnv, they stay blank.
+        step = self._blank._replace(
+            step_type=tf.constant([1]),  # tf-agents' MID, on the first frame too, as in SimplerEnv
+            discount=tf.constant([1.0]),
+            observation={**self._blank.observation, **seen},
+        )
+        result = self._model.action(step, self._state)
+        return {key: value[0].numpy() for key, value in result.action.items()}, result.state
+
+    def _zeros(self, spec: Any) -> Any:
+        return self._tf.zeros([1, *spec.shape[1:]], spec.dtype)
+
+
+def _tensorflow(gpu: bool) -> Any:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise SimeditError(f"RT-1 needs TensorFlow: pip install 'simedit[rt1]' ({error})") from error
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpu and not gpus:
+        raise SimeditError("TensorFlow sees no GPU: leave gpu off, or install tensorflow[and-cuda]")
+    try:
+        tf.config.set_visible_devices(gpus if gpu else [], "GPU")
+        for device in gpus if gpu else []:
+            tf.config.experimental.set_memory_growth(device, True)
+    except RuntimeError as error:
+        raise SimeditError("TensorFlow already runs in this process with another choice of `gpu`") from error
+    return tf
+
+
+def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.ndarray]:
+    """A function from an instruction to float32 [512]."""
+    ways = (
+        f"give the folder of the Universal Sentence Encoder ({SENTENCE_ENCODER} of TF-Hub or Kaggle, "
+        f"unpacked), or a .json or .npz table with {_EMBEDDING} numbers for each instruction"
+    )
+    if source is None:
+        raise SimeditError(f"RT-1 needs its instructions as sentence embeddings: {ways}")
+    source = Path(source)
+    if source.suffix in (".json", ".npz"):
+        table = _read_table(source)
+
+        def look_up(instruction: str) -> np.ndarray:
+            if instruction not in table:
+                raise unknown(f"instruction in {source}", instruction, table)
+            return table[instruction]
+
+        return look_up
+    _check_saved_model(source, ways)
+    encoder = _load_saved_model(tf, source)
+
+    def encode(instruction: str) -> np.ndarray:
+        try:
+            return _as_embedding(encoder(tf.constant([instruction]))[0])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SimeditError(f"{source} is no Universal Sentence Encoder: {ways} ({error})") from error
+
+    encode("open top drawer")
+    return encode
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
+    try:
+        if path.suffix == ".json":
+            table = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            with np.load(path, allow_pickle=False) as arrays:
+                table = dict(arrays)
+        return {instruction: _as_embedding(vector) for instruction, vector in table.items()}
+    except (OSError, EOFError, AttributeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise SimeditError(f"cannot read the embedding table {path}: {error}") from error
+
+
+def _as_embedding(vector: Any) -> np.ndarray:
+    vector = np.asarray(vector, dtype=np.float32)
+    if vector.shape != (_EMBEDDING,) or not np.isfinite(vector).all():
+        raise ValueError(f"an embedding must be {_EMBEDDING} finite numbers, not {list(vector.shape)}")
+    return vector
+
+
+def _check_saved_model(path: Path, source: str) -> None:
+    wanted = ("saved_model.pb", "variables/variables.index")
+    missing = [name for name in wanted if not (path / name).is_file()]
+    if not any(path.glob("variables/variables.data-*")):
+        missing.append("variables/variables.data-*")
+    if missing:
+        what = f"lacks {', '.join(missing)}" if path.is_dir() else "does not exist"
+        raise SimeditError(f"SavedModel folder {path} {what}: {source}")
+
+
+def _load_saved_model(tf: Any, path: Path) -> Any:
+    try:
+        return tf.saved_model.load(str(path))
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise SimeditError(f"TensorFlow cannot load {path}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simedit.policies.rt1 import CHECKPOINTS, RT1Policy
+
+from simedit.errors import SimeditError
+
+tf: Any = pytest.importorskip("tensorflow")
+
+TINY = Path(__file__).resolve().parents[2] / "shared" / "rt1_tiny"
+needs_tiny = pytest.mark.skipif(not TINY.is_dir(), reason="needs rt1_tiny in ../shared")
+INSTRUCTIONS = [
+    f"{task} {drawer} drawer" for task in ("open", "close") for drawer in ("top", "middle", "bottom")
+]
+
+TimeStep = namedtuple("TimeStep", ["step_type", "reward", "discount", "observation"])
+PolicyStep = namedtuple("PolicyStep", ["action", "state", "info"])
+
+
+class EchoPolicy(tf.Module):
+    """RT-1's interface; its actions say what it was given and how often it was called in the episode."""
+
+    def __init__(self) -> None:
+        self.scale = tf.Variable(1 / 255)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def get_initial_state(self, batch_size: Any) -> Any:
+        return {"calls": tf.zeros([batch_size, 1], tf.int32)}
+
+    @tf.function(
+        input_signature=[
+            TimeStep(
+                step_type=tf.TensorSpec([None], tf.int32, "step_type"),
+                reward=tf.TensorSpec([None], tf.float32, "reward"),
+                discount=tf.TensorSpec([None], tf.float32, "discount"),
+                observation={
+                    "image": tf.TensorSpec([None, 256, 320, 3], tf.uint8, "image"),
+                    "natural_language_embedding": tf.TensorSpec([None, 512], tf.float32, "embedding"),
+                    "natural_language_instruction": tf.TensorSpec([None], tf.string, "instruction"),
+                    "gripper_closed": tf.TensorSpec([None, 1], tf.float32, "closed"),
+                },
+            ),
+            {"calls": tf.TensorSpec([None, 1], tf.int32, "calls")},
+        ]
+    )
+    def action(self, time_step: Any, state: Any) -> Any:
+        calls = state["calls"] + 1
+        image = tf.cast(time_step.observation["image"], tf.float32) * self.scale
+        corners = tf.stack([image[:, 0, 0, 0], image[:, 128, 160, 1], image[:, 255, 319, 2]], axis=1)
+        count = tf.cast(calls, tf.float32)
+        step_type = tf.cast(time_step.step_type[:, None], tf.float32)
+        action = {
+            "world_vector": corners,
+            "rotation_delta": tf.concat([count, -count, step_type], 1),
+            "gripper_closedness_action": time_step.observation["natural_language_embedding"][:, :1],
+            "terminate_episode": tf.concat([tf.cast(calls >= 3, tf.int32), tf.cast(calls < 3, tf.int32)], 1),
+        }
+        return PolicyStep(action, {"calls": calls}, ())
+
+
+class Encoder(tf.Module):
+    """The sentence encoder's interface: strings in, [N, 512] out, here from the length of the string."""
+
+    def __init__(self) -> None:
+        self.scale = tf.Variable(0.01)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, sentences: Any) -> Any:
+        return tf.cast(tf.strings.length(sentences), tf.float32)[:, None] * self.scale * tf.ones([1, 512])
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("echo")
+    tf.saved_model.save(EchoPolicy(), str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("encoder")
+    tf.saved_model.save(Encoder(), str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("table") / "embeddings.npz"
+    np.savez(path, **{i: rng.normal(size=512).astype(np.float32) * 0.05 for i in INSTRUCTIONS})
+    return path
+
+
+def test_input_and_output(echo: Path, encoder: Path) -> None:
+    policy = RT1Policy(echo, embeddings=encoder)
+    assert policy.uses_images
+    frame = np.zeros((512, 640, 3), np.uint8)
+    frame[:2, :2, 0] = [[10, 20], [30, 40]]
+    frame[256:258, 320:322, 1] = 255
+    frame[-2:, -2:, 2] = 102
+    for _ in range(2):
+        policy.reset("open top drawer")
+        for call in (1, 2, 3):
+            action = policy.act(frame)
+            np.testing.assert_allclose(action.world_vector, [25 / 255, 1, 0.4], atol=1e-6)
+            np.testing.assert_allclose(action.rot_axangle, [call, -call, 1])
+            assert action.gripper == pytest.approx(0.15)
+            assert action.terminate is (call == 3)
+            assert action.to_array().dtype == np.float32
+            assert action.to_array().shape == (7,)
+
+
+def test_other_sizes_are_letterboxed(echo: Path, encoder: Path) -> None:
+    policy = RT1Policy(echo, embeddings=encoder)
+    policy.reset("open top drawer")
+    square = policy.act(np.full((64, 64, 3), 51, np.uint8))
+    np.testing.assert_allclose(square.world_vector, [0, 0.2, 0], atol=1e-6)
+    exact = policy.act(np.full((256, 320, 3), 51, np.uint8))
+    np.testing.assert_allclose(exact.world_vector, [0.2, 0.2, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize(("raw", "filtered"), [(0.009, 0), (-0.009, 0), (0.011, 0.011), (-1, -1)])
+def test_small_gripper_actions_are_dropped(echo: Path, tmp_path: Path, raw: float, filtered: float) -> None:
+    (tmp_path / "table.json").write_text(json.dumps({"open top drawer": [raw] * 512}))
+    policy = RT1Policy(echo, embeddings=tmp_path / "table.json")
+    policy.reset("open top drawer")
+    assert policy.act(np.zeros((256, 320, 3), np.uint8)).gripper == pytest.approx(filtered)
+
+
+@needs_tiny
+def test_tf_agents_export(table: Path) -> None:
+    """The same actions as the export itself gives, called by hand without this module."""
+    frames = np.random.default_rng(1).integers(0, 256, (4, 256, 320, 3), dtype=np.uint8)
+    model = tf.saved_model.load(str(TINY))
+    policy = RT1Policy(TINY, embeddings=table)
+    first = {}
+    for instruction in INSTRUCTIONS:
+        policy.reset(instruction)
+        state = model.get_initial_state(1)
+        embedding = np.load(table)[instruction]
+        for frame in frames:
+            step = TimeStep(
+                tf.constant([1]),
+                tf.constant([0.0]),
+                tf.constant([1.0]),
+                {"image": frame[None], "natural_language_embedding": embedding[None]},
+            )
+            expected = model.action(step, state)
+            state = expected.state
+            action = policy.act(frame)
+            np.testing.assert_array_equal(action.world_vector, expected.action["world_vector"][0])
+            np.testing.assert_array_equal(action.rot_axangle, expected.action["rotation_delta"][0])
+            assert np.isfinite(action.to_array()).all()
+            first.setdefault(instruction, action)
+    policy.reset(INSTRUCTIONS[0])
+    again = policy.act(frames[0])
+    np.testing.assert_array_equal(again.to_array(), first[INSTRUCTIONS[0]].to_array())
+    assert not np.array_equal(again.to_array(), first[INSTRUCTIONS[1]].to_array())
+
+
+def test_bad_frames(echo: Path, encoder: Path) -> None:
+    policy = RT1Policy(echo, embeddings=encoder)
+    with pytest.raises(SimeditError, match="call reset"):
+        policy.act(np.zeros((256, 320, 3), np.uint8))
+    policy.reset("open top drawer")
+    with pytest.raises(SimeditError, match=r"uint8 \[H, W, 3\] frame, not float32 \[256, 320, 3\]"):
+        policy.act(np.zeros((256, 320, 3), np.float32))
+    with pytest.raises(SimeditError, match=r"not uint8 \[1, 256, 320, 3\]"):
+        policy.act(np.zeros((1, 256, 320, 3), np.uint8))
+
+
+def test_bad_checkpoints(echo: Path, encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SimeditError, match=r"nowhere does not exist: .*gs://gdm-robotics") as caught:
+        RT1Policy(tmp_path / "nowhere", embeddings=encoder)
+    assert all(folder in str(caught.value) for folder in CHECKPOINTS.values())
+    broken = tmp_path / "broken"
+    (broken / "variables").mkdir(parents=True)
+    for part in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
+        with pytest.raises(SimeditError, match=f"lacks .*{part[:24]}"):
+            RT1Policy(broken, embeddings=encoder)
+        (broken / part).write_bytes((echo / part).read_bytes()[:40])
+    with pytest.raises(SimeditError, match="TensorFlow cannot load"):
+        RT1Policy(broken, embeddings=encoder)
+    with pytest.raises(SimeditError, match="no RT-1 policy"):
+        RT1Policy(encoder, embeddings=encoder)
+
+
+def test_bad_embeddings(echo: Path, encoder: Path, table: Path, tmp_path: Path) -> None:
+    with pytest.raises(SimeditError, match=r"Universal Sentence Encoder .* or a \.json or \.npz table"):
+        RT1Policy(echo)
+    with pytest.raises(SimeditError, match=r"does not exist: .* or a \.json or \.npz table"):
+        RT1Policy(echo, embeddings=tmp_path / "encoder")
+    with pytest.raises(SimeditError, match="no Universal Sentence Encoder"):
+        RT1Policy(echo, embeddings=echo)
+    with pytest.raises(SimeditError, match="did you mean 'open top drawer'"):
+        RT1Policy(echo, embeddings=table).reset("open the top drawer")
+    texts = ["", "[1, 2]", '{"open top drawer": [1, 2]}', f'{{"open top drawer": {[float("nan")] * 512}}}']
+    for text in texts:
+        (tmp_path / "table.json").write_text(text.replace("nan", "NaN"))
+        with pytest.raises(SimeditError, match="cannot read the embedding table"):
+            RT1Policy(echo, embeddings=tmp_path / "table.json")
+    (tmp_path / "table.npz").write_bytes(table.read_bytes()[:3000])
+    with pytest.raises(SimeditError, match="cannot read the embedding table"):
+        RT1Policy(echo, embeddings=tmp_path / "table.npz")
+
+
+def test_gpu_is_asked_for(echo: Path, encoder: Path) -> None:
+    RT1Policy(echo, embeddings=encoder)
+    assert tf.config.get_visible_devices("GPU") == []
+    with pytest.raises(SimeditError, match=r"sees no GPU|another choice of `gpu`"):
+        RT1Policy(echo, embeddings=encoder, gpu=True)
+
+
+def test_without_tensorflow(echo: Path) -> None:
+    code = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "from simedit.errors import SimeditError\n"
+        "from simedit.policies.rt1 import RT1Policy\n"
+        "try:\n    RT1Policy(sys.argv[1])\n"
+        "except SimeditError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(echo)], capture_output=True, text=True, check=True)
+    assert "pip install 'simedit[rt1]'" in done.stdout
