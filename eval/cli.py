@@ -1,0 +1,349 @@
+"""The command `simedit-eval`: the one place where the evaluation meets concrete environments and policies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from simedit.errors import SimeditError, run_cli
+
+# Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
+if TYPE_CHECKING:
+    from simedit.eval.config import StudyConfig
+    from simedit.eval.rollout import Stage
+    from simedit.eval.store import Store
+    from simedit.eval.trials import Trial
+    from simedit.protocols import Policy
+
+DESCRIPTION = """\
+Measure how well simulated success rates predict real ones.
+
+  simedit-eval run --config configs/eval/demo.yaml --out runs/demo
+  simedit-eval run --config configs/eval/paper.yaml --out runs/paper --dry-run
+  simedit-eval run --config configs/eval/demo.yaml --out runs/more --set seeds=[0,1,2] editor.steps=4
+  simedit-eval status runs/demo
+  simedit-eval report runs/demo --json
+  simedit-eval published
+  simedit-eval assets fetch
+
+A run may be stopped at any moment, by Ctrl-C, kill -9 or a power cut, and goes on when the same command is
+given again. Policies, styles, poses and seeds may be added to a finished run in the same way.
+"""
+
+Folder = Annotated[Path, tyro.conf.Positional]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+def run(
+    config: Path,
+    out: Path,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+    dry_run: Flag = False,
+) -> None:
+    """Run a study's missing trials, then write report.json and report.html.
+
+    Args:
+        config: The study, a YAML file; paths in it are relative to the working directory.
+        out: The run folder; a study that was begun there goes on.
+        overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
+        dry_run: Only print what would be done, and measure how long it would take.
+    """
+    from simedit.config import load_config
+    from simedit.eval.config import StudyConfig, meaning
+    from simedit.eval.library import digest, is_untrained
+    from simedit.eval.published import load_real
+    from simedit.eval.run_folder import keep, write_report
+    from simedit.eval.store import Store
+    from simedit.eval.study import remaining
+    from simedit.eval.summary import Facts
+    from simedit.eval.terminal import print_summary
+    from simedit.eval.trials import trials
+
+    study = load_config(StudyConfig, config, overrides)
+    wanted = list(trials(study))
+    problems = _problems(study)
+    if dry_run:
+        return _dry_run(study, wanted, out, problems)
+    if problems:
+        raise SimeditError("this study cannot start:" + "".join(f"\n  - {problem}" for problem in problems))
+    with Store(out, write=True) as store:
+        specialists = _specialists(study, out)
+        store.agree(meaning(study, {style: digest(folder) for style, folder in specialists.items()}))
+        todo = remaining(wanted, store.results())
+        _check_disk(study, todo, out)
+        untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
+        facts = Facts(untrained=untrained, blind=_blind(study))
+        keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
+        if todo:
+            _work(study, wanted, len(todo), store, specialists)
+        summary = write_report(store)
+    print_summary(summary)
+    print(f"report: {out / 'report.html'}")
+
+
+def report(folder: Folder, json: Flag = False) -> None:
+    """Write report.json and report.html anew from what is stored.
+
+    Args:
+        folder: The run folder.
+        json: Print report.json's content instead of a table.
+    """
+    from simedit.eval.run_folder import write_report
+    from simedit.eval.store import Store
+    from simedit.eval.terminal import print_summary
+
+    with Store(folder, write=False) as store:
+        summary = write_report(store)
+    if json:
+        return _print_json(summary)
+    print_summary(summary)
+    print(f"report: {folder / 'report.html'}")
+
+
+def status(folder: Folder, json: Flag = False) -> None:
+    """Print how far a run is, by policy and domain.
+
+    Args:
+        folder: The run folder.
+        json: Print JSON instead of a table.
+    """
+    from simedit.eval.run_folder import kept
+    from simedit.eval.store import Store
+    from simedit.eval.summary import status
+    from simedit.eval.terminal import print_table
+
+    with Store(folder, write=False) as store:
+        found = status(kept(store)[0], store.results())
+    if json:
+        return _print_json(found)
+    counts = ("wanted", "finished", "errors", "missing")
+    rows = [[group[key] for key in ("policy", "domain", *counts)] for group in found["groups"]]
+    print_table(["policy", "domain", *counts], [*rows, ["all", "", *(found[key] for key in counts)]])
+
+
+def published(json: Flag = False) -> None:
+    """Recompute MMRV and r of the published domains from their per-policy success rates.
+
+    Args:
+        json: Print JSON, in the layout of report.json.
+    """
+    from simedit.eval.summary import published_summary
+    from simedit.eval.terminal import print_metrics
+
+    summary = published_summary()
+    if json:
+        return _print_json(summary)
+    print_metrics(summary)
+    for name, source in summary["sources"].items():
+        print(f"{name}: {source}")
+
+
+def assets(
+    action: Annotated[Literal["fetch", "check"], tyro.conf.Positional],
+    asset_root: Path | None = None,
+    url: str | None = None,
+    commit: str | None = None,
+) -> None:
+    """Fetch SIMPLER's asset files with git, or check those that are there.
+
+    Args:
+        action: fetch clones them at a pinned commit; check names what is missing.
+        asset_root: Where they are or shall be. Default: $SIMEDIT_ASSETS, or a folder in the user's cache.
+        url: Fetch from this repository in place of the public one.
+        commit: Fetch this commit in place of the pinned one.
+    """
+    from simedit.envs.assets import (
+        DEFAULT_COMMIT,
+        DEFAULT_URL,
+        default_root,
+        fetch,
+        resolve_asset_root,
+        verify,
+    )
+
+    if action == "fetch":
+        print(fetch(asset_root or default_root(), url=url or DEFAULT_URL, commit=commit or DEFAULT_COMMIT))
+    else:
+        root = resolve_asset_root(asset_root)
+        print(f"{root}: {len(verify(root))} files, complete")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run `simedit-eval` with `args` (default: the process's) and return its exit code."""
+    commands: dict[str, Callable[..., Any]] = {
+        "run": run,
+        "report": report,
+        "status": status,
+        "published": published,
+        "assets": assets,
+    }
+    return run_cli(
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            commands, prog="simedit-eval", description=DESCRIPTION, args=args
+        )
+    )
+
+
+def _problems(study: StudyConfig) -> list[str]:
+    """Everything that keeps a study from starting, found without loading a model or building a scene."""
+    from simedit.envs.assets import resolve_asset_root, verify
+    from simedit.eval.config import RT1Config
+    from simedit.eval.published import load_real
+
+    found: list[str] = []
+
+    def check(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except SimeditError as error:
+            found.append(str(error))
+
+    check(lambda: load_real(study.real, list(study.policies), list(study.tasks)))
+    if find_spec("mani_skill") is None:
+        found.append("the drawer twin needs ManiSkill 3: pip install 'simedit[sim]'")
+    rt1 = {name: policy for name, policy in study.policies.items() if isinstance(policy, RT1Config)}
+    if rt1 and find_spec("tensorflow") is None:
+        found.append("RT-1 needs TensorFlow: pip install 'simedit[rt1]'")
+    for name, policy in rt1.items():
+        if not (Path(policy.checkpoint) / "saved_model.pb").is_file():
+            found.append(f"policy {name!r}: no RT-1 checkpoint at {Path(policy.checkpoint).absolute()}")
+        if policy.embeddings is None or not Path(policy.embeddings).exists():
+            found.append(f"policy {name!r}: no sentence embeddings at {policy.embeddings}")
+    if "edited" in study.domains and study.editor.library != "tiny":
+        check(lambda: _specialists(study, Path()))
+    overlaid = "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
+    if study.env.skin == "simpler" or overlaid:
+        check(lambda: verify(resolve_asset_root(study.env.asset_root)))
+    return found
+
+
+def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
+    """The folder of each wanted style's specialist; "tiny" makes them in the folder `out`."""
+    from simedit.eval.library import find_specialists
+
+    if "edited" not in study.domains:
+        return {}
+    if study.editor.library != "tiny":
+        return find_specialists(Path(study.editor.library), study.styles)
+    from simedit.tiny import make_tiny_library
+
+    return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
+
+
+def _blind(study: StudyConfig) -> list[str]:
+    from simedit.policies.rt1 import RT1Policy
+    from simedit.policies.scripted import ScriptedExpert
+
+    kinds = {"scripted": ScriptedExpert, "rt1": RT1Policy}
+    return [name for name, policy in study.policies.items() if not kinds[policy.kind].uses_images]
+
+
+def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, dict[str, Policy]]:
+    """The stage on which the study plays, with its editor, and its policies, all loaded."""
+    import gymnasium as gym
+
+    import simedit.envs  # noqa: F401  registers the twin
+    from simedit.eval.config import RT1Config
+    from simedit.eval.rollout import RAW_KEY, Stage
+    from simedit.policies.rt1 import RT1Policy
+    from simedit.policies.scripted import ScriptedExpert
+    from simedit.specialist import SpecialistLibrary
+    from simedit.wrapper import EditObservation
+
+    folders = list(specialists.values())
+    settings = study.editor
+    editor = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps) if folders else None
+
+    def make(domain: str) -> gym.Env:
+        frames = settings.over if domain == "edited" else domain
+        env = gym.make(
+            "simedit/Drawer-v1",
+            **study.env.model_dump(),
+            overlay=frames == "vismatch",
+            max_episode_steps=study.max_steps,
+        )
+        if editor is None or domain != "edited":
+            return env
+        return EditObservation(
+            env, editor, study.styles[0], composition=settings.composition, keep_raw=RAW_KEY
+        )
+
+    stage = Stage(make)
+    policies: dict[str, Policy] = {}
+    for name, policy in study.policies.items():
+        if isinstance(policy, RT1Config):
+            policies[name] = RT1Policy(policy.checkpoint, embeddings=policy.embeddings)
+        else:
+            policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
+    return stage, policies
+
+
+def _work(
+    study: StudyConfig, wanted: Sequence[Trial], todo: int, store: Store, specialists: Mapping[str, Path]
+) -> None:
+    from simedit.eval.study import run_study
+    from simedit.eval.terminal import progress
+
+    stage, policies = _wire(study, specialists)
+    try:
+        with progress(todo) as advance:
+            run_study(
+                wanted,
+                store=store,
+                stage=stage,
+                policies=policies,
+                max_steps=study.max_steps,
+                report=study.report,
+                progress=advance,
+            )
+    except KeyboardInterrupt:
+        print(f"finished trials are stored in {store.folder}; the same command goes on", file=sys.stderr)
+        raise
+
+
+def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: Sequence[str]) -> None:
+    from simedit.eval.estimate import disk_bytes, frames_to_edit, seconds_per_step
+    from simedit.eval.store import Store
+    from simedit.eval.study import remaining
+
+    stored = {}
+    if (out / "results.sqlite").exists():
+        with Store(out, write=False) as store:
+            stored = store.results()
+    todo = remaining(wanted, stored)
+    print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
+    print(f"control steps: at most {len(todo) * study.max_steps}")
+    print(f"frames to edit: at most {frames_to_edit(study, todo)}")
+    print(f"disk: about {disk_bytes(study, todo) / 1e6:.0f} MB")
+    if problems:
+        print("hours: not measured, for a run would be refused now:")
+        for problem in problems:
+            print(f"  - {problem}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        stage, policies = _wire(study, _specialists(study, Path(folder)))
+        measured = seconds_per_step(todo, stage, policies)
+    hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
+    print(f"hours: at most about {hours:.2g}")
+    for domain, seconds in measured.items():
+        print(f"  measured: {seconds:.2f} s a control step in the domain {domain}")
+
+
+def _check_disk(study: StudyConfig, todo: Sequence[Trial], out: Path) -> None:
+    from simedit.eval.estimate import disk_bytes
+
+    needed, free = disk_bytes(study, todo) / 1e6, shutil.disk_usage(out).free / 1e6
+    if free < needed:
+        raise SimeditError(f"{out} has {free:.0f} MB free, this study needs about {needed:.0f} MB")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,96 @@
+"""Real and published success rates: the table that ships with the package, and a user's own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from simedit.config import Config, load_config
+from simedit.errors import SimeditError, unknown
+from simedit.eval.config import RealConfig
+
+
+class Counts(Config):
+    """A success rate as counts."""
+
+    successes: int = Field(ge=0)
+    n: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Counts:
+        if self.successes > self.n:
+            raise ValueError(f"{self.successes} successes in {self.n} trials")
+        return self
+
+
+Rate = Annotated[float, Field(ge=0, le=1)] | Counts
+
+
+class TaskRates(Config):
+    """A policy's success rates, each a number in [0, 1] or `{successes: K, n: N}`; null where unknown."""
+
+    open: Rate | None = None
+    close: Rate | None = None
+
+    def rate(self, task: str) -> float | None:
+        """The success rate in `task` ("open" or "close")."""
+        value = self.open if task == "open" else self.close
+        return value.successes / value.n if isinstance(value, Counts) else value
+
+
+class Rates(Config):
+    """Success rates of several policies and where they come from; also the format of a user's own file.
+
+    Attributes:
+        source: who measured it, on what, or a reference.
+        stand_in: true where no robot measured them; the report then says so.
+        policies: from policy name to its rates.
+    """
+
+    source: str
+    stand_in: bool = False
+    policies: dict[str, TaskRates]
+
+
+class Published(Config):
+    """The table that ships with the package: real rates, and those of the published visual domains."""
+
+    real: Rates
+    domains: dict[str, Rates]
+
+
+def load_published() -> Published:
+    """The published rates; the file names the source of each."""
+    return load_config(Published, Path(__file__).parent / "data" / "published.yaml")
+
+
+def load_real(config: RealConfig, policies: list[str], tasks: list[str]) -> Rates:
+    """The real rates of a study's policies, under the study's own policy names.
+
+    Raises:
+        SimeditError: no such file, or no rate there for a policy and task.
+    """
+    if config.source == "published":
+        rates = load_published().real
+    elif Path(config.source).exists():
+        rates = load_config(Rates, config.source)
+    else:
+        raise SimeditError(
+            f"real rates: no file {Path(config.source).absolute()} "
+            "(real.source is `published` or a file; paths in a config are relative to the working directory)"
+        )
+    renamed = {}
+    for policy in policies:
+        name = config.names.get(policy, policy)
+        if name not in rates.policies:
+            raise SimeditError(
+                f"real rates ({config.source}): {unknown('policy', name, rates.policies)}. "
+                "Map it in real.names, or give a file of your own in real.source"
+            )
+        renamed[policy] = rates.policies[name]
+        for task in tasks:
+            if renamed[policy].rate(task) is None:
+                raise SimeditError(f"real rates ({config.source}): no {task} rate for policy {name!r}")
+    return rates.model_copy(update={"policies": renamed})

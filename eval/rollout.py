@@ -1,0 +1,158 @@
+"""One trial: pose the scene, let the policy act, read the result at the last step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from simedit.errors import SimeditError
+from simedit.eval.recording import Recording
+from simedit.eval.trials import Result, Trial
+from simedit.protocols import DrawerState, Policy
+from simedit.wrapper import find_image_key, get_path
+
+RAW_KEY = "raw_rgb"
+POSE_TOLERANCE = 1e-6
+
+
+class EnvironmentDied(Exception):
+    """The environment raised; build it anew and try again."""
+
+
+class _PolicyDied(Exception):
+    """The policy raised, or asked for something that is no action."""
+
+
+class Stage:
+    """Keeps the one environment in use: built when first needed, and again after it died.
+
+    Args:
+        make: builds the environment of a domain. One of the domain "edited" has a settable `style`
+            (`simedit.wrapper.EditObservation`) and keeps the unedited frame under "raw_rgb".
+    """
+
+    def __init__(self, make: Callable[[str], gym.Env]) -> None:
+        self._make = make
+        self._env: gym.Env | None = None
+        self._domain = ""
+
+    def env(self, trial: Trial) -> gym.Env:
+        """The environment for a trial, set to its style."""
+        if self._env is None or self._domain != trial.domain:
+            self.close()
+            self._env, self._domain = self._make(trial.domain), trial.domain
+        if trial.style:
+            self._env.style = trial.style  # pyright: ignore[reportAttributeAccessIssue]
+        return self._env
+
+    def state(self) -> DrawerState:
+        """The privileged state of the environment in use."""
+        with _blaming(EnvironmentDied, "the environment"):
+            assert self._env is not None, "no trial has begun"
+            return self._env.unwrapped.privileged_state()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def close(self) -> None:
+        """Let the environment go; one that has died may fail at that too."""
+        env, self._env = self._env, None
+        try:
+            if env is not None:
+                env.close()
+        except Exception:
+            pass
+
+
+def rollout(
+    trial: Trial,
+    stage: Stage,
+    policy: Policy,
+    *,
+    pose: tuple[float, float, float],
+    max_steps: int,
+    recording: Recording | None = None,
+) -> Result:
+    """Run one trial to the policy's terminate action, or to the step limit.
+
+    The terminating action is still carried out, and success is the test at the last step, as in SIMPLER.
+
+    Args:
+        pose: (x, y, extra yaw) that the trial's pose name stands for; metres, radians.
+        max_steps: the step limit.
+        recording: gets every frame.
+
+    Returns:
+        a result whose outcome is "error" when the policy raised or asked for a non-finite action, or when
+        the realised pose is not the asked one.
+
+    Raises:
+        EnvironmentDied: the environment raised.
+        SimeditError: the environment or the policy refused what it was given.
+    """
+    step, seen = 0, {}
+    try:
+        with _blaming(EnvironmentDied, "the environment"):
+            env = stage.env(trial)
+            options = {"pose": trial.pose, "task": trial.task, "drawer": trial.drawer}
+            obs, info = env.reset(seed=trial.episode_seed, options=options)
+            realised = tuple(float(value) for value in _array(info["pose"]).ravel())
+            frame, raw = _frames(obs)
+            instruction = env.unwrapped.instruction  # pyright: ignore[reportAttributeAccessIssue]
+        seen = {"pose": realised, "frame_hash": _digest(frame if raw is None else raw)}
+        if np.abs(np.subtract(realised, pose)).max() > POSE_TOLERANCE:
+            message = f"asked for pose {tuple(pose)}, the scene is at {realised}"
+            return Result(trial, "error", message=message, **seen)
+        with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
+            policy.reset(instruction, seed=trial.episode_seed)
+        for step in range(1, max_steps + 1):
+            if recording is not None:
+                recording.add(frame, raw)
+            with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
+                action = policy.act(frame)
+                array = action.to_array()
+                if array.shape != (7,) or not np.isfinite(array).all():
+                    raise ValueError(f"its action is not 7 finite numbers: {array.tolist()}")
+            with _blaming(EnvironmentDied, "the environment"):
+                obs, _, _, truncated, info = env.step(array)
+                frame, raw = _frames(obs)
+                success = bool(_array(info["success"]).item())
+                extension = float(_array(info["drawer_extension"]).item())
+                over = action.terminate or bool(_array(truncated).item())
+            if over or step == max_steps:
+                break
+    except _PolicyDied as died:
+        return Result(trial, "error", step, message=f"{died} (step {step})", **seen)
+    if recording is not None:
+        recording.add(frame, raw)
+    return Result(trial, "success" if success else "failure", step, extension, **seen)
+
+
+@contextmanager
+def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
+    try:
+        yield
+    except (SimeditError, EnvironmentDied):
+        raise
+    except Exception as error:
+        raise kind(f"{who}: {type(error).__name__}: {error}") from error
+
+
+def _frames(obs: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the policy sees and, where that is an edit, the unedited frame: uint8 [H, W, 3] each."""
+    camera, _, key = find_image_key(obs).rpartition("/")
+    images = get_path(obs, camera)
+    raw = images.get(RAW_KEY)
+    frame = _array(images[key])
+    height, width = frame.shape[-3:-1]
+    return frame.reshape(height, width, 3), None if raw is None else _array(raw).reshape(height, width, 3)
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
+
+
+def _digest(frame: np.ndarray) -> str:
+    return hashlib.sha256(frame.tobytes()).hexdigest()[:32]

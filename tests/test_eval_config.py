@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simedit.config import load_config, parse_config
+from simedit.errors import SimeditError
+from simedit.eval.config import StudyConfig, meaning
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "eval"
+BASE = {"policies": {"a": {"kind": "scripted"}, "b": {"kind": "scripted", "noise": 0.1}}, "domains": ["raw"]}
+
+
+def parsed(**changes):
+    return parse_config(StudyConfig, {**BASE, **changes}, where="test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domain": ["raw"]}, "unknown key 'domain': did you mean 'domains'"),
+        ({"policies": {"a": {"kind": "scripted", "nois": 1}}}, "did you mean 'noise'"),
+        ({"policies": {"a": {"kind": "octo"}}}, "scripted"),
+        ({"domains": ["varagg"]}, "varagg cannot be simulated yet"),
+        ({"domains": ["edited"]}, "needs styles"),
+        ({"poses": ["a9"]}, "unknown pose 'a9'"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"tasks": []}, "at least 1"),
+        ({"real": {"names": {"c": "RT-1-X"}}}, "unknown policy 'c'"),
+        ({"env": {"skin": "gold"}}, "primitive"),
+    ],
+)
+def test_mistakes_are_refused(changes, message):
+    with pytest.raises(SimeditError, match=message):
+        parsed(**changes)
+
+
+def test_overrides_from_the_command_line():
+    config = load_config(StudyConfig, CONFIGS / "demo.yaml", ["seeds=[0,1]", "editor.steps=3"])
+    assert (config.seeds, config.editor.steps) == ([0, 1], 3)
+
+
+def test_meaning_follows_what_changes_a_trial_and_nothing_else():
+    plain = meaning(parsed(), {})
+    assert (
+        meaning(parsed(seeds=[0, 1], poses=["a0"], report={"videos": 0}, env={"asset_root": "x"}), {})
+        == plain
+    )
+    more = meaning(parsed(policies={**BASE["policies"], "c": {"kind": "scripted"}}), {})
+    assert plain.items() < more.items()
+    assert meaning(parsed(max_steps=5), {})["max_steps"] != plain["max_steps"]
+    noisier = meaning(parsed(policies={"a": {"kind": "scripted", "noise": 0.2}}), {})
+    assert noisier["policies.a"] != plain["policies.a"]
+    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"gold": "12ab"})
+    assert plain.items() < edited.items()
+    assert edited["specialists.gold"] == "12ab"
+
+
+def test_the_paper_protocol():
+    config = load_config(StudyConfig, CONFIGS / "paper.yaml")
+    assert len(config.tasks) * len(config.drawers) * len(config.poses) == 54
+    assert (len(config.seeds), len(config.styles), len(config.policies)) == (3, 7, 4)
+    assert (config.domains, config.editor.over, config.real.source) == (["edited"], "vismatch", "published")

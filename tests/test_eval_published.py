@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from simedit.errors import SimeditError
+from simedit.eval.config import RealConfig
+from simedit.eval.published import load_published, load_real
+from simedit.eval.summary import published_summary
+
+BLOCKS = ("open", "close", "average")
+TABLE = {
+    "varagg": ((0.000, 0.130, 0.083), (0.915, 0.756, 0.964)),
+    "vismatch": ((0.000, 0.130, 0.083), (0.987, 0.891, 0.972)),
+    "paper": ((0.000, 0.000, 0.000), (0.917, 0.978, 0.966)),
+}
+
+
+@pytest.mark.parametrize("domain", TABLE)
+def test_metrics_of_table_4_follow_from_its_rates(domain):
+    blocks = published_summary()["domains"][domain]
+    assert tuple(blocks) == BLOCKS
+    expected_mmrv, expected_r = TABLE[domain]
+    # The rates are printed with three decimals.
+    assert [blocks[name]["mmrv"] for name in BLOCKS] == pytest.approx(expected_mmrv, abs=0.0006)
+    assert [blocks[name]["pearson_r"] for name in BLOCKS] == pytest.approx(expected_r, abs=0.004)
+
+
+def test_every_published_rate_has_a_source_and_an_average_as_printed():
+    table = load_published()
+    assert all(rates.source for rates in (table.real, *table.domains.values()))
+    entry = published_summary()["domains"]["paper"]["average"]["policies"]["RT-1 (Converged)"]
+    assert entry["sim"] == pytest.approx(0.640, abs=0.001)
+    assert entry["real"] == pytest.approx(0.870, abs=0.001)
+    assert entry["n"] is None
+
+
+def test_real_rates_take_the_study_names():
+    real = load_real(RealConfig(names={"mine": "RT-1-X"}), ["mine"], ["open", "close"])
+    assert real.policies["mine"].rate("open") == 0.519
+
+
+def test_real_rates_from_a_file_may_be_counts(tmp_path):
+    path = tmp_path / "real.yaml"
+    path.write_text("source: my lab\npolicies:\n  a: {open: {successes: 22, n: 27}, close: 0.5}\n")
+    real = load_real(RealConfig(source=str(path)), ["a"], ["open", "close"])
+    assert (real.policies["a"].rate("open"), real.policies["a"].rate("close")) == (22 / 27, 0.5)
+    assert not real.stand_in
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source: x\npolicies: {b: {open: 0.5, close: 0.5}}", "unknown policy 'a'"),
+        ("source: x\npolicies: {a: {open: 0.5}}", "no close rate for policy 'a'"),
+        ("source: x\npolicies: {a: {open: 1.5, close: 0.5}}", "less than or equal to 1"),
+        ("source: x\npolicies: {a: {open: {successes: 3, n: 2}, close: 0.5}}", "3 successes in 2 trials"),
+        ("source: x\npolicys: {}", "did you mean 'policies'"),
+    ],
+)
+def test_bad_real_rates_are_refused(tmp_path, text, message):
+    path = tmp_path / "real.yaml"
+    path.write_text(text)
+    with pytest.raises(SimeditError, match=message):
+        load_real(RealConfig(source=str(path)), ["a"], ["open", "close"])
+
+
+def test_a_missing_file_of_real_rates_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SimeditError, match=str(tmp_path / "real.yaml")):
+        load_real(RealConfig(source="real.yaml"), ["a"], ["open"])

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
+
+from simedit.envs.poses import POSES
+from simedit.errors import SimeditError
+from simedit.eval.recording import Recording
+from simedit.eval.rollout import EnvironmentDied, Stage, rollout
+from simedit.eval.trials import Trial
+from simedit.protocols import Action
+
+
+def trial(**changes):
+    fields = {"task": "open", "drawer": "top", "pose": "b1", "domain": "raw", "style": "", "seed": 0}
+    return Trial(policy="p", **{**fields, **changes})
+
+
+def run(one, policy=None, *, env=SmallDrawer, stage=None, recording=None):
+    stage = stage or Stage(lambda domain: make_env(domain, env()))
+    policy = policy or Mover(stage.state, 1.0)
+    return rollout(one, stage, policy, pose=POSES[one.pose], max_steps=STEPS, recording=recording)
+
+
+class Still(Mover):
+    """Does nothing, or what the test says at each step."""
+
+    def __init__(self, *actions):
+        self.actions, self.seen = list(actions), []
+
+    def reset(self, instruction, *, seed=0):
+        self.instruction = instruction
+
+    def act(self, frame):
+        self.seen.append(frame)
+        given = self.actions[len(self.seen) - 1] if len(self.seen) <= len(self.actions) else 0.0
+        return given if isinstance(given, Action) else action(given)
+
+
+def action(way=0.0, **more):
+    return Action(np.array([way, 0, 0], np.float32), np.zeros(3, np.float32), 0.0, **more)
+
+
+def test_success_and_failure():
+    done = run(trial())
+    assert (done.outcome, done.steps) == ("success", STEPS)
+    assert done.extension == pytest.approx(0.3)
+    assert done.pose == POSES["b1"]
+    assert len(done.frame_hash) == 32
+    assert run(trial(), Still()).outcome == "failure"
+    assert run(trial(task="close"), Still()).outcome == "failure"
+
+
+def test_success_is_read_at_the_last_step():
+    # Opened at step 2, shut again at the end.
+    assert run(trial(), Still(0.1, 0.1, 0.0, 0.0, -0.1, -0.1)).outcome == "failure"
+
+
+def test_a_terminating_action_is_carried_out_and_ends_the_episode():
+    result = run(trial(), Still(0.1, action(0.1, terminate=True)))
+    assert (result.outcome, result.steps) == ("success", 2)
+
+
+def test_truncation_by_the_environment_ends_the_episode():
+    class Short(SmallDrawer):
+        def step(self, action):
+            obs, reward, terminated, _, info = super().step(action)
+            return obs, reward, terminated, torch.tensor([True]), info
+
+    assert run(trial(), env=Short).steps == 1
+
+
+def test_the_policy_sees_the_edit_and_the_recording_both():
+    recording, policy = Recording(), Still()
+    result = run(trial(domain="edited", style="gold"), policy, recording=recording)
+    assert policy.instruction == "open top drawer"
+    assert len(recording.raw) == len(recording.edited) == STEPS + 1
+    assert np.array_equal(recording.edited[0], policy.seen[0])
+    assert not np.array_equal(recording.raw[0], recording.edited[0])
+    assert policy.seen[0].shape == (HEIGHT, WIDTH, 3)
+    assert result.frame_hash == run(trial()).frame_hash  # the hash is of the unedited frame
+
+
+def test_style_changes_without_a_new_environment():
+    made = []
+    stage = Stage(lambda domain: made.append(domain) or make_env(domain, SmallDrawer()))
+    policies = [Still(), Still()]
+    for policy, style in zip(policies, ("gold", "wood"), strict=True):
+        run(trial(domain="edited", style=style), policy, stage=stage)
+    assert made == ["edited"]
+    assert not np.array_equal(policies[0].seen[0], policies[1].seen[0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_policy_that_returns_no_number_is_an_error_that_names_it(bad):
+    result = run(trial(), Still(0.1, bad))
+    assert (result.outcome, result.steps) == ("error", 2)
+    assert "policy 'p'" in result.message
+    assert "7 finite numbers" in result.message
+
+
+def test_a_policy_that_raises_is_an_error_too():
+    class Broken(Still):
+        def act(self, frame):
+            raise RuntimeError("out of memory")
+
+    assert "policy 'p': RuntimeError: out of memory" in run(trial(), Broken()).message
+
+
+def test_a_pose_that_was_not_applied_is_an_error():
+    class Stuck(SmallDrawer):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=seed, options={**options, "pose": "a0"})
+
+    result = run(trial(), env=Stuck)
+    assert result.outcome == "error"
+    assert "asked for pose (0.752, 0.009, 0.0)" in result.message
+
+
+@pytest.mark.parametrize("method", ["reset", "step", "privileged_state"])
+def test_a_dying_environment_is_no_failure_of_the_policy(method, monkeypatch):
+    def die(self, *args, **kwargs):
+        raise RuntimeError("device lost")
+
+    monkeypatch.setattr(SmallDrawer, method, die)
+    with pytest.raises(EnvironmentDied, match="device lost"):
+        run(trial())
+
+
+def test_a_refused_setting_stops_at_once():
+    with pytest.raises(SimeditError, match="unknown style 'gld'"):
+        run(trial(domain="edited", style="gld"))

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import small_drawer
+from small_drawer import CONFIG, SKILLS, Mover, SmallDrawer, make_env
+
+from simedit.errors import SimeditError
+from simedit.eval.recording import chosen_trials, strip_path, video_path
+from simedit.eval.rollout import Stage
+from simedit.eval.store import Store
+from simedit.eval.study import ATTEMPTS, DEATHS_PER_RUN, remaining, run_study
+from simedit.eval.trials import Result, trials
+
+FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": ["top"]})
+
+
+def run(store, env=SmallDrawer, config=FEW, **instead):
+    """Run a study; `instead` gives policies in place of some of the usual ones. Returns the new results."""
+    stage = Stage(lambda domain: make_env(domain, env()))
+    seen = []
+    run_study(
+        list(trials(config)),
+        store=store,
+        stage=stage,
+        policies={name: Mover(stage.state, skill) for name, skill in SKILLS.items()} | instead,
+        max_steps=config.max_steps,
+        report=config.report,
+        progress=seen.append,
+    )
+    return seen
+
+
+def outcomes(store):
+    return [result.outcome for result in store.results().values()]
+
+
+def test_a_study_stores_every_trial_and_a_second_run_does_nothing(tmp_path):
+    with Store(tmp_path, write=True) as store:
+        assert len(run(store)) == 6
+        assert set(store.results()) == set(trials(FEW))
+        assert run(store) == []
+        more = FEW.model_copy(update={"seeds": [0, 1]})
+        assert {result.trial.seed for result in run(store, config=more)} == {1}
+
+
+def test_pictures_of_the_chosen_trials_are_kept(tmp_path):
+    small_drawer.run(tmp_path)
+    wanted = list(trials(CONFIG))
+    assert all(strip_path(tmp_path, t).exists() for t in chosen_trials(wanted, CONFIG.report.strips))
+    assert all(video_path(tmp_path, t).exists() for t in chosen_trials(wanted, CONFIG.report.videos))
+
+
+def dying(times: int):
+    """An environment that dies in the middle of the first `times` episodes that get so far."""
+    left = [times]
+
+    class Dying(SmallDrawer):
+        def step(self, action):
+            result = super().step(action)
+            if left[0] and self.extension > 0.15:
+                left[0] -= 1
+                raise RuntimeError("device lost")
+            return result
+
+    return Dying
+
+
+def test_a_trial_whose_environment_dies_is_tried_again(tmp_path):
+    with Store(tmp_path / "dying", write=True) as store, Store(tmp_path / "well", write=True) as other:
+        run(store, dying(ATTEMPTS - 1))
+        run(other)
+        assert store.results() == other.results()
+
+
+def test_a_trial_whose_environment_always_dies_is_an_error_until_it_does_not(tmp_path):
+    with Store(tmp_path, write=True) as store:
+        run(store, dying(ATTEMPTS))
+        assert outcomes(store).count("error") == 1
+        (error,) = (result for result in store.results().values() if result.outcome == "error")
+        assert "device lost" in error.message
+        assert remaining(list(trials(FEW)), store.results()) == [error.trial]
+        run(store)
+        assert "error" not in outcomes(store)
+
+
+def test_an_environment_that_keeps_dying_stops_the_run(tmp_path):
+    config = FEW.model_copy(update={"seeds": list(range(20))})
+    with Store(tmp_path, write=True) as store:
+        with pytest.raises(SimeditError, match=f"died {DEATHS_PER_RUN} times.*device lost"):
+            run(store, dying(10**6), config)
+        assert 0 < len(store.results()) < 120
+
+
+def test_an_environment_that_cannot_be_built_stops_the_run_too(tmp_path):
+    class Unbuildable(SmallDrawer):
+        def __init__(self):
+            raise RuntimeError("no renderer")
+
+    config = FEW.model_copy(update={"seeds": list(range(20))})
+    with Store(tmp_path, write=True) as store, pytest.raises(SimeditError, match="no renderer"):
+        run(store, Unbuildable, config)
+
+
+def test_a_broken_policy_spoils_its_own_trials_alone(tmp_path):
+    class Broken:
+        uses_images = False
+
+        def reset(self, instruction, *, seed=0):
+            raise RuntimeError("no weights")
+
+    with Store(tmp_path, write=True) as store:
+        run(store, fair=Broken())
+        errors = {r.trial.policy for r in store.results().values() if r.outcome == "error"}
+    assert errors == {"fair"}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_three_moments_ends_like_an_undisturbed_one(tmp_path):
+    script, wanted = Path(small_drawer.__file__), set(trials(CONFIG))
+    small_drawer.run(tmp_path / "whole")
+    moments = random.Random(0)
+    folder, counts = tmp_path / "killed", [0]
+    for _ in range(3):
+        with subprocess.Popen([sys.executable, str(script), str(folder), "0.01"]) as process:
+            deadline = time.monotonic() + 120
+            while stored(folder) <= counts[-1]:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            time.sleep(moments.uniform(0, 1.0))
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        counts.append(stored(folder))
+    assert 0 < counts[1] < counts[2] < counts[3] < len(wanted)
+    subprocess.run([sys.executable, str(script), str(folder)], check=True)
+    assert stored(folder) == len(wanted)
+    with Store(folder, write=False) as store:
+        assert set(store.results()) == wanted
+        assert "error" not in outcomes(store)
+    killed, whole = ((path / "report.json").read_bytes() for path in (folder, tmp_path / "whole"))
+    assert killed == whole
+
+
+def stored(folder: Path) -> int:
+    path = folder / "results.sqlite"
+    if not path.exists():
+        return 0
+    with sqlite3.connect(path, timeout=30) as db:
+        try:
+            return db.execute("SELECT count(*) FROM results").fetchone()[0]
+        except sqlite3.OperationalError:  # the table is not there yet
+            return 0
+
+
+def test_remaining_keeps_the_order():
+    wanted = list(trials(FEW))
+    done = {wanted[0]: Result(wanted[0], "failure"), wanted[2]: Result(wanted[2], "error")}
+    assert remaining(wanted, done) == wanted[1:]
