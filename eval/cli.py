@@ -235,6 +235,7 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
         return find_specialists(Path(study.editor.library), study.styles)
     from simedit.tiny import make_tiny_library
 
+    _quiet()
     return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
 
 
@@ -255,9 +256,10 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     from simedit.eval.rollout import RAW_KEY, Stage
     from simedit.policies.rt1 import RT1Policy
     from simedit.policies.scripted import ScriptedExpert
-    from simedit.specialist import SpecialistLibrary
+    from simedit.library import SpecialistLibrary
     from simedit.wrapper import EditObservation
 
+    _quiet()
     folders = list(specialists.values())
     settings = study.editor
     editor = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps) if folders else None
@@ -284,6 +286,15 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
         else:
             policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
     return stage, policies
+
+
+def _quiet() -> None:
+    """Keep the libraries' own progress bars for small files out of ours, and out of logs."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def _work(
@@ -332,7 +343,7 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
         stage, policies = _wire(study, _specialists(study, Path(folder)))
         measured = seconds_per_step(todo, stage, policies)
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
-    print(f"hours: at most about {hours:.2g}")
+    print(f"hours: about {hours:.2g}, if every episode takes all its steps")
     for domain, seconds in measured.items():
         print(f"  measured: {seconds:.2f} s a control step in the domain {domain}")
 

@@ -23,8 +23,8 @@ class ScriptedConfig(Config):
     """
 
     kind: Literal["scripted"]
-    noise: float = Field(0.0, ge=0)
-    delay: int = Field(0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
+    delay: int = Field(default=0, ge=0)
 
 
 class RT1Config(Config):
@@ -49,8 +49,8 @@ class EnvConfig(Config):
     skin: Literal["primitive", "simpler"] = "primitive"
     asset_root: str | None = None
     shader: str = "default"
-    width: int = Field(640, gt=0)
-    height: int = Field(512, gt=0)
+    width: int = Field(default=640, gt=0)
+    height: int = Field(default=512, gt=0)
 
 
 class EditorConfig(Config):
@@ -66,7 +66,7 @@ class EditorConfig(Config):
 
     library: str = "tiny"
     base: str | None = None
-    steps: int | None = Field(None, gt=0)
+    steps: int | None = Field(default=None, gt=0)
     composition: Literal["mask", "none"] = "mask"
     over: Literal["raw", "vismatch"] = "raw"
 
@@ -86,8 +86,8 @@ class RealConfig(Config):
 class ReportConfig(Config):
     """How many trials the report shows as a video and as a strip of frames."""
 
-    videos: int = Field(2, ge=0)
-    strips: int = Field(4, ge=0)
+    videos: int = Field(default=2, ge=0)
+    strips: int = Field(default=4, ge=0)
 
 
 class StudyConfig(Config):
@@ -96,11 +96,13 @@ class StudyConfig(Config):
     policies: dict[str, PolicyConfig] = Field(min_length=1)
     domains: list[Literal["raw", "vismatch", "edited"]] = Field(min_length=1)
     styles: list[str] = []
-    tasks: list[Literal["open", "close"]] = Field(["open", "close"], min_length=1)
-    drawers: list[Literal["top", "middle", "bottom"]] = Field(["top", "middle", "bottom"], min_length=1)
-    poses: list[str] = Field(list(POSES), min_length=1)
-    seeds: list[int] = Field([0], min_length=1)
-    max_steps: int = Field(113, gt=0)
+    tasks: list[Literal["open", "close"]] = Field(default=["open", "close"], min_length=1)
+    drawers: list[Literal["top", "middle", "bottom"]] = Field(
+        default=["top", "middle", "bottom"], min_length=1
+    )
+    poses: list[str] = Field(default=list(POSES), min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    max_steps: int = Field(default=113, gt=0)
     env: EnvConfig = EnvConfig()
     editor: EditorConfig = EditorConfig()
     real: RealConfig = RealConfig()

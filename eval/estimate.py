@@ -12,7 +12,7 @@ from simedit.eval.rollout import EnvironmentDied, Stage, rollout
 from simedit.eval.trials import Trial
 from simedit.protocols import Policy
 
-_STEPS = 3
+_STEPS = 6
 _ROW_BYTES = 400
 _PICTURE_BYTES = 1_500_000
 

@@ -25,7 +25,7 @@ def scatter(block: Mapping[str, Any], *, name: str) -> str:
     Returns:
         an `<svg>` element.
     """
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.family": "sans-serif",

@@ -48,12 +48,12 @@ def pearson_r(sim: np.ndarray, real: np.ndarray) -> np.ndarray:
     return np.where((sim == real).all(-1), 1.0, r)
 
 
-def wilson(successes: int, n: int) -> tuple[float, float] | None:
+def wilson(successes: int, n: int) -> list[float] | None:
     """The 95 % Wilson score interval of a success rate; None without trials."""
     if n == 0:
         return None
     interval = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    return [float(interval.low), float(interval.high)]
 
 
 def bootstrap_rates(successes: np.ndarray, counts: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
@@ -74,7 +74,7 @@ def bootstrap_rates(successes: np.ndarray, counts: np.ndarray, *, resamples: int
     return np.divide(weights @ successes.T, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> list[float]:
     """The central 95 % of bootstrap `values`, float [B]."""
     low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return [float(low), float(high)]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,11 +101,8 @@ def save_video(recording: Recording, path: Path) -> None:
 
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f"draft-{path.name}")
-    with imageio.get_writer(
-        draft, format="FFMPEG", fps=FPS, codec="libx264", pixelformat="yuv420p", macro_block_size=2
-    ) as writer:
-        for frame in recording.video():
-            writer.append_data(frame)
+    encoding: dict[str, Any] = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 2}
+    imageio.mimwrite(draft, recording.video(), format="FFMPEG", fps=FPS, **encoding)
     draft.replace(path)
 
 

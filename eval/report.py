@@ -89,10 +89,9 @@ def headline(summary: Mapping[str, Any]) -> str:
     for domain, blocks in summary["domains"].items():
         name, block = list(blocks.items())[-1]
         if block["mmrv"] is not None:
-            order = "in exactly their real order" if block["mmrv"] == 0 else "not quite in their real order"
+            rank = "rank as reality does" if block["mmrv"] == 0 else "do not quite rank as reality does"
             found.append(
-                f"{_DOMAINS[domain]} put the {len(block['policies'])} policies {order} "
-                f"({name}: MMRV {block['mmrv']:.3f}, r {block['pearson_r']:.3f})"
+                f"{_DOMAINS[domain]} {rank} ({name} MMRV {block['mmrv']:.3f}, r {block['pearson_r']:.3f})"
             )
     if not found:
         return "There are rates, but no correlation: it needs two policies or more, with trials of each."
@@ -146,11 +145,14 @@ def _styles(styles: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> 
     tasks = list(dict.fromkeys(entry["task"] for entry in styles))
     counts = {(entry["style"], entry["policy"], entry["task"]): entry for entry in styles}
     rows = [
-        [escape(style), *(_share(counts[style, policy, task]) for policy in colours for task in tasks)]
+        [
+            escape(style),
+            *(" / ".join(_share(counts[style, policy, task]) for task in tasks) for policy in colours),
+        ]
         for style in dict.fromkeys(entry["style"] for entry in styles)
     ]
-    head = ["style", *(f"{escape(policy)} {task}" for policy in colours for task in tasks)]
-    return "<h2>By style</h2>" + _table(head, rows)
+    note = f'<p class="note">Success rates, {" / ".join(tasks)}.</p>'
+    return "<h2>By style</h2>" + note + _table(["style", *map(escape, colours)], rows)
 
 
 def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
@@ -168,7 +170,8 @@ def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
                     for drawer in config["drawers"]
                 )
                 figures.append(
-                    f'<figure><figcaption>{escape(policy)}, {task}</figcaption><table class="heat">'
+                    f"<figure><figcaption>{escape(policy)}, {task}</figcaption>"
+                    f'<table class="heat" style="max-width:{3.6 + 2.4 * len(config["poses"]):.1f}rem">'
                     f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></figure>"
                 )
         opened = " open" if index == 0 else ""

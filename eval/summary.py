@@ -197,10 +197,10 @@ def _block(entries: dict[str, dict[str, Any]], samples: np.ndarray | None) -> di
     block: dict[str, Any] = {"mmrv": None, "mmrv_ci": None, "pearson_r": None, "pearson_r_ci": None}
     if len(rates) > 1 and not any(None in pair for pair in rates):
         sim, real = np.array(rates, float).T
-        whole = samples[np.isfinite(samples).all(1)].round(_DECIMALS) if samples is not None else []
+        whole = None if samples is None else samples[np.isfinite(samples).all(1)].round(_DECIMALS)
         for name, metric in (("mmrv", mmrv), ("pearson_r", pearson_r)):
             block[name] = float(metric(sim, real))
-            if len(whole):
+            if whole is not None and len(whole):
                 block[f"{name}_ci"] = interval(metric(whole, real))
     return {**block, "policies": entries}
 
@@ -266,12 +266,15 @@ def _warnings(
         )
     if len(config.policies) < 2:
         found.append("A correlation needs two policies or more; this study has one.")
-    for domain, blocks in domains.items():
-        for name, block in blocks.items():
-            rates = {entry["sim"] for entry in block["policies"].values()}
-            if len(config.policies) > 1 and len(rates) == 1 and None not in rates:
-                found.append(
-                    f"In the domain {domain}, every policy has the same {name} rate; r says nothing there "
-                    "(SIMPLER's formula gives 0)."
-                )
+    equal = [
+        f"{domain} {name}"
+        for domain, blocks in domains.items()
+        for name, block in blocks.items()
+        if len(rates := [entry["sim"] for entry in block["policies"].values()]) > 1 and len(set(rates)) == 1
+    ]
+    if equal and counts["finished"]:
+        found.append(
+            f"All policies have the same rate in: {', '.join(equal)}. r says nothing there "
+            "(SIMPLER's formula makes it 0)."
+        )
     return found

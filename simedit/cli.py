@@ -68,7 +68,8 @@ def edit(
             )
 
     # Imported here, so that help and mistakes in the arguments do not wait for torch.
-    from simedit.specialist import CARD, SpecialistLibrary
+    from simedit.library import SpecialistLibrary
+    from simedit.specialist import CARD
 
     folder = next((f for f in (Path(specialist), SPECIALISTS / specialist) if (f / CARD).is_file()), None)
     if folder is None:

@@ -143,11 +143,12 @@ class SpecialistPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "text_encoder->style_attention->unet->vae"
     _optional_components = ["style_attention"]
 
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    unet: UNet2DConditionModel
-    style_attention: StyleAttention
+    # Set by register_modules. Any: diffusers' own types say too little of outputs and configs.
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    unet: Any
+    style_attention: Any
 
     def __init__(
         self,
@@ -164,13 +165,14 @@ class SpecialistPipeline(DiffusionPipeline):
             raise SimeditError(
                 f"the base predicts {prediction!r}; only bases that predict 'epsilon' can be edited with"
             )
-        if unet.config.in_channels == 8:
-            widen(unet)
-        if unet.config.in_channels != 12:
+        channels = unet.config["in_channels"]
+        if channels not in (8, 12):
             raise SimeditError(
-                f"the base's U-Net takes {unet.config.in_channels} channels; it must be InstructPix2Pix's 8 "
+                f"the base's U-Net takes {channels} channels; it must be InstructPix2Pix's 8 "
                 f"or simedit's 12 (Stable Diffusion's 4 cannot see the image)"
             )
+        if channels == 8:
+            widen(unet)
         self.register_modules(
             vae=vae,
             text_encoder=text_encoder,
@@ -179,8 +181,8 @@ class SpecialistPipeline(DiffusionPipeline):
             scheduler=scheduler,
             style_attention=style_attention or StyleAttention.for_unet(unet),
         )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.size_factor = self.vae_scale_factor * 2 ** (len(unet.config.block_out_channels) - 1)
+        self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
+        self.size_factor = self.vae_scale_factor * 2 ** (len(unet.config["block_out_channels"]) - 1)
 
     @classmethod
     def from_pretrained(cls, base: str | Path = DEFAULT_BASE, **kwargs: Any) -> SpecialistPipeline:
@@ -302,8 +304,8 @@ class SpecialistPipeline(DiffusionPipeline):
 
 def widen(unet: UNet2DConditionModel) -> None:
     """Give `unet`, in place, four more input channels whose weights are zero."""
-    old = unet.conv_in
-    new = nn.Conv2d(12, old.out_channels, old.kernel_size, padding=old.padding).to(old.weight)
+    old: Any = unet.conv_in
+    new: Any = nn.Conv2d(12, old.out_channels, old.kernel_size, padding=old.padding).to(old.weight)
     with torch.no_grad():
         new.weight.zero_()
         new.weight[:, :8] = old.weight

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Editor(Protocol):
-    """Repaints frames. `simedit.specialist.SpecialistLibrary` is the real one."""
+    """Repaints frames. `simedit.library.SpecialistLibrary` is the real one."""
 
     @property
     def styles(self) -> tuple[str, ...]:

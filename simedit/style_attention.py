@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -40,7 +42,9 @@ class StyleAttention(ModelMixin, ConfigMixin):
         Raises:
             SimeditError: the U-Net's first block has no cross-attention, or its widths do not divide by 8.
         """
-        cross = next((m for name, m in unet.down_blocks[0].named_modules() if name.endswith("attn2")), None)
+        cross: Any = next(
+            (m for name, m in unet.down_blocks[0].named_modules() if name.endswith("attn2")), None
+        )
         if cross is None:
             raise SimeditError(
                 "the U-Net's first block has no cross-attention to start the style attention from"

@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def tiny_pipeline(seed: int = 0) -> SpecialistPipeline:
     """An InstructPix2Pix base of about 300 000 random weights, fixed by `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tokenizer = _tokenizer()
+        tokenizer: Any = _tokenizer()
         text_encoder = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=len(tokenizer),
@@ -40,10 +41,13 @@ def tiny_pipeline(seed: int = 0) -> SpecialistPipeline:
                 pad_token_id=tokenizer.pad_token_id,
             )
         )
+        widths: Any = (8, 8, 8, 16, 16)  # Any: diffusers types these as tuples of one
+        down: Any = ("DownEncoderBlock2D",) * len(widths)
+        up: Any = ("UpDecoderBlock2D",) * len(widths)
         vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 5,
-            up_block_types=("UpDecoderBlock2D",) * 5,
-            block_out_channels=(8, 8, 8, 16, 16),
+            down_block_types=down,
+            up_block_types=up,
+            block_out_channels=widths,
             norm_num_groups=4,
             sample_size=128,
         )

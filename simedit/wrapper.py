@@ -67,7 +67,7 @@ class EditObservation(gym.ObservationWrapper):
 
     Args:
         env: any environment whose observation is, or holds in nested dicts, an image uint8 [..., H, W, 3].
-        editor: what repaints, for example a `simedit.specialist.SpecialistLibrary`.
+        editor: what repaints, for example a `simedit.library.SpecialistLibrary`.
         style: one of `editor.styles`. It may be set again at any time: `env.style = "wood"`.
         seed: the noise's seed, 0 or more.
         image_key: path of the image, for example "image/overhead_camera/rgb"; None looks in

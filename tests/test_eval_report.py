@@ -105,8 +105,6 @@ def test_headlines_of_real_studies():
         t: Result(t, "success" if poses.index(t.pose) < 3 * places[t.policy] else "failure")
         for t in trials(config)
     }
-    assert "raw renders put the 4 policies in exactly their real order" in headline(
-        summarise(config, results, table, Facts())
-    ).replace("Raw", "raw")
+    assert headline(summarise(config, results, table, Facts())).startswith("Raw renders rank as reality does")
     partial = dict(list(results.items())[:-1])
     assert headline(summarise(config, partial, table, Facts())).startswith("So far (215 of 216 trials)")

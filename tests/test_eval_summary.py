@@ -19,9 +19,12 @@ CONFIG = StudyConfig.model_validate(
     }
 )
 REAL = Rates.model_validate(
-    {"source": "robot", "policies": {"good": {"open": 0.8, "close": 0.9}, "bad": {"open": 0.1, "close": 0.3}}}
+    {
+        "source": "robot",
+        "policies": {"good": {"open": 0.8, "close": 0.9}, "bad": {"open": 0.1, "close": 0.3}},
+    }
 )
-# The good policy fails in one cell, and with wood in the one beside it; the bad one closes the top drawer only.
+# The good policy fails in one cell, and with wood in the one beside it; the bad one closes the top drawer.
 FAILURES = {("good", "open", "bottom", "a1", ""), ("good", "open", "bottom", "a0", "wood")}
 
 
@@ -109,16 +112,16 @@ def test_one_task_has_no_average():
 
 
 def test_equal_averages_tie_whatever_their_floating_point_sums():
-    """(0.1 + 0.6) / 2 and (0.4 + 0.3) / 2 differ in the last bit; as rates they tie."""
-    assert (1 / 10 + 6 / 10) / 2 != (4 / 10 + 3 / 10) / 2
+    """(0/10 + 3/10) / 2 and (1/10 + 2/10) / 2 differ in the last bit; as rates they tie."""
+    assert (0 / 10 + 3 / 10) / 2 != (1 / 10 + 2 / 10) / 2
     config = CONFIG.model_copy(update={"domains": ["raw"], "drawers": ["top"], "seeds": list(range(5))})
-    wins = {("good", "open"): 1, ("good", "close"): 6, ("bad", "open"): 4, ("bad", "close"): 3}
+    wins = {("good", "open"): 0, ("good", "close"): 3, ("bad", "open"): 1, ("bad", "close"): 2}
     results = {}
     for t in trials(config):
         wins[t.policy, t.task] -= 1
         results[t] = Result(t, "success" if wins[t.policy, t.task] >= 0 else "failure")
     average = summary(results, config)["domains"]["raw"]["average"]
-    assert average["policies"]["good"]["sim"] == average["policies"]["bad"]["sim"] == 0.35
+    assert average["policies"]["good"]["sim"] == average["policies"]["bad"]["sim"] == 0.15
     # A tie that reality has not: it costs the better policy the difference of the real averages, 0.65.
     assert average["mmrv"] == pytest.approx(0.65 / 2)
 
@@ -148,7 +151,7 @@ def test_equal_rates_of_all_policies_are_pointed_out():
     results = {t: Result(t, "failure") for t in trials(CONFIG)}
     found = summary(results)
     assert found["domains"]["raw"]["open"]["pearson_r"] == 0
-    assert any("every policy has the same open rate" in warning for warning in found["warnings"])
+    assert any("same rate in: raw open, raw close" in warning for warning in found["warnings"])
 
 
 def test_status_by_policy_and_domain():

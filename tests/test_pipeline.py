@@ -15,7 +15,7 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from simedit import samplers
@@ -204,6 +204,17 @@ def hub_folder(tmp_path: Path) -> Path:
     narrow = UNet2DConditionModel.from_config({**pipe.unet.config, "in_channels": 8})
     narrow.save_pretrained(folder / "unet")
     shutil.rmtree(folder / "style_attention")
+    weights = folder / "text_encoder" / "model.safetensors"
+    prefixed = {f"text_model.{k.removeprefix('text_model.')}": v for k, v in load_file(weights).items()}
+    save_file(prefixed, weights, metadata={"format": "pt"})
+    tokenizer = folder / "tokenizer"
+    shutil.rmtree(tokenizer)
+    tokenizer.mkdir()
+    (tokenizer / "vocab.json").write_text(json.dumps(pipe.tokenizer.get_vocab()))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    (tokenizer / "tokenizer_config.json").write_text(
+        '{"model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}'
+    )
     (folder / "safety_checker").mkdir()
     (folder / "safety_checker" / "model.safetensors").write_bytes(b"not a model")
     (folder / "safety_checker" / "config.json").write_text("{}")
@@ -230,6 +241,7 @@ def test_loads_a_directory_laid_out_as_the_hubs(hub_folder: Path, tmp_path: Path
     assert pipe.unet.conv_in.weight.shape == (16, 12, 3, 3)
     assert torch.equal(pipe.unet.conv_in.weight[:, :8], saved["conv_in.weight"])
     assert not pipe.unet.conv_in.weight[:, 8:].any()
+    assert torch.equal(pipe.encode_text(["make it gold"]), tiny_pipeline(1).encode_text(["make it gold"]))
     first = pipe.unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
     assert torch.equal(pipe.style_attention.to_k.weight, first.to_k.weight)
     image = _images(1, 32, 32)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from simedit.specialist import Specialist, SpecialistLibrary
+from simedit.library import SpecialistLibrary
+from simedit.specialist import Specialist
 from simedit.tiny import make_tiny_library, tiny_pipeline
 
 

@@ -358,7 +358,7 @@ class TestBadInput:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     # Imported here to keep diffusers out of the process that `second_episode` runs in.
-    from simedit.specialist import SpecialistLibrary
+    from simedit.library import SpecialistLibrary
     from simedit.tiny import make_tiny_library
 
     return SpecialistLibrary.load(

@@ -1,0 +1,261 @@
+"""A library: several specialists on one loaded base. It is the `Editor` that everything else is given."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+
+from simedit.composition import compose
+from simedit.errors import SimeditError, unknown
+from simedit.pipeline import Conditioning, SpecialistPipeline, denoise, scales_tensor
+from simedit.samplers import Schedule
+from simedit.specialist import CARD, Card, Specialist, lora_config, set_weights
+from simedit.style_attention import StyleAttention
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A specialist in the library; what stays constant over its edits is computed once."""
+
+    card: Card
+    adapter: str
+    style_attention: StyleAttention
+    style_image: Tensor
+    text: Tensor
+    style_latents: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+
+class SpecialistLibrary:
+    """Several specialists on one loaded base: an `Editor` (see simedit.protocols).
+
+    Frames of different styles share one U-Net call: peft routes each frame through its own adapter.
+
+    The adapters go into `pipeline.unet` in place: the library owns the pipeline from then on.
+
+    Args:
+        pipeline: the base, on its device.
+        batch_size: frames edited at once (the U-Net sees four times as many).
+        steps: denoising steps, in place of the cards'.
+    """
+
+    def __init__(self, pipeline: SpecialistPipeline, *, batch_size: int = 8, steps: int | None = None):
+        if batch_size < 1 or (steps is not None and steps < 1):
+            raise SimeditError(f"batch_size and steps must be 1 or more, got {batch_size} and {steps}")
+        self.pipeline = pipeline
+        self.batch_size = batch_size
+        self.steps = steps
+        self._loaded: dict[str, _Loaded] = {}
+        self._unet: Any = None  # a PeftModel from the first specialist on
+        self._added = 0
+        with torch.no_grad():
+            self._empty_text = pipeline.encode_text([""])
+
+    @classmethod
+    def load(
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        base: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        steps: int | None = None,
+        batch_size: int = 8,
+    ) -> SpecialistLibrary:
+        """Load a specialist's folder, a folder of them, or several of either, and their base, once.
+
+        Args:
+            paths: the folders.
+            base: in place of the cards' base.
+            device: default: cuda where there is one, else cpu.
+            dtype: default: float16 on cuda, else float32.
+            steps, batch_size: as the class's.
+
+        Raises:
+            SimeditError: no specialist there, a broken one, specialists on different bases, or no such
+                device.
+        """
+        roots = [paths] if isinstance(paths, str | Path) else list(paths)
+        specialists = [Specialist.load(folder) for root in roots for folder in _folders(Path(root))]
+        bases = {s.card.base for s in specialists} if base is None else {str(base)}
+        if len(bases) != 1:
+            raise SimeditError(
+                f"a library has one base, but these specialists name {sorted(bases)}: give `base`"
+            )
+        device = torch.device(_usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+        # diffusers renames this option: do not trouble the users of float32 with its warning.
+        precision = {} if dtype == torch.float32 else {"torch_dtype": dtype}
+        pipeline = SpecialistPipeline.from_pretrained(bases.pop(), **precision).to(device)
+        library = cls(pipeline, batch_size=batch_size, steps=steps)
+        for specialist in specialists:
+            library.add(specialist)
+        return library
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The names that `edit` accepts."""
+        return tuple(self._loaded)
+
+    def add(self, specialist: Specialist) -> None:
+        """Add a specialist without reloading the base.
+
+        Raises:
+            SimeditError: its style is already there, or its weights do not fit the base.
+        """
+        card = specialist.card
+        if card.style in self._loaded:
+            raise SimeditError(f"the library already holds style {card.style!r}: remove it first")
+        pipe = self.pipeline
+        style_attention = copy.deepcopy(pipe.style_attention)
+        adapter = self._add_adapter(lora_config(card.lora_rank, card.lora_alpha))
+        try:
+            set_weights(specialist, self._unet, adapter, style_attention)
+        except SimeditError:
+            self._delete_adapter(adapter)
+            raise
+        pixels = torch.tensor(specialist.style_images[card.style_image]).permute(2, 0, 1)[None] / 255
+        with torch.no_grad():
+            text = pipe.encode_text([card.instruction])
+        self._loaded[card.style] = _Loaded(card, adapter, style_attention, pixels, text)
+
+    def remove(self, style: str) -> None:
+        """Drop a specialist and free its weights.
+
+        Raises:
+            SimeditError: unknown style.
+        """
+        if style not in self._loaded:
+            raise unknown("style", style, self._loaded)
+        self._delete_adapter(self._loaded.pop(style).adapter)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        frames: np.ndarray,
+        *,
+        styles: Sequence[str],
+        masks: np.ndarray | None = None,
+        seeds: Sequence[int],
+    ) -> np.ndarray:
+        """Repaint each frame in its own style: see `simedit.protocols.Editor.edit`."""
+        _check_input(frames, styles, masks, seeds)
+        for style in styles:
+            if style not in self._loaded:
+                raise unknown("style", style, self._loaded)
+        edits = np.empty_like(frames)
+        runs: dict[tuple[str, int], list[int]] = {}
+        for i, style in enumerate(styles):
+            card = self._loaded[style].card
+            runs.setdefault((card.sampler, self.steps or card.steps), []).append(i)
+        for (sampler, steps), members in runs.items():
+            schedule = self.pipeline.schedule(sampler, steps)
+            for start in range(0, len(members), self.batch_size):
+                batch = members[start : start + self.batch_size]
+                edits[batch] = self._edit(
+                    frames[batch], [styles[i] for i in batch], [seeds[i] for i in batch], schedule
+                )
+        return edits if masks is None else compose(frames, edits, masks)
+
+    def _edit(
+        self, frames: np.ndarray, styles: list[str], seeds: list[int], schedule: Schedule
+    ) -> np.ndarray:
+        pipe, (height, width) = self.pipeline, frames.shape[1:3]
+        loaded = [self._loaded[style] for style in styles]
+        image = pipe.encode_images(torch.tensor(frames).permute(0, 3, 1, 2) / 255)
+        text = torch.cat([one.text for one in loaded])
+        style = torch.empty_like(image)
+        for name in set(styles):
+            at = [i for i, s in enumerate(styles) if s == name]
+            latents = self._style_latents(self._loaded[name], height, width).expand_as(image[at])
+            style[at] = self._loaded[name].style_attention(latents, image[at], text[at])
+        conditioning = Conditioning(
+            text=text,
+            empty_text=self._empty_text,
+            image=image,
+            style=style,
+            scales=scales_tensor([one.card.scales for one in loaded]),
+        )
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        # A batch of one style needs no routing by frame, which takes peft a third of a small model's time.
+        routing = {}
+        if len(set(styles)) == 1:
+            self._unet.set_adapter(loaded[0].adapter)
+        else:
+            routing = {"adapter_names": [one.adapter for one in loaded] * 4}
+        latents = denoise(self._unet, conditioning, schedule, generators, **routing)
+        images = pipe.decode(latents, height, width)
+        return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def _style_latents(self, loaded: _Loaded, height: int, width: int) -> Tensor:
+        if (height, width) not in loaded.style_latents:
+            loaded.style_latents[height, width] = self.pipeline.encode_style(
+                loaded.style_image, height, width
+            )
+        return loaded.style_latents[height, width]
+
+    def _add_adapter(self, config: LoraConfig) -> str:
+        adapter = f"specialist{self._added}"
+        self._added += 1
+        if self._unet is None:
+            self._unet = get_peft_model(self.pipeline.unet, config, adapter, autocast_adapter_dtype=False)
+        else:
+            self._unet.add_adapter(adapter, config, autocast_adapter_dtype=False)
+        self._unet.eval()
+        return adapter
+
+    def _delete_adapter(self, adapter: str) -> None:
+        others = [name for name in self._unet.peft_config if name != adapter]
+        if others:
+            # peft routes frames only while the active adapter exists.
+            self._unet.set_adapter(others[0])
+            self._unet.delete_adapter(adapter)
+        else:
+            self._unet.unload()
+            self._unet = None
+
+
+def _check_input(
+    frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
+) -> None:
+    if not isinstance(frames, np.ndarray):
+        raise SimeditError(f"frames must be a uint8 array [N,H,W,3], got {type(frames).__name__}")
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise SimeditError(f"frames must be uint8 [N,H,W,3], got {frames.dtype} {list(frames.shape)}")
+    if isinstance(styles, str):
+        raise SimeditError(f"styles must be a list, one for each frame, not the one name {styles!r}")
+    if not len(frames) == len(styles) == len(seeds):
+        raise SimeditError(
+            f"{len(frames)} frames need as many styles and seeds, got {len(styles)} and {len(seeds)}"
+        )
+    if not all(isinstance(seed, int | np.integer) for seed in seeds):
+        raise SimeditError(f"seeds must be integers, got {list(seeds)}")
+    if masks is not None and (masks.dtype != bool or masks.shape != frames.shape[:3]):
+        raise SimeditError(
+            f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
+            f"got {masks.dtype} {list(masks.shape)}"
+        )
+
+
+def _usable(device: str | torch.device) -> str | torch.device:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SimeditError(f"cannot use the device {str(device)!r}: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _folders(root: Path) -> list[Path]:
+    if (root / CARD).is_file():
+        return [root]
+    found = sorted(p.parent for p in root.glob(f"*/{CARD}"))
+    if not found:
+        raise SimeditError(f"no specialist at {root}: neither it nor a folder in it has a {CARD}")
+    return found

@@ -1,0 +1,22 @@
+"""Fixtures shared by the tests of specialists and of their library."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from simedit.tiny import make_tiny_library
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_library(tmp_path_factory.mktemp("library"), ("gold", "wood", "stone"))
+
+
+@pytest.fixture
+def gold(tiny_root: Path, tmp_path: Path) -> Path:
+    """A specialist's folder to break, beside a link to its base."""
+    (tmp_path / "base").symlink_to(tiny_root / "base")
+    return Path(shutil.copytree(tiny_root / "gold", tmp_path / "gold"))

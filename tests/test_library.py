@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+
+from simedit.composition import compose
+from simedit.errors import SimeditError
+from simedit.library import SpecialistLibrary
+from simedit.pipeline import Scales
+from simedit.specialist import Specialist
+from simedit.tiny import tiny_pipeline
+
+STYLES = ("gold", "wood", "stone")
+
+
+@pytest.fixture(scope="module")
+def library(tiny_root: Path) -> SpecialistLibrary:
+    return SpecialistLibrary.load(tiny_root, device="cpu", steps=3)
+
+
+def _frames(n: int, height: int = 32, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
+
+
+def _far(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+def _break(folder: Path, what: str) -> None:
+    if what == "empty":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    elif what == "weights":
+        data = (folder / "adapter.safetensors").read_bytes()
+        (folder / "adapter.safetensors").write_bytes(data[: len(data) // 2])
+    elif what == "no weights":
+        (folder / "adapter.safetensors").unlink()
+    elif what == "no style image":
+        (folder / "style_0.png").unlink()
+    elif what == "style image":
+        (folder / "style_0.png").write_bytes(b"no picture")
+    elif what == "card":
+        (folder / "card.json").write_text("{")
+    elif what == "typo":
+        card = json.loads((folder / "card.json").read_text())
+        card["instrution"] = card.pop("instruction")
+        (folder / "card.json").write_text(json.dumps(card))
+    elif what == "version":
+        card = json.loads((folder / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps(card | {"schema_version": 2}))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("empty", "no specialist at"),
+        ("weights", "cannot read the specialist"),
+        ("no weights", "cannot read the specialist"),
+        ("no style image", "style image 0 is wanted, but it has 0"),
+        ("style image", "cannot read the specialist"),
+        ("card", "cannot read the specialist"),
+        ("typo", "did you mean 'instruction'"),
+        ("version", "schema_version"),
+    ],
+)
+def test_a_broken_folder_is_one_clear_error(gold: Path, what: str, message: str) -> None:
+    _break(gold, what)
+    with pytest.raises(SimeditError, match=message):
+        SpecialistLibrary.load(gold)
+
+
+def test_loads_a_folder_a_folder_of_folders_or_several(tiny_root: Path, library: SpecialistLibrary) -> None:
+    assert library.styles == tuple(sorted(STYLES))
+    assert SpecialistLibrary.load(tiny_root / "gold", device="cpu").styles == ("gold",)
+    several = SpecialistLibrary.load([tiny_root / "wood", tiny_root / "gold"], device="cpu")
+    assert several.styles == ("wood", "gold")
+
+
+def test_specialists_on_different_bases_need_a_base(tiny_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_root, tmp_path / "other")
+    paths = [tiny_root / "gold", tmp_path / "other" / "wood"]
+    with pytest.raises(SimeditError, match="give `base`"):
+        SpecialistLibrary.load(paths, device="cpu")
+    assert SpecialistLibrary.load(paths, base=tiny_root / "base", device="cpu").styles == ("gold", "wood")
+
+
+def test_a_batch_of_mixed_styles_equals_single_edits(library: SpecialistLibrary) -> None:
+    frames, styles, seeds = (
+        _frames(8),
+        ["gold", "wood", "stone", "gold", "wood", "wood", "stone", "gold"],
+        range(8),
+    )
+    together = library.edit(frames, styles=styles, seeds=seeds)
+    assert together.dtype == np.uint8
+    assert together.shape == frames.shape
+    for i in range(8):
+        alone = library.edit(frames[i : i + 1], styles=[styles[i]], seeds=[seeds[i]])
+        assert _far(together[i], alone[0]) <= 1
+    other = library.edit(frames, styles=[*styles[1:], "wood"], seeds=seeds)
+    assert all(
+        _far(a, b) > 5
+        for a, b, s, t in zip(together, other, styles, [*styles[1:], "wood"], strict=True)
+        if s != t
+    )
+
+
+def test_mixed_styles_share_one_unet_call_and_equal_single_latents(
+    library: SpecialistLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same to 1e-4 in 0..1, before rounding to bytes."""
+    decoded, calls, decode, forward = [], [], library.pipeline.decode, PeftModel.forward
+
+    def record(*args: object) -> torch.Tensor:
+        decoded.append(decode(*args))
+        return decoded[-1]
+
+    def count(self: PeftModel, x: torch.Tensor, *args: object, **kwargs: object) -> object:
+        calls.append(len(x))
+        return forward(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(library.pipeline, "decode", record)
+    monkeypatch.setattr(PeftModel, "forward", count)
+    frames, styles = _frames(8), ["gold", "wood", "stone", "gold"] * 2
+    library.edit(frames, styles=styles, seeds=range(8))
+    assert calls == [4 * 8] * 3
+    for i in range(8):
+        library.edit(frames[i : i + 1], styles=styles[i : i + 1], seeds=[i])
+    torch.testing.assert_close(decoded[0], torch.cat(decoded[1:]), atol=1e-4, rtol=0)
+
+
+def test_the_library_edits_as_the_pipeline_with_the_specialists_weights(
+    tiny_root: Path, library: SpecialistLibrary
+) -> None:
+    """Its adapter merged into the base by hand, run as a plain pipeline."""
+    gold, pipe, frame = Specialist.load(tiny_root / "gold"), tiny_pipeline(), _frames(1)
+    state = pipe.unet.state_dict()
+    scale = gold.card.lora_alpha / gold.card.lora_rank
+    for key, value in gold.weights.items():
+        name = key.removeprefix("unet.")
+        if key.endswith("lora_A.weight"):
+            up = gold.weights[key.replace("lora_A", "lora_B")]
+            state[name.replace("lora_A.", "")] += scale * up @ value
+        elif name.startswith("conv_in."):
+            state[name] = value
+    pipe.unet.load_state_dict(state)
+    attention = {k.split(".", 1)[1]: v for k, v in gold.weights.items() if k.startswith("style_attention.")}
+    pipe.style_attention.load_state_dict(attention)
+
+    def tensor(image: np.ndarray) -> torch.Tensor:
+        return torch.tensor(image).permute(2, 0, 1)[None] / 255
+
+    expected = pipe(
+        tensor(frame[0]),
+        tensor(gold.style_images[0]),
+        gold.card.instruction,
+        generator=[torch.Generator().manual_seed(7)],
+        schedule=pipe.schedule("euler_ancestral", 3),
+    )
+    edit = library.edit(frame, styles=["gold"], seeds=[7])
+    assert (tensor(edit[0]) - expected).abs().max() <= 0.5 / 255 + 1e-4
+
+
+def test_frames_are_edited_in_batches_of_any_size(tiny_root: Path, library: SpecialistLibrary) -> None:
+    small = SpecialistLibrary.load(tiny_root, device="cpu", steps=3, batch_size=2)
+    frames, styles = _frames(5), ["gold", "wood", "wood", "gold", "stone"]
+    edits = [x.edit(frames, styles=styles, seeds=range(5)) for x in (library, small)]
+    assert _far(*edits) <= 1
+
+
+def test_each_frame_is_run_as_its_own_card_says(tiny_root: Path) -> None:
+    """Steps, sampler and scales may all differ within one call."""
+    changes = {
+        "gold": {"steps": 2, "scales": Scales(text=2.0)},
+        "wood": {"steps": 3, "sampler": "ddim"},
+        "stone": {"steps": 2, "scales": Scales(image=1.0)},
+    }
+    library = SpecialistLibrary(tiny_pipeline())
+    for style, change in changes.items():
+        one = Specialist.load(tiny_root / style)
+        library.add(dataclasses.replace(one, card=one.card.model_copy(update=change)))
+    frames, styles = _frames(6), [*STYLES, *STYLES]
+    together = library.edit(frames, styles=styles, seeds=range(6))
+    for i, style in enumerate(styles):
+        one = Specialist.load(tiny_root / style)
+        alone = SpecialistLibrary(tiny_pipeline())
+        alone.add(dataclasses.replace(one, card=one.card.model_copy(update=changes[style])))
+        assert _far(together[i], alone.edit(frames[i : i + 1], styles=[style], seeds=[i])[0]) <= 1
+        default = SpecialistLibrary(tiny_pipeline(), steps=2)
+        default.add(one)
+        assert _far(together[i], default.edit(frames[i : i + 1], styles=[style], seeds=[i])[0]) > 1
+
+
+def test_half_precision(tiny_root: Path, library: SpecialistLibrary) -> None:
+    half = SpecialistLibrary.load(tiny_root, device="cpu", dtype=torch.bfloat16, steps=3)
+    assert all(p.dtype == torch.bfloat16 for p in half.pipeline.unet.parameters())
+    frames, styles = _frames(3), ["gold", "wood", "gold"]
+    edits = half.edit(frames, styles=styles, seeds=range(3))
+    assert _far(half.edit(frames[2:], styles=["gold"], seeds=[2])[0], edits[2]) <= 8
+    full = library.edit(frames, styles=styles, seeds=range(3))
+    assert np.abs(edits.astype(int) - full).mean() < 5
+
+
+@pytest.mark.parametrize(
+    "options", [{"device": "cuba"}, {"device": "cuda:99"}, {"steps": 0}, {"batch_size": 0}]
+)
+def test_options_that_cannot_be(tiny_root: Path, options: dict[str, object]) -> None:
+    with pytest.raises(SimeditError, match=r"cannot use the device|must be 1 or more"):
+        SpecialistLibrary.load(tiny_root, **({"device": "cpu"} | options))
+
+
+def test_the_seed_fixes_the_noise(library: SpecialistLibrary) -> None:
+    frame = _frames(1)
+    a, again, b = (library.edit(frame, styles=["gold"], seeds=[seed]) for seed in (1, 1, 2))
+    assert np.array_equal(a, again)
+    assert _far(a, b) > 5
+
+
+def test_swapping_specialists(tiny_root: Path) -> None:
+    gold, wood = (Specialist.load(tiny_root / style) for style in ("gold", "wood"))
+    library = SpecialistLibrary(tiny_pipeline(), steps=2)
+    frame = _frames(1)
+    library.add(gold)
+    first = library.edit(frame, styles=["gold"], seeds=[0])
+    library.remove("gold")
+    assert library.styles == ()
+    library.add(wood)
+    library.add(gold)
+    assert library.styles == ("wood", "gold")
+    library.remove("wood")
+    assert _far(library.edit(frame, styles=["gold"], seeds=[0]), first) <= 1
+    library.add(wood)
+    mixed = library.edit(frame[[0, 0]], styles=["wood", "gold"], seeds=[0, 0])
+    assert _far(mixed[1], first[0]) <= 1
+    assert _far(mixed[0], first[0]) > 5
+    with pytest.raises(SimeditError, match="already holds style 'gold'"):
+        library.add(gold)
+    with pytest.raises(SimeditError, match="did you mean 'gold'"):
+        library.remove("golt")
+
+
+def test_a_specialist_of_another_base_is_refused_and_leaves_the_library_as_it_was(tiny_root: Path) -> None:
+    gold, wood = (Specialist.load(tiny_root / style) for style in ("gold", "wood"))
+    library = SpecialistLibrary(tiny_pipeline(), steps=2)
+    library.add(gold)
+    before = library.edit(_frames(1), styles=["gold"], seeds=[0])
+    key = "unet.conv_in.weight"
+    wider = {**wood.weights, key: torch.zeros(20, 12, 3, 3)}
+    with pytest.raises(SimeditError, match=r"does not fit the base: 1 weights differ, unet\.conv_in\.weight"):
+        library.add(dataclasses.replace(wood, weights=wider))
+    fewer = {k: v for k, v in wood.weights.items() if not k.startswith("style_attention.")}
+    with pytest.raises(SimeditError, match=r"style_attention\.to_k\.weight is missing"):
+        library.add(dataclasses.replace(wood, weights=fewer))
+    assert library.styles == ("gold",)
+    assert np.array_equal(library.edit(_frames(1), styles=["gold"], seeds=[0]), before)
+
+
+def test_masks_compose(library: SpecialistLibrary) -> None:
+    frames = _frames(2)
+    masks = np.zeros(frames.shape[:3], bool)
+    masks[:, 8:24, 16:48] = True
+    whole = library.edit(frames, styles=["gold", "wood"], seeds=[0, 1])
+    part = library.edit(frames, styles=["gold", "wood"], seeds=[0, 1], masks=masks)
+    assert np.array_equal(part, compose(frames, whole, masks))
+    assert np.array_equal(part[~masks], frames[~masks])
+    assert _far(part[masks], frames[masks]) > 5
+
+
+def test_no_frames_give_no_frames(library: SpecialistLibrary) -> None:
+    assert library.edit(_frames(0), styles=[], seeds=[]).shape == (0, 32, 64, 3)
+
+
+def test_the_input_is_left_alone(library: SpecialistLibrary) -> None:
+    frames = _frames(1)
+    library.edit(frames, styles=["gold"], seeds=[0])
+    assert np.array_equal(frames, _frames(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frames": _frames(2).astype(np.float32)}, "frames must be uint8"),
+        ({"frames": _frames(2)[0]}, r"frames must be uint8 \[N,H,W,3\], got uint8 \[32, 64, 3\]"),
+        ({"frames": _frames(2).tolist()}, "got list"),
+        ({"styles": ["gold"]}, "2 frames need as many styles and seeds, got 1 and 2"),
+        ({"styles": "gold"}, "styles must be a list"),
+        ({"styles": ["gold", "wod"]}, "unknown style 'wod': did you mean 'wood'"),
+        ({"seeds": [1]}, "got 2 and 1"),
+        ({"seeds": [1.5, 2]}, "seeds must be integers"),
+        ({"masks": np.ones((2, 32, 63), bool)}, r"masks must be bool \[2, 32, 64\]"),
+        ({"masks": np.ones((2, 32, 64), np.uint8)}, "got uint8"),
+    ],
+)
+def test_bad_input(library: SpecialistLibrary, change: dict[str, object], message: str) -> None:
+    arguments = {"frames": _frames(2), "styles": ["gold", "wood"], "seeds": [0, 1]} | change
+    with pytest.raises(SimeditError, match=message):
+        library.edit(arguments.pop("frames"), **arguments)
+
+
+def test_the_named_style_image_is_used(tiny_root: Path) -> None:
+    gold, frame = Specialist.load(tiny_root / "gold"), _frames(1)
+    images = (np.zeros((40, 40, 3), np.uint8), gold.style_images[0])
+    loud = dict(gold.weights)  # untrained weights hardly look at the style
+    loud["unet.conv_in.weight"] = 10 * loud["unet.conv_in.weight"]
+    loud["style_attention.to_q.weight"] = 1000 * loud["style_attention.to_q.weight"]
+    gold = dataclasses.replace(gold, weights=loud)
+    edits = []
+    for index in (0, 1):
+        card = gold.card.model_copy(update={"style_image": index})
+        library = SpecialistLibrary(tiny_pipeline(), steps=2)
+        library.add(Specialist(card, gold.weights, images))
+        edits.append(library.edit(frame, styles=["gold"], seeds=[0]))
+    plain = SpecialistLibrary(tiny_pipeline(), steps=2)
+    plain.add(gold)
+    assert _far(plain.edit(frame, styles=["gold"], seeds=[0]), edits[1]) <= 1
+    assert _far(*edits) > 5
