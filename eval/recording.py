@@ -102,7 +102,8 @@ def save_video(recording: Recording, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f"draft-{path.name}")
     encoding: dict[str, Any] = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 2}
-    imageio.mimwrite(draft, recording.video(), format="FFMPEG", fps=FPS, **encoding)
+    frames: Any = recording.video()  # Any: imageio's own annotation refuses arrays
+    imageio.mimwrite(draft, frames, fps=FPS, **encoding)
     draft.replace(path)
 
 

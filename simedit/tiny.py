@@ -83,8 +83,8 @@ def make_tiny_library(root: str | Path, styles: Sequence[str], *, seed: int = 0)
         torch.manual_seed(seed)
         unet = get_peft_model(pipeline.unet, lora_config(4, 4))
     untrained = adapter_weights(unet, "default", pipeline.style_attention)
-    for i, style in enumerate(styles):
-        random = np.random.default_rng([seed, i])
+    for style in styles:
+        random = np.random.default_rng([seed, *style.encode()])
         weights = {k: v + torch.tensor(random.normal(0, 0.05, v.shape)).to(v) for k, v in untrained.items()}
         card = Card(
             style=style,
