@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gymnasium
+from gymnasium.envs.registration import WrapperSpec
 
 # The entry points are strings, so that mani_skill and sapien load only when an environment is made.
 gymnasium.register(
@@ -11,7 +12,7 @@ gymnasium.register(
     max_episode_steps=113,
     disable_env_checker=True,
     additional_wrappers=(
-        gymnasium.envs.registration.WrapperSpec(
+        WrapperSpec(
             "MSTimeLimit",
             "mani_skill.utils.registration:TimeLimitWrapper",
             {"max_episode_steps": 113},

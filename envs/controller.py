@@ -58,8 +58,8 @@ class PathController(BaseController):
     def _plan(self, qpos: np.ndarray, qvel: np.ndarray, target: np.ndarray) -> None:
         n, c = len(self._drives), self.config
         problem = InputParameter(n)
-        problem.current_position, problem.current_velocity = qpos, qvel
-        problem.target_position = target
+        problem.current_position, problem.current_velocity = qpos.tolist(), qvel.tolist()
+        problem.target_position = target.tolist()
         problem.max_velocity = [c.velocity] * n
         problem.max_acceleration = [c.acceleration] * n
         problem.max_jerk = [c.jerk] * n
@@ -80,10 +80,10 @@ class PathController(BaseController):
 
 
 class ArmController(PathController):
-    """Moves the tool centre point by a delta position (m) and a delta rotation (axis-angle, rad), base axes.
+    """Moves the tool centre point by a delta position (m) and rotation (axis-angle, rad), in base axes.
 
-    The target is the measured pose plus the delta. Inverse kinematics starts from the measured joints; where it
-    fails the arm stays at the measured joints. The path starts where the last path had got to.
+    The target is the measured pose plus the delta. Inverse kinematics starts from the measured joints;
+    where it fails the arm stays at them. The path starts where the last path had got to.
     """
 
     config: ArmControllerConfig
@@ -104,11 +104,6 @@ class ArmController(PathController):
         super().reset()
         self._start = self._measure()
 
-    @property
-    def tcp_pose(self) -> sapien.Pose:
-        """Measured pose of the tool centre point in the robot base frame."""
-        return self._body.pose.inv() * self._tcp.pose
-
     def set_action(self, action: torch.Tensor) -> None:
         delta = action[0].double().cpu().numpy()
         target = self._inverse_kinematics(self._target_pose(delta))
@@ -116,9 +111,9 @@ class ArmController(PathController):
         self._start = self._path[-1], self._path_velocity[-1]
 
     def _target_pose(self, delta: np.ndarray) -> sapien.Pose:
-        here = self.tcp_pose
+        here = self._body.pose.inv() * self._tcp.entity_pose
         turn = sapien.Pose(q=Rotation.from_rotvec(delta[3:]).as_quat()[[3, 0, 1, 2]])
-        return sapien.Pose(here.p + delta[:3].astype(np.float32), (turn * here).q)
+        return sapien.Pose((here.p + delta[:3]).tolist(), (turn * here).q)
 
     def _inverse_kinematics(self, target: sapien.Pose) -> np.ndarray | None:
         qpos, success, _ = self._model.compute_inverse_kinematics(
@@ -135,9 +130,9 @@ class ArmController(PathController):
 
 
 class GripperController(PathController):
-    """Adds one number in [-1, 1], scaled to the fingers' range, to both fingers' last drive target; +1 closes.
+    """Adds a number in [-1, 1], scaled to the fingers' range, to both last drive targets; +1 closes.
 
-    Below 1e-3 of a radian the last goal is kept. The path starts at the measured fingers, and its velocities are
+    Below 1e-3 rad the last goal is kept. The path starts at the measured fingers, and its velocities are
     drive targets too.
     """
 

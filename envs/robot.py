@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import sapien
+import torch
 from mani_skill.agents.base_agent import BaseAgent
 from mani_skill.envs.scene import ManiSkillScene
 from mani_skill.render import ShaderConfig
 from mani_skill.sensors.camera import CameraConfig
+from mani_skill.utils.structs.pose import Pose
+
 from simedit.envs.controller import ArmControllerConfig, GripperControllerConfig
 
 BASE_HEIGHT = 0.06205 + 0.017
@@ -140,20 +143,17 @@ class GoogleRobot(BaseAgent):
     @property
     def base_pose(self) -> sapien.Pose:
         """World pose of the base."""
-        return self._body.pose
+        return self.robot.pose.sp
 
     @property
     def tcp_pose(self) -> sapien.Pose:
         """Pose of the tool centre point in the base frame."""
-        return self.controller.controllers["arm"].tcp_pose
+        return self.base_pose.inv() * self.robot.links_map[_TCP].pose.sp
 
-    def place(self, pose: sapien.Pose) -> None:
-        """Put the base at a world pose and the joints at their start, at rest."""
-        order = [joint.name for joint in self.robot.active_joints]
-        self._body.set_root_pose(pose)
-        self._body.set_qpos(np.array([START_QPOS[name] for name in order], dtype=np.float32))
-        self._body.set_qvel(np.zeros(len(order), dtype=np.float32))
-        self._body.set_qf(np.zeros(len(order), dtype=np.float32))
+    @property
+    def start_qpos(self) -> torch.Tensor:
+        """START_QPOS in the articulation's order, float32 [1, joints]."""
+        return torch.tensor([[START_QPOS[joint.name] for joint in self.robot.active_joints]])
 
 
 def overhead_camera(width: int, height: int, shader: ShaderConfig) -> CameraConfig:
@@ -161,7 +161,7 @@ def overhead_camera(width: int, height: int, shader: ShaderConfig) -> CameraConf
     scale = np.diag([width / 640, height / 512, 1.0])
     return CameraConfig(
         uid="overhead_camera",
-        pose=sapien.Pose(q=[0.5, 0.5, -0.5, 0.5]),
+        pose=Pose.create(sapien.Pose(q=[0.5, 0.5, -0.5, 0.5])),
         width=width,
         height=height,
         near=0.01,

@@ -1,0 +1,146 @@
+"""A scripted expert that opens and closes the drawers from privileged state, with graded handicaps."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from simedit.errors import SimeditError
+from simedit.protocols import Action, DrawerState
+
+_MAX_MOVE = 0.1
+"""Clip of each component of a step's motion, metres."""
+_MAX_TURN = 0.4
+"""Clip of each component of a step's rotation, radians."""
+_MAX_STEPS = 60
+_DONE = {"open": (0.18, math.inf), "close": (-math.inf, 0.01)}
+"""The drawer extensions, metres, at which the work is done: well inside the tasks' own limits."""
+_FINGER_RANGE = 1.31
+"""How far a gripper action of 1 moves the fingers, radians."""
+
+# The tool points down towards the cabinet, the fingers above one another. Steep is good (the upper finger hooks
+# deeper, the forearm stays clear of the robot's own mast), but the low and far handles are out of reach that way.
+_STEEPEST, _FLATTEST = math.radians(50), math.radians(35)
+_SHOULDER = np.array([0.0, 0.0, 0.7])
+_NEAR, _FLATTEN = 0.98, math.radians(240)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Move the tool centre point to `goal`, relative to the handle in world axes (metres).
+
+    The stage is over after at least `steps` steps, within `near` metres and `turned` radians of its goal.
+    """
+
+    goal: tuple[float, float, float]
+    fingers: float
+    near: float = 0.03
+    turned: float = math.inf
+    steps: int = 0
+
+
+_STAGES = {
+    # The handles cannot be touched. The upper finger goes in over the front's edge, closes behind it, and pulls.
+    "open": (
+        _Stage((0.1, 0.0, 0.03), fingers=0.3, turned=0.2),
+        _Stage((-0.053, 0.0, 0.0), fingers=0.3, near=0.015),
+        _Stage((-0.053, 0.0, -0.005), fingers=0.65, steps=3),
+        _Stage((0.3, 0.0, -0.01), fingers=0.65, near=0.0),
+    ),
+    # Nearly closed fingers push the front; closed ones would press on each other and shake the arm.
+    "close": (
+        _Stage((0.06, 0.0, 0.0), fingers=0.8),
+        _Stage((-0.3, 0.0, 0.0), fingers=0.8, near=0.0),
+    ),
+}
+
+
+class ScriptedExpert:
+    """Opens and closes all three drawers without looking at frames; a `simedit.protocols.Policy`.
+
+    It ends the episode once the drawer is where it should be, or after 60 steps.
+
+    Args:
+        state: the environment's privileged state now, e.g. `env.unwrapped.privileged_state`.
+        noise: standard deviation of the Gaussian noise on each number of every action, as a fraction of its
+            range (0.1 m, 0.4 rad, 1 for the gripper).
+        delay: acts on the state of this many control steps ago (at first, on the episode's first).
+
+    Raises:
+        SimeditError: negative `noise` or `delay`.
+
+    Source: in the spirit of scripted drawer controllers; the reach, the order and the fingers' use are our own.
+    """
+
+    uses_images = False
+
+    def __init__(self, state: Callable[[], DrawerState], *, noise: float = 0.0, delay: int = 0) -> None:
+        if not (math.isfinite(noise) and noise >= 0) or delay < 0:
+            raise SimeditError(f"noise and delay must be 0 or more, not {noise} and {delay}")
+        self._state = state
+        self._noise = noise
+        self._seen: deque[DrawerState] = deque(maxlen=delay + 1)
+        self.reset("")
+
+    def reset(self, instruction: str, *, seed: int = 0) -> None:
+        """Start an episode. The task is the state's: `instruction` is not read."""
+        self._rng = np.random.default_rng(seed)
+        self._seen.clear()
+        self._steps = self._stage = self._stage_steps = 0
+        self._fingers = 0.0
+        self._was_done = False
+
+    def act(self, frame: np.ndarray) -> Action:
+        """The next action; `frame` is ignored."""
+        self._seen.append(self._state())
+        state = self._seen[0]
+        self._steps += 1
+        low, high = _DONE[state.task]
+        done = low <= state.extension <= high
+        move, turn, gripper = (np.zeros(3), np.zeros(3), 0.0) if done else self._chase(state)
+        terminate = (done and self._was_done) or self._steps >= _MAX_STEPS
+        self._was_done = done
+        world_to_base = state.base[:3, :3].T
+        noise = self._noise * self._rng.standard_normal(7)
+        return Action(
+            world_vector=(world_to_base @ move + _MAX_MOVE * noise[:3]).astype(np.float32),
+            rot_axangle=(world_to_base @ turn + _MAX_TURN * noise[3:6]).astype(np.float32),
+            gripper=float(np.clip(gripper + noise[6], -1.0, 1.0)),
+            terminate=terminate,
+        )
+
+    def _chase(self, state: DrawerState) -> tuple[np.ndarray, np.ndarray, float]:
+        """Motion (m) and rotation (rad) in world axes and gripper action of the present stage."""
+        tool = state.base @ state.tcp
+        handle = (state.base @ state.handle)[:3, 3]
+        turn = Rotation.from_matrix(_tool_axes(state) @ tool[:3, :3].T).as_rotvec()
+        stages = _STAGES[state.task]
+        stage = stages[self._stage]
+        away = handle + stage.goal - tool[:3, 3]
+        self._stage_steps += 1
+        if (
+            self._stage_steps > stage.steps
+            and np.linalg.norm(away) < stage.near
+            and np.linalg.norm(turn) < stage.turned
+        ):
+            self._stage, self._stage_steps = self._stage + 1, 0
+            stage = stages[self._stage]
+            away = handle + stage.goal - tool[:3, 3]
+        gripper = (stage.fingers - self._fingers) / _FINGER_RANGE
+        self._fingers = stage.fingers
+        return np.clip(2.5 * away, -_MAX_MOVE, _MAX_MOVE), np.clip(2 * turn, -_MAX_TURN, _MAX_TURN), gripper
+
+
+def _tool_axes(state: DrawerState) -> np.ndarray:
+    """The tool's axes in the world, [3, 3]: z towards the cabinet and down, y the plane of the fingers."""
+    closed = state.handle[:3, 3] - state.base[:3, :3].T @ [state.extension, 0.0, 0.0]
+    far = np.linalg.norm(closed - _SHOULDER) - _NEAR
+    pitch = np.clip(_STEEPEST - _FLATTEN * far, _FLATTEST, _STEEPEST)
+    z = np.array([-math.cos(pitch), 0.0, -math.sin(pitch)])
+    y = np.array([math.sin(pitch), 0.0, -math.cos(pitch)])
+    return np.stack([np.cross(y, z), y, z], axis=1)

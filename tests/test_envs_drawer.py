@@ -1,0 +1,238 @@
+"""Tests of simedit.envs.drawer, on the shipped skin where no assets are needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import simedit.envs  # noqa: F401 (registers the environment)
+from simedit.envs.poses import DRAWERS, POSES, TASKS
+from simedit.errors import SimeditError
+
+pytest.importorskip("mani_skill", reason="needs the extra: sim")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "simpler"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no SIMPLER assets at {SHARED}")
+CAMERA = "overhead_camera"
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Any]:
+    env: Any = gymnasium.make("simedit/Drawer-v1", width=80, height=64)
+    yield env
+    env.close()
+
+
+def rgb(obs: dict[str, Any]) -> np.ndarray:
+    return obs["sensor_data"][CAMERA]["rgb"][0].numpy()
+
+
+@pytest.mark.slow
+def test_54_trials_start_from_36_frames_at_the_asked_poses(small: Any) -> None:
+    frames: dict[tuple[str, str], set[bytes]] = {}
+    for name, pose in POSES.items():
+        for task in TASKS:
+            for drawer in DRAWERS:
+                obs, info = small.reset(options={"pose": name, "task": task, "drawer": drawer})
+                np.testing.assert_allclose(info["pose"][0], pose, rtol=0, atol=1e-6)
+                assert info["drawer_extension"].item() == pytest.approx(0.2 if task == "close" else 0.0)
+                assert not info["success"].item()
+                frames.setdefault((task, name), set()).add(rgb(obs).tobytes())
+    assert all(len(found) == (1 if task == "open" else 3) for (task, _), found in frames.items())
+    assert len(set().union(*frames.values())) == 36
+
+
+def test_observations_lie_in_the_space(small: Any) -> None:
+    obs, _ = small.reset(options={"pose": "b1", "task": "close", "drawer": "middle"})
+    stepped, reward, terminated, truncated, info = small.step(np.zeros(7, dtype=np.float32))
+    for given in (obs, stepped):
+        assert_in_space(small.observation_space, given)
+    seen = stepped["sensor_data"][CAMERA]
+    assert {key: (str(v.dtype), tuple(v.shape)) for key, v in seen.items()} == {
+        "rgb": ("torch.uint8", (1, 64, 80, 3)),
+        "depth": ("torch.int16", (1, 64, 80, 1)),
+        "segmentation": ("torch.int16", (1, 64, 80, 1)),
+    }
+    assert not terminated.item()
+    assert not truncated.item()
+    assert reward.item() == 0
+    assert info["elapsed_steps"].item() == 1
+
+
+def assert_in_space(space: gymnasium.Space, value: Any) -> None:
+    if isinstance(space, gymnasium.spaces.Dict):
+        assert set(space.spaces) == set(value)
+        for key, inner in space.spaces.items():
+            assert_in_space(inner, value[key])
+    else:
+        array = value.numpy()
+        assert array.dtype == space.dtype
+        assert space.contains(array)
+
+
+def test_the_cabinet_is_in_view_under_its_segmentation_ids(small: Any) -> None:
+    obs, _ = small.reset(options={"pose": "b0", "task": "open", "drawer": "top"})
+    seen = obs["sensor_data"][CAMERA]
+    cabinet = np.isin(seen["segmentation"][0, ..., 0].numpy(), small.unwrapped.edit_segmentation_ids)
+    assert 0.1 < cabinet.mean() < 0.9
+    depth = seen["depth"][0, ..., 0].numpy()[cabinet]
+    assert depth.min() > 300
+    assert depth.max() < 3000
+
+
+def test_options_keep_what_they_do_not_name(small: Any) -> None:
+    small.reset(options={"pose": "c1", "task": "close", "drawer": "bottom"})
+    _, info = small.reset(options={"drawer": "top"})
+    assert small.unwrapped.instruction == "close top drawer"
+    np.testing.assert_allclose(info["pose"][0], POSES["c1"], atol=1e-6)
+    _, info = small.reset(options={"pose": (0.7, 0.1, 0.05)})
+    np.testing.assert_allclose(info["pose"][0], (0.7, 0.1, 0.05), rtol=0, atol=1e-6)
+
+
+def test_privileged_state_agrees_with_the_scene(small: Any) -> None:
+    obs, _ = small.reset(options={"pose": "a0", "task": "close", "drawer": "top"})
+    state = small.unwrapped.privileged_state()
+    assert (state.task, state.drawer) == ("close", "top")
+    assert state.extension == pytest.approx(0.2)
+    np.testing.assert_allclose(state.tcp[:3, 3], obs["extra"]["tcp_pose"][0, :3], atol=1e-6)
+    # Cabinet at (-0.295, 0, 0.017), top drawer 0.668 above that, its handle at (0.3425, 0, 0.02) of it.
+    handle = (state.base @ state.handle)[:3, 3]
+    np.testing.assert_allclose(handle, (-0.295 + 0.3425 + 0.2, 0, 0.017 + 0.668 + 0.02), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pose": "a3"}, "unknown pose 'a3'"),
+        ({"task": "opn"}, "did you mean 'open'"),
+        ({"drawer": "left"}, "unknown drawer 'left'"),
+        ({"pose": (0.1, 0.2)}, "numbers"),
+    ],
+)
+def test_reset_refuses_and_changes_nothing(small: Any, options: dict, message: str) -> None:
+    small.reset(options={"pose": "b2", "task": "open", "drawer": "middle"})
+    with pytest.raises(SimeditError, match=message):
+        small.reset(options={"task": "close", **options})
+    assert small.unwrapped.instruction == "open middle drawer"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"skin": "primitve"}, "did you mean 'primitive'"),
+        ({"shader": "ray"}, "unknown shader"),
+        ({"task": "shut"}, "unknown task"),
+        ({"robot_variant": "recolour"}, "unknown robot_variant"),
+        ({"robot_variant": "recolor_cabinet_visual_matching_1"}, "needs skin='simpler'"),
+        ({"width": 0}, "at least one pixel"),
+        ({"overlay": True, "pose": (0.7, 0.0, 0.0)}, "photograph"),
+        ({"skin": "simpler", "asset_root": "/nonexistent"}, "/nonexistent"),
+    ],
+)
+def test_make_refuses(kwargs: dict, message: str) -> None:
+    with pytest.raises(SimeditError, match=message):
+        gymnasium.make("simedit/Drawer-v1", **kwargs)
+
+
+@pytest.mark.parametrize("action", [[0.0] * 6, [0.0] * 6 + [float("nan")], [float("inf")] + [0.0] * 6])
+def test_step_refuses_what_is_not_seven_finite_numbers(small: Any, action: list) -> None:
+    small.reset()
+    with pytest.raises(SimeditError, match="seven finite numbers"):
+        small.step(np.array(action, dtype=np.float32))
+
+
+def test_truncates_at_the_step_limit() -> None:
+    env: Any = gymnasium.make("simedit/Drawer-v1", width=16, height=16, max_episode_steps=2)
+    env.reset()
+    hold = np.zeros((1, 7), dtype=np.float32)
+    assert [env.step(hold)[3].item() for _ in range(2)] == [False, True]
+    env.close()
+
+
+def push(env: Any, pose: str, drawer: str) -> bytes:
+    """Lean on a drawer: open loop, with much contact. Returns every joint position after every step."""
+    env.reset(options={"pose": pose, "task": "close", "drawer": drawer})
+    height = {"top": 0.0, "middle": -0.03, "bottom": -0.06}[drawer]
+    trace = []
+    for k in range(14):
+        env.step(np.array([0.06, 0.01, height, 0, 0.1 * (k % 3 - 1), 0, 1], dtype=np.float32))
+        trace += [env.unwrapped.agent.robot.qpos.numpy(), env.unwrapped.cabinet.qpos.numpy()]
+    return np.concatenate(trace, axis=1).tobytes()
+
+
+@pytest.mark.slow
+def test_an_episode_does_not_depend_on_those_before_it() -> None:
+    def fresh() -> gymnasium.Env:
+        return gymnasium.make("simedit/Drawer-v1", width=16, height=16)
+
+    trials = [("a0", "top"), ("c0", "middle"), ("b1", "top")]
+    alone = {trial: push(fresh(), *trial) for trial in trials}
+    env = fresh()
+    for trial in [*reversed(trials), *trials]:
+        assert push(env, *trial) == alone[trial]
+
+
+def test_a_machine_that_cannot_render_is_told_what_to_install() -> None:
+    code = "import gymnasium, simedit.envs; gymnasium.make('simedit/Drawer-v1')"
+    env = {**os.environ, "VK_ICD_FILENAMES": "/nonexistent", "VK_DRIVER_FILES": "/nonexistent"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode
+    assert "SimeditError: no Vulkan device can render" in done.stderr
+
+
+def test_importing_the_package_needs_no_simulator() -> None:
+    code = "import sys, simedit.envs; assert not {'mani_skill', 'sapien', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@needs_shared
+def test_first_frame_equals_the_recorded_one() -> None:
+    import imageio.v3 as iio
+
+    env: Any = gymnasium.make(
+        "simedit/Drawer-v1",
+        skin="simpler",
+        asset_root=SHARED / "assets",
+        overlay=True,
+        robot_variant="recolor_cabinet_visual_matching_1",
+    )
+    for task, drawer, pose in (("open", "top", "a0"), ("close", "middle", "c0")):
+        obs, _ = env.reset(options={"task": task, "drawer": drawer, "pose": pose})
+        recording = SHARED / "reference" / f"expert_{task}_{drawer}_{pose}_t000"
+        expected, mask = iio.imread(f"{recording}.png"), iio.imread(f"{recording}_mask.png")
+        segmentation = obs["sensor_data"][CAMERA]["segmentation"][0, ..., 0].numpy()
+        cabinet = np.isin(segmentation, env.unwrapped.edit_segmentation_ids)
+        assert (cabinet & (mask == 2)).sum() / (cabinet | (mask == 2)).sum() > 0.999
+        error = np.mean((rgb(obs).astype(float) - expected) ** 2)
+        assert 10 * np.log10(255**2 / error) > 40
+    env.close()
+
+
+@needs_shared
+def test_overlay_follows_the_pose_and_hides_neither_robot_nor_cabinet() -> None:
+    common = {"skin": "simpler", "asset_root": SHARED / "assets", "width": 160, "height": 128}
+    plain: Any = gymnasium.make("simedit/Drawer-v1", **common)
+    matched: Any = gymnasium.make("simedit/Drawer-v1", overlay=True, **common)
+    backgrounds = []
+    for pose in ("a0", "c2"):
+        raw, _ = plain.reset(options={"pose": pose})
+        laid, _ = matched.reset(options={"pose": pose})
+        changed = (rgb(raw) != rgb(laid)).any(axis=-1)
+        cabinet = np.isin(
+            raw["sensor_data"][CAMERA]["segmentation"][0, ..., 0].numpy(),
+            plain.unwrapped.edit_segmentation_ids,
+        )
+        assert changed.mean() > 0.2
+        assert not changed[cabinet].any()
+        backgrounds.append(rgb(laid)[0])
+    assert (backgrounds[0] != backgrounds[1]).any()
+    plain.close()
+    matched.close()
