@@ -28,7 +28,7 @@ class PathController(BaseController):
     def _initialize_joints(self) -> None:
         super()._initialize_joints()
         # SAPIEN's own objects: ManiSkill's batched tensors would cost more than the physics 171 times a step.
-        self._body = self.articulation._objs[0]
+        self._body: Any = self.articulation._objs[0]
         self._drives = [joint._objs[0] for joint in self.joints]
         self._index = self.active_joint_indices.cpu().numpy()
 

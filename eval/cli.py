@@ -254,9 +254,9 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     import simedit.envs  # noqa: F401  registers the twin
     from simedit.eval.config import RT1Config
     from simedit.eval.rollout import RAW_KEY, Stage
+    from simedit.library import SpecialistLibrary
     from simedit.policies.rt1 import RT1Policy
     from simedit.policies.scripted import ScriptedExpert
-    from simedit.library import SpecialistLibrary
     from simedit.wrapper import EditObservation
 
     _quiet()

@@ -47,9 +47,9 @@ class _Stage:
 _STAGES = {
     # The handles cannot be touched. The upper finger goes in over the front's edge, closes behind it, and pulls.
     "open": (
-        _Stage((0.1, 0.0, 0.03), fingers=0.3, turned=0.2),
-        _Stage((-0.053, 0.0, 0.0), fingers=0.3, near=0.015),
-        _Stage((-0.053, 0.0, -0.005), fingers=0.65, steps=3),
+        _Stage((0.1, 0.0, 0.05), fingers=0.3, turned=0.2),
+        _Stage((-0.053, 0.0, 0.02), fingers=0.3, near=0.02),
+        _Stage((-0.053, 0.0, -0.005), fingers=0.65, near=0.02, steps=3),
         _Stage((0.3, 0.0, -0.01), fingers=0.65, near=0.0),
     ),
     # Nearly closed fingers push the front; closed ones would press on each other and shake the arm.

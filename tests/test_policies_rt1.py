@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simedit.policies.rt1 import CHECKPOINTS, RT1Policy
 
 from simedit.errors import SimeditError
+from simedit.policies.rt1 import CHECKPOINTS, RT1Policy
 
 tf: Any = pytest.importorskip("tensorflow")
 
