@@ -18,16 +18,15 @@ _MAX_MOVE = 0.1
 _MAX_TURN = 0.4
 """Clip of each component of a step's rotation, radians."""
 _MAX_STEPS = 60
-_DONE = {"open": (0.18, math.inf), "close": (-math.inf, 0.01)}
-"""The drawer extensions, metres, at which the work is done: well inside the tasks' own limits."""
 _FINGER_RANGE = 1.31
 """How far a gripper action of 1 moves the fingers, radians."""
 
 # The tool points down towards the cabinet, the fingers above one another. Steep is good (the upper finger hooks
 # deeper, the forearm stays clear of the robot's own mast), but the low and far handles are out of reach that way.
 _STEEPEST, _FLATTEST = math.radians(50), math.radians(35)
-_SHOULDER = np.array([0.0, 0.0, 0.7])
+_SHOULDER = 0.7
 _NEAR, _FLATTEN = 0.98, math.radians(240)
+_ASIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,7 @@ class ScriptedExpert:
         self._seen.append(self._state())
         state = self._seen[0]
         self._steps += 1
-        low, high = _DONE[state.task]
-        done = low <= state.extension <= high
+        done = _done(state)
         move, turn, gripper = (np.zeros(3), np.zeros(3), 0.0) if done else self._chase(state)
         terminate = (done and self._was_done) or self._steps >= _MAX_STEPS
         self._was_done = done
@@ -117,11 +115,11 @@ class ScriptedExpert:
     def _chase(self, state: DrawerState) -> tuple[np.ndarray, np.ndarray, float]:
         """Motion (m) and rotation (rad) in world axes and gripper action of the present stage."""
         tool = state.base @ state.tcp
-        handle = (state.base @ state.handle)[:3, 3]
-        turn = Rotation.from_matrix(_tool_axes(state) @ tool[:3, :3].T).as_rotvec()
+        point, axes = _aim(state)
+        turn = Rotation.from_matrix(axes @ tool[:3, :3].T).as_rotvec()
         stages = _STAGES[state.task]
         stage = stages[self._stage]
-        away = handle + stage.goal - tool[:3, 3]
+        away = point + stage.goal - tool[:3, 3]
         self._stage_steps += 1
         if (
             self._stage_steps > stage.steps
@@ -130,17 +128,28 @@ class ScriptedExpert:
         ):
             self._stage, self._stage_steps = self._stage + 1, 0
             stage = stages[self._stage]
-            away = handle + stage.goal - tool[:3, 3]
+            away = point + stage.goal - tool[:3, 3]
         gripper = (stage.fingers - self._fingers) / _FINGER_RANGE
         self._fingers = stage.fingers
         return np.clip(2.5 * away, -_MAX_MOVE, _MAX_MOVE), np.clip(2 * turn, -_MAX_TURN, _MAX_TURN), gripper
 
 
-def _tool_axes(state: DrawerState) -> np.ndarray:
-    """The tool's axes in the world, [3, 3]: z towards the cabinet and down, y the plane of the fingers."""
-    closed = state.handle[:3, 3] - state.base[:3, :3].T @ [state.extension, 0.0, 0.0]
-    far = np.linalg.norm(closed - _SHOULDER) - _NEAR
+def _done(state: DrawerState) -> bool:
+    """Whether the drawer is well inside what the task asks (0.15 m open, 0.05 m closed)."""
+    return state.extension >= 0.18 if state.task == "open" else state.extension <= 0.01
+
+
+def _aim(state: DrawerState) -> tuple[np.ndarray, np.ndarray]:
+    """Where to take the drawer, [3], and the tool's axes there, [3, 3], in the world.
+
+    The point lies beside the handle, on the robot's side. The tool's z points at the front and down, its y is
+    in the plane of the fingers.
+    """
+    base, handle = state.base[:3, 3], (state.base @ state.handle)[:3, 3]
+    point = handle + [0.0, np.clip(base[1] - handle[1], -_ASIDE, _ASIDE), 0.0]
+    closed = point - [state.extension, 0.0, 0.0]
+    far = np.linalg.norm(closed - base - [0.0, 0.0, _SHOULDER]) - _NEAR
     pitch = np.clip(_STEEPEST - _FLATTEN * far, _FLATTEST, _STEEPEST)
     z = np.array([-math.cos(pitch), 0.0, -math.sin(pitch)])
     y = np.array([math.sin(pitch), 0.0, -math.cos(pitch)])
-    return np.stack([np.cross(y, z), y, z], axis=1)
+    return point, np.stack([np.cross(y, z), y, z], axis=1)

@@ -42,9 +42,11 @@ if ! installed; then
     mv "$stamp.new" "$stamp"
 fi
 
-# Without a working Vulkan driver sapien can crash instead of raising: ask it in a process of its own.
+# Without a working Vulkan driver sapien can crash instead of raising: ask it in a process of its own, and only
+# until it has rendered once, for compiling the shaders takes a while.
 can_render() {
-    .venv/bin/python scripts/check_render.py >/dev/null 2>&1
+    [ -f .venv/simedit-renders ] ||
+        { .venv/bin/python scripts/check_render.py >/dev/null 2>&1 && touch .venv/simedit-renders; }
 }
 
 backports() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -29,6 +30,9 @@ def run_cli(command: Callable[[], object]) -> int:
     Returns:
         0; 2 after a SimeditError, whose message alone goes to stderr; 130 after Ctrl-C.
     """
+    # Before torch loads: its idle threads spin by default, and a small edit takes 50 times as long as soon as
+    # anything else wants the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         command()
     except SimeditError as error:

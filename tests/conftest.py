@@ -1,13 +1,17 @@
-"""Fixtures shared by the tests of specialists and of their library."""
+"""Fixtures shared by tests."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from simedit.tiny import make_tiny_library
+# As the command lines do (simedit.errors.run_cli), before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from simedit.tiny import make_tiny_library  # noqa: E402
 
 
 @pytest.fixture(scope="session")
