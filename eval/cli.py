@@ -233,9 +233,10 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
         return {}
     if study.editor.library != "tiny":
         return find_specialists(Path(study.editor.library), study.styles)
+    from simedit.pipeline import silence_loading
     from simedit.tiny import make_tiny_library
 
-    _quiet()
+    silence_loading()
     return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
 
 
@@ -255,11 +256,12 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     from simedit.eval.config import RT1Config
     from simedit.eval.rollout import RAW_KEY, Stage
     from simedit.library import SpecialistLibrary
+    from simedit.pipeline import silence_loading
     from simedit.policies.rt1 import RT1Policy
     from simedit.policies.scripted import ScriptedExpert
     from simedit.wrapper import EditObservation
 
-    _quiet()
+    silence_loading()
     folders = list(specialists.values())
     settings = study.editor
     editor = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps) if folders else None
@@ -286,15 +288,6 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
         else:
             policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
     return stage, policies
-
-
-def _quiet() -> None:
-    """Keep the libraries' own progress bars for small files out of ours, and out of logs."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
 
 
 def _work(

@@ -69,8 +69,10 @@ def edit(
 
     # Imported here, so that help and mistakes in the arguments do not wait for torch.
     from simedit.library import SpecialistLibrary
+    from simedit.pipeline import silence_loading
     from simedit.specialist import CARD
 
+    silence_loading()
     folder = next((f for f in (Path(specialist), SPECIALISTS / specialist) if (f / CARD).is_file()), None)
     if folder is None:
         if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:

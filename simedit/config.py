@@ -66,6 +66,8 @@ def _with(data: dict[str, Any], override: str) -> dict[str, Any]:
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
     location = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{location}: this key is required"
     if error["type"] != "extra_forbidden":
         return f"{location}: {error['msg']} (got {error['input']!r})"
     fields = _fields_at(cls, error["loc"][:-1])

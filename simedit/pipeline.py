@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from simedit import samplers
 from simedit.config import Config
@@ -312,6 +314,12 @@ def widen(unet: UNet2DConditionModel) -> None:
         new.bias.copy_(old.bias)
     unet.conv_in = new
     unet.register_to_config(in_channels=12)
+
+
+def silence_loading() -> None:
+    """Keep the libraries' progress bars for loading files out of a command line's own output."""
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def _download(base: str) -> str:

@@ -47,6 +47,8 @@ def test_reads_and_freezes(tmp_path):
         ("favourite: {kind: cat, lifes: 3}", "did you mean 'lives'?"),
         ("by_name: {tom: {kind: cat, livs: 3}}", "by_name.tom: unknown key 'livs': did you mean 'lives'?"),
         ("pets: [{kind: cow}]", "pets.0"),
+        ("pets: [{lives: 9}]", "pets.0"),
+        ("favourite: {}", "favourite.kind: this key is required"),
         ("seeds: many", "seeds: Input should be a valid list"),
         ("[1, 2]", "must hold a mapping"),
         ("a: [", "not valid YAML"),
