@@ -7,6 +7,8 @@ policy is made.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import zipfile
@@ -59,7 +61,7 @@ class RT1Policy:
             f"RT-1's public checkpoints are the folders {', '.join(CHECKPOINTS.values())} (the RT-1-X one "
             f"zipped) of {CHECKPOINT_BUCKET}",
         )
-        self._tf = _tensorflow(gpu)
+        self._tf = load_tensorflow(gpu=gpu)
         self._embed = _load_embeddings(self._tf, embeddings)
         self._model = _load_saved_model(self._tf, path)
         try:
@@ -117,8 +119,17 @@ class RT1Policy:
         return self._tf.zeros([1, *spec.shape[1:]], spec.dtype)
 
 
-def _tensorflow(gpu: bool) -> Any:
+def load_tensorflow(*, gpu: bool = False) -> Any:
+    """The module `tensorflow`, loaded so that it and a renderer can share the process.
+
+    Raises:
+        SimeditError: no TensorFlow, no GPU where one is wanted, or TensorFlow runs with the other choice.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow and Mesa's software Vulkan driver each bring LLVM. What the driver binds only after TensorFlow
+    # is there it finds in the wrong one, and the first rendered frame crashes the process: bind it all now.
+    with contextlib.suppress(OSError):  # no such driver
+        ctypes.CDLL("libvulkan_lvp.so", mode=os.RTLD_NOW)
     try:
         import tensorflow as tf
     except ImportError as error:

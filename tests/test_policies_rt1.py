@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import namedtuple
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 from simedit.errors import SimeditError
-from simedit.policies.rt1 import CHECKPOINTS, RT1Policy
+from simedit.policies.rt1 import CHECKPOINTS, RT1Policy, load_tensorflow
 
-tf: Any = pytest.importorskip("tensorflow")
+if find_spec("tensorflow") is None:
+    pytest.skip("needs TensorFlow: pip install 'simedit[rt1]'", allow_module_level=True)
+tf: Any = load_tensorflow()
 
 TINY = Path(__file__).resolve().parents[2] / "shared" / "rt1_tiny"
 needs_tiny = pytest.mark.skipif(not TINY.is_dir(), reason="needs rt1_tiny in ../shared")
@@ -229,3 +232,18 @@ def test_without_tensorflow(echo: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(echo)], capture_output=True, text=True, check=True)
     assert "pip install 'simedit[rt1]'" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("mani_skill") is None, reason="needs the drawer twin: pip install 'simedit[sim]'"
+)
+def test_a_scene_renders_after_tensorflow_is_loaded() -> None:
+    code = """
+from simedit.policies.rt1 import load_tensorflow
+load_tensorflow()
+import gymnasium, simedit.envs
+gymnasium.make("simedit/Drawer-v1", width=20, height=16).reset()
+"""
+    # In a process of its own: what goes wrong here crashes it.
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
