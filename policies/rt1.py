@@ -126,8 +126,8 @@ def load_tensorflow(*, gpu: bool = False) -> Any:
         SimeditError: no TensorFlow, no GPU where one is wanted, or TensorFlow runs with the other choice.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # TensorFlow and Mesa's software Vulkan driver each bring LLVM. What the driver binds only after TensorFlow
-    # is there it finds in the wrong one, and the first rendered frame crashes the process: bind it all now.
+    # TensorFlow and Mesa's software Vulkan driver each bring LLVM. What the driver binds only after
+    # TensorFlow is there it finds in the wrong one, and the first rendered frame crashes the process.
     with contextlib.suppress(OSError):  # no such driver
         ctypes.CDLL("libvulkan_lvp.so", mode=os.RTLD_NOW)
     try:

@@ -21,8 +21,9 @@ _MAX_STEPS = 60
 _FINGER_RANGE = 1.31
 """How far a gripper action of 1 moves the fingers, radians."""
 
-# The tool points down towards the cabinet, the fingers above one another. Steep is good (the upper finger hooks
-# deeper, the forearm stays clear of the robot's own mast), but the low and far handles are out of reach that way.
+# The tool points down towards the cabinet, the fingers above one another. Steep is good: the upper finger
+# hooks deeper, and the forearm stays clear of the robot's own mast. But the low and far drawers are out of
+# reach that way, so beyond _NEAR metres from the mast at shoulder height the tool flattens with distance.
 _STEEPEST, _FLATTEST = math.radians(50), math.radians(35)
 _SHOULDER = 0.7
 _NEAR, _FLATTEN = 0.98, math.radians(240)
@@ -44,7 +45,7 @@ class _Stage:
 
 
 _STAGES = {
-    # The handles cannot be touched. The upper finger goes in over the front's edge, closes behind it, and pulls.
+    # The handles cannot be touched: the upper finger enters over the front's edge, closes behind it, pulls.
     "open": (
         _Stage((0.1, 0.0, 0.05), fingers=0.3, turned=0.2),
         _Stage((-0.053, 0.0, 0.02), fingers=0.3, near=0.02),
@@ -66,14 +67,14 @@ class ScriptedExpert:
 
     Args:
         state: the environment's privileged state now, e.g. `env.unwrapped.privileged_state`.
-        noise: standard deviation of the Gaussian noise on each number of every action, as a fraction of its
-            range (0.1 m, 0.4 rad, 1 for the gripper).
+        noise: standard deviation of the Gaussian noise on every action's motion and rotation, a fraction of
+            their ranges (0.1 m, 0.4 rad). The gripper is spared: its actions add up, so noise would be drift.
         delay: acts on the state of this many control steps ago (at first, on the episode's first).
 
     Raises:
         SimeditError: negative `noise` or `delay`.
 
-    Source: in the spirit of scripted drawer controllers; the reach, the order and the fingers' use are our own.
+    Source: our own; the tasks are SIMPLER's (arXiv 2405.05941).
     """
 
     uses_images = False
@@ -104,11 +105,11 @@ class ScriptedExpert:
         terminate = (done and self._was_done) or self._steps >= _MAX_STEPS
         self._was_done = done
         world_to_base = state.base[:3, :3].T
-        noise = self._noise * self._rng.standard_normal(7)
+        noise = self._noise * self._rng.standard_normal(6)
         return Action(
             world_vector=(world_to_base @ move + _MAX_MOVE * noise[:3]).astype(np.float32),
-            rot_axangle=(world_to_base @ turn + _MAX_TURN * noise[3:6]).astype(np.float32),
-            gripper=float(np.clip(gripper + noise[6], -1.0, 1.0)),
+            rot_axangle=(world_to_base @ turn + _MAX_TURN * noise[3:]).astype(np.float32),
+            gripper=gripper,
             terminate=terminate,
         )
 
@@ -146,9 +147,9 @@ def _aim(state: DrawerState) -> tuple[np.ndarray, np.ndarray]:
     in the plane of the fingers.
     """
     base, handle = state.base[:3, 3], (state.base @ state.handle)[:3, 3]
-    point = handle + [0.0, np.clip(base[1] - handle[1], -_ASIDE, _ASIDE), 0.0]
-    closed = point - [state.extension, 0.0, 0.0]
-    far = np.linalg.norm(closed - base - [0.0, 0.0, _SHOULDER]) - _NEAR
+    point = handle + np.array([0.0, np.clip(base[1] - handle[1], -_ASIDE, _ASIDE), 0.0])
+    closed = point - np.array([state.extension, 0.0, 0.0])
+    far = np.linalg.norm(closed - base - np.array([0.0, 0.0, _SHOULDER])) - _NEAR
     pitch = np.clip(_STEEPEST - _FLATTEN * far, _FLATTEST, _STEEPEST)
     z = np.array([-math.cos(pitch), 0.0, -math.sin(pitch)])
     y = np.array([math.sin(pitch), 0.0, -math.cos(pitch)])

@@ -11,7 +11,7 @@ import pytest
 # As the command lines do (simedit.errors.run_cli), before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from simedit.tiny import make_tiny_library  # noqa: E402
+from simedit.tiny import make_tiny_library
 
 
 @pytest.fixture(scope="session")
