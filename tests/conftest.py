@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 # As the command lines do (simedit.errors.run_cli), before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A shell's background job ignores Ctrl-C, and so would the commands that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from simedit.tiny import make_tiny_library
+from simedit.tiny import make_tiny_library  # noqa: E402
 
 
 @pytest.fixture(scope="session")
