@@ -1,4 +1,4 @@
-.PHONY: demo test lint clean
+.PHONY: demo test test-old lint clean
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim
@@ -8,6 +8,10 @@ test: ## Set up, then pass the tests
 	scripts/setup.sh sim,rt1,dev
 	.venv/bin/pytest
 
+test-old: ## Pass the core tests with the packages of the original SimplerEnv (gymnasium 0.29, numpy 1.26)
+	scripts/setup.sh sim,rt1,dev
+	scripts/old_stack.sh
+
 lint: ## Formatting, lint and types
 	scripts/setup.sh sim,rt1,dev
 	.venv/bin/ruff check .
@@ -15,4 +19,4 @@ lint: ## Formatting, lint and types
 	scripts/typecheck.sh
 
 clean: ## Remove what the commands above made, but no run
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-old build *.egg-info .pytest_cache .ruff_cache

@@ -1,11 +1,13 @@
-"""What is acted in: the drawer twin. Importing this registers `simedit/Drawer-v1` with gymnasium."""
+"""What is acted in. Importing this registers two environments with gymnasium: the drawer twin as
+`simedit/Drawer-v1`, the original as `simedit/SimplerDrawer-v1`.
+"""
 
 from __future__ import annotations
 
 import gymnasium
 from gymnasium.envs.registration import WrapperSpec
 
-# The entry points are strings, so that mani_skill and sapien load only when an environment is made.
+# The entry points are strings, so that simulators load only when an environment is made.
 gymnasium.register(
     "simedit/Drawer-v1",
     entry_point="simedit.envs.drawer:DrawerEnv",
@@ -18,4 +20,10 @@ gymnasium.register(
             {"max_episode_steps": 113},
         ),
     ),
+)
+gymnasium.register(
+    "simedit/SimplerDrawer-v1",
+    entry_point="simedit.envs.simpler:SimplerDrawerEnv",
+    max_episode_steps=113,
+    disable_env_checker=True,
 )

@@ -35,12 +35,17 @@ ROBOT_VARIANTS = (
 CABINETS = ("mk_station_recolor", "mk_station", "mk_station2", "mk_station3")
 """Visual Matching's cabinet, then those of Variant Aggregation."""
 
+ROOMS = ("frl_apartment_stage_simple", "modern_bedroom_no_roof", "modern_office_no_roof")
+"""The rooms of Variant Aggregation, its base first."""
+
 _ROBOT_FOLDER = "mani_skill2_real2sim/assets/descriptions/googlerobot_description"
 # The part of the repository that is fetched, as git's sparse patterns.
 _SPARSE = f"""/LICENSE
 /data/custom/mk_station*.urdf
 /data/custom/models/stone_tabletop.glb
 /data/real_inpainting/open_drawer_*.png
+/data/hab2_bench_assets/stages/frl_apartment_stage_simple.glb
+/data/hab2_bench_assets/stages/modern_*_no_roof.glb
 /{_ROBOT_FOLDER}/
 """
 _HINT = (
@@ -58,6 +63,11 @@ def robot_urdf(variant: str | None = None) -> str:
 def cabinet_urdf(name: str = CABINETS[0]) -> str:
     """A cabinet's URDF, relative to the asset root; `name` is one of CABINETS."""
     return f"data/custom/{name}.urdf"
+
+
+def room_mesh(name: str) -> str:
+    """A room's mesh, relative to the asset root; `name` is one of ROOMS."""
+    return f"data/hab2_bench_assets/stages/{name}.glb"
 
 
 def photograph(pose: str) -> str:
@@ -98,6 +108,31 @@ def require(root: str | Path, relative_paths: Iterable[str]) -> list[str]:
     Raises:
         SimeditError: files are missing; names the first five and counts the rest.
     """
+    checked, problems = _check(root, relative_paths)
+    if problems:
+        named = ", ".join(f"{name} ({problems[name]})" for name in sorted(problems)[:5])
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise SimeditError(f"asset root {root} lacks {named}{more}: {_HINT}")
+    return checked
+
+
+def missing(root: str | Path, relative_paths: Iterable[str]) -> dict[str, str]:
+    """The files that `require` would refuse, relative to `root`, and what is wrong with each."""
+    return _check(root, relative_paths)[1]
+
+
+def verify(root: str | Path) -> list[str]:
+    """Check all that the drawer twin cannot do without: robots, cabinets, photographs. As `require`.
+
+    A room may be missing: each serves some variants of one domain; see `missing`.
+    """
+    robots = [robot_urdf(variant) for variant in ROBOT_VARIANTS]
+    cabinets = [cabinet_urdf(name) for name in CABINETS]
+    return require(root, robots + cabinets + [photograph(pose) for pose in POSES])
+
+
+def _check(root: str | Path, relative_paths: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Every path checked, and what is wrong with those that are missing."""
     problems: dict[str, str] = {}
     todo, seen = list(relative_paths), set()
     while todo:
@@ -114,18 +149,7 @@ def require(root: str | Path, relative_paths: Iterable[str]) -> list[str]:
             problems[name] = str(error)
         else:
             todo += [posixpath.normpath(posixpath.join(posixpath.dirname(name), r)) for r in references]
-    if problems:
-        named = ", ".join(f"{name} ({problems[name]})" for name in sorted(problems)[:5])
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise SimeditError(f"asset root {root} lacks {named}{more}: {_HINT}")
-    return sorted(seen)
-
-
-def verify(root: str | Path) -> list[str]:
-    """Check everything the drawer twin can use: robots, cabinets, photographs. As `require`."""
-    robots = [robot_urdf(variant) for variant in ROBOT_VARIANTS]
-    cabinets = [cabinet_urdf(name) for name in CABINETS]
-    return require(root, robots + cabinets + [photograph(pose) for pose in POSES])
+    return sorted(seen), problems
 
 
 def fetch(dest: str | Path, *, url: str = DEFAULT_URL, commit: str = DEFAULT_COMMIT) -> Path:
@@ -133,8 +157,8 @@ def fetch(dest: str | Path, *, url: str = DEFAULT_URL, commit: str = DEFAULT_COM
 
     Works in a temporary folder beside `dest` and renames it at the end: a fetch that fails or is
     interrupted by Ctrl-C leaves nothing. If `dest` already holds a good checkout of `commit`, says so on
-    stderr and does nothing. About 6 MB to download and 30 MB on disk, where the server can leave files
-    out, as GitHub can; else it sends all files of that commit, above 90 MB.
+    stderr and does nothing. The rooms aside, about 6 MB to download and 30 MB on disk, where the server can
+    leave files out, as GitHub can; else it sends all files of that commit, above 90 MB.
 
     Args:
         dest: a folder that does not exist yet, is empty, or is an earlier fetch.
@@ -153,7 +177,9 @@ def fetch(dest: str | Path, *, url: str = DEFAULT_URL, commit: str = DEFAULT_COM
     try:
         if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
             _verify_checkout(dest, commit)
-            print(f"{dest} already holds SIMPLER's assets at {commit[:12]}", file=sys.stderr)
+            rooms = ", ".join(missing(dest, map(room_mesh, ROOMS)))
+            without = f", without {rooms}: delete it to fetch anew" if rooms else ""
+            print(f"{dest} already holds SIMPLER's assets at {commit[:12]}{without}", file=sys.stderr)
             return dest
         dest.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=dest.parent, prefix=f".{dest.name}-") as folder:

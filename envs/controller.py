@@ -31,6 +31,7 @@ class PathController(BaseController):
         self._body: Any = self.articulation._objs[0]
         self._drives = [joint._objs[0] for joint in self.joints]
         self._index = self.active_joint_indices.cpu().numpy()
+        self._limits = self._body.qlimits[self._index].astype(np.float64).T
 
     def set_drive_property(self) -> None:
         c = self.config
@@ -45,6 +46,7 @@ class PathController(BaseController):
         self._step = 0
         self._path = np.tile(qpos, (self._sim_steps + 1, 1))
         self._path_velocity = np.zeros_like(self._path)
+        self._targets = self._path
         for drive, target in zip(self._drives, qpos.tolist(), strict=True):
             drive.set_drive_target(target)
             drive.set_drive_velocity_target(0.0)
@@ -71,11 +73,13 @@ class PathController(BaseController):
         times = np.minimum(np.arange(self._sim_steps + 1) * time_step, trajectory.duration)
         samples = [trajectory.at_time(time)[:2] for time in times.tolist()]
         self._path, self._path_velocity = np.swapaxes(np.array(samples), 0, 1)
+        # PhysX 4's drives, SIMPLER's, aim no further than the joint limits; PhysX 5's do.
+        self._targets = np.clip(self._path, *self._limits)
         self._step = 0
 
     def before_simulation_step(self) -> None:
         self._step = min(self._step + 1, self._sim_steps)
-        for drive, target in zip(self._drives, self._path[self._step].tolist(), strict=True):
+        for drive, target in zip(self._drives, self._targets[self._step].tolist(), strict=True):
             drive.set_drive_target(target)
 
 
@@ -150,7 +154,7 @@ class GripperController(PathController):
     def set_action(self, action: torch.Tensor) -> None:
         delta = self._RANGE * min(max(float(action[0, 0]), -1.0), 1.0)
         if abs(delta) >= 1e-3:
-            low, high = self._body.qlimits[self._index].astype(np.float64).T
+            low, high = self._limits
             self._goal = np.clip(self._last_target + delta, low - self._SLACK, high + self._SLACK)
         self._plan(*self._measure(), self._goal)
         self._last_target = self._path[-1]

@@ -20,22 +20,34 @@ from mani_skill.utils.structs.types import DefaultMaterialsConfig, SceneConfig, 
 from PIL import Image
 
 from simedit.envs.assets import (
+    CABINETS,
     ROBOT_VARIANTS,
+    ROOMS,
     cabinet_urdf,
     photograph,
     require,
     resolve_asset_root,
     robot_urdf,
+    room_mesh,
 )
 from simedit.envs.poses import CLOSE_START, POSES, Pose, check_task, find_pose, succeeded
 from simedit.envs.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
+from simedit.envs.scenery import (
+    LIGHTS,
+    add_cabinet,
+    add_ground,
+    add_lights,
+    add_room,
+    polish,
+    show_ambient_only,
+)
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState
 
 SKINS = ("primitive", "simpler")
 SHADERS = ("default", "rt")
+DENOISERS = ("auto", "none", "oidn", "optix")
 
-_CABINET_POSE = sapien.Pose([-0.295, 0.0, 0.017])
 _HANDLE = sapien.Pose([0.3425, 0.0, 0.02])
 _NO_VULKAN = (
     "no Vulkan device can render: install a GPU driver with Vulkan, or Mesa's lavapipe >= 25.0"
@@ -71,9 +83,17 @@ class DrawerEnv(BaseEnv):
         overlay: lay SIMPLER's photograph of the pose over all but robot and cabinet (Visual Matching).
         width, height: size of the camera frame; the view stays the same.
         robot_variant: "" or a texture variant of the robot, skin "simpler" only.
+        cabinet: one of `assets.CABINETS`; skin "primitive" has the first alone.
+        room: "" (a white floor) or one of `assets.ROOMS`, skin "simpler" only. In a room the robot has the
+            sheen that SIMPLER gives it in Variant Aggregation.
+        light: "simple" (Visual Matching), or Variant Aggregation's "base", "brighter" or "darker".
+        samples_per_pixel: of the ray tracer; SIMPLER takes 32.
+        denoiser: of the ray tracer: "none", "oidn", "optix", or "auto": optix on an NVIDIA GPU, elsewhere
+            none, for both need CUDA.
 
     Raises:
-        SimeditError: an unknown name, missing assets, or no Vulkan device that can render.
+        SimeditError: an unknown name, missing assets, a denoiser without CUDA, or no Vulkan device that can
+            render.
 
     Source: SIMPLER (arXiv 2405.05941), its drawer tasks.
     """
@@ -94,21 +114,34 @@ class DrawerEnv(BaseEnv):
         width: int = 640,
         height: int = 512,
         robot_variant: str = "",
+        cabinet: str = CABINETS[0],
+        room: str = "",
+        light: str = "simple",
+        samples_per_pixel: int = 32,
+        denoiser: str = "auto",
     ) -> None:
-        if skin not in SKINS:
-            raise unknown("skin", skin, SKINS)
-        if shader not in SHADERS:
-            raise unknown("shader", shader, SHADERS)
+        for kind, name, known in (
+            ("skin", skin, SKINS),
+            ("shader", shader, SHADERS),
+            ("light", light, LIGHTS),
+            ("denoiser", denoiser, DENOISERS),
+        ):
+            if name not in known:
+                raise unknown(kind, name, known)
         if width < 1 or height < 1:
             raise SimeditError(f"the frame must have at least one pixel, not {width}x{height}")
+        if samples_per_pixel < 1:
+            raise SimeditError(f"samples_per_pixel must be at least 1, not {samples_per_pixel}")
         self._overlay = overlay
-        self._ambient_only = skin == "simpler" and shader == "default"
+        self._ambient_only = skin == "simpler" and shader == "default" and light == "simple"
+        self._room, self._light = room, light
         self._task, self._drawer, self._pose = task, drawer, pose
         self._aim({})
-        self._robot_urdf, self._cabinet_urdf = _skin_files(skin, asset_root, robot_variant)
+        files = _skin_files(skin, asset_root, robot_variant, cabinet, room)
+        self._robot_urdf, self._cabinet_urdf, self._room_mesh = files
         self._photographs = _load_photographs(asset_root, width, height) if overlay else {}
         device = _render_device()
-        self._camera = overhead_camera(width, height, _shader(shader, device))
+        self._camera = overhead_camera(width, height, _shader(shader, device, samples_per_pixel, denoiser))
         super().__init__(
             obs_mode="rgb+depth+segmentation",
             reward_mode="sparse",
@@ -147,26 +180,17 @@ class DrawerEnv(BaseEnv):
         )
 
     def _load_scene(self, options: dict[str, Any]) -> None:
-        loader = self.scene.create_urdf_loader()
-        loader.name = "cabinet"
-        builder = loader.parse(str(self._cabinet_urdf))["articulation_builders"][0]
-        builder.set_initial_pose(_CABINET_POSE)
-        self.cabinet = builder.build(fix_root_link=True)
-        for joint in self.cabinet.active_joints:
-            joint.set_friction(0.05)
-            joint.set_drive_properties(stiffness=0.0, damping=1.0)
+        self.cabinet = add_cabinet(self.scene, self._cabinet_urdf)
         if self._ambient_only:
-            _show_ambient_only(self.cabinet)
-        ground = self.scene.create_actor_builder()
-        white = sapien.render.RenderMaterial(base_color=[1.0, 1.0, 1.0, 1.0])
-        ground.add_box_visual(half_size=(10.0, 10.0, 0.017), material=white)
-        ground.set_initial_pose(sapien.Pose())
-        ground.build_static(name="ground")
+            show_ambient_only(self.cabinet)
+        if self._room_mesh is None:
+            add_ground(self.scene)
+        else:
+            add_room(self.scene, self._room, self._room_mesh)
+            polish(self.agent.robot)
 
     def _load_lighting(self, options: dict[str, Any]) -> None:
-        self.scene.set_ambient_light([1.0, 1.0, 1.0])
-        angle = math.radians(75)
-        self.scene.add_directional_light([-math.cos(angle), 0.0, -math.sin(angle)], [1.0, 1.0, 1.0])
+        add_lights(self.scene, self._light)
 
     # Episodes
 
@@ -269,28 +293,26 @@ def _segmentation_ids(articulation: Articulation) -> tuple[int, ...]:
     return tuple(int(link.per_scene_id[0]) for link in articulation.links)
 
 
-def _show_ambient_only(articulation: Articulation) -> None:
-    """Let boxes shine with the ambient light (1, 1, 1) alone, as SAPIEN 2's raster shader drew them."""
-    for link in articulation.links:
-        for shape in link.render_shapes[0]:
-            shape.material.emission = shape.material.base_color
-            shape.material.base_color = [0.0, 0.0, 0.0, 1.0]
-
-
-def _skin_files(skin: str, asset_root: str | Path | None, robot_variant: str) -> tuple[Path, Path]:
-    """The URDF files of the robot and of the cabinet."""
-    variants = [name or "" for name in ROBOT_VARIANTS]
-    if robot_variant not in variants:
-        raise unknown("robot_variant", robot_variant, variants)
+def _skin_files(
+    skin: str, asset_root: str | Path | None, robot_variant: str, cabinet: str, room: str
+) -> tuple[Path, Path, Path | None]:
+    """The files of the robot, of the cabinet, and of the room if there is one."""
+    for kind, name, known in (
+        ("robot_variant", robot_variant, [variant or "" for variant in ROBOT_VARIANTS]),
+        ("cabinet", cabinet, CABINETS),
+        ("room", room, ["", *ROOMS]),
+    ):
+        if name not in known:
+            raise unknown(kind, name, known)
+        if skin == "primitive" and name != known[0]:
+            raise SimeditError(f"{kind} {name!r} is made of asset files: it needs skin='simpler'")
     if skin == "primitive":
-        if robot_variant:
-            raise SimeditError(f"robot_variant {robot_variant!r} is a texture: it needs skin='simpler'")
         folder = Path(str(resources.files("simedit.envs"))) / "primitive"
-        return folder / "google_robot.urdf", folder / "mk_station.urdf"
+        return folder / "google_robot.urdf", folder / "mk_station.urdf", None
     root = resolve_asset_root(asset_root)
-    files = robot_urdf(robot_variant or None), cabinet_urdf()
-    require(root, files)
-    return root / files[0], root / files[1]
+    names = [robot_urdf(robot_variant or None), cabinet_urdf(cabinet)]
+    require(root, [*names, room_mesh(room)] if room else names)
+    return root / names[0], root / names[1], root / room_mesh(room) if room else None
 
 
 def _load_photographs(asset_root: str | Path | None, width: int, height: int) -> dict[str, torch.Tensor]:
@@ -320,11 +342,16 @@ def _render_device() -> str:
     return "sapien_cpu"
 
 
-def _shader(name: str, device: str) -> ShaderConfig:
+def _shader(name: str, device: str, samples_per_pixel: int, denoiser: str) -> ShaderConfig:
     shader = PREBUILT_SHADER_CONFIGS[name]
-    if name == "rt":
-        # SIMPLER's settings; the denoiser needs CUDA.
-        denoiser = "optix" if device == "sapien_cuda" else "none"
-        settings = {"ray_tracing_path_depth": 8, "ray_tracing_denoiser": denoiser}
-        shader = replace(shader, shader_pack_config={**shader.shader_pack_config, **settings})
-    return shader
+    if name != "rt":
+        return shader
+    cuda = device == "sapien_cuda"
+    if denoiser in ("oidn", "optix") and not cuda:
+        raise SimeditError(f"denoiser {denoiser!r} needs an NVIDIA GPU: use 'auto' or 'none'")
+    settings = {
+        "ray_tracing_path_depth": 8,  # SIMPLER's
+        "ray_tracing_samples_per_pixel": samples_per_pixel,
+        "ray_tracing_denoiser": denoiser if denoiser != "auto" else "optix" if cuda else "none",
+    }
+    return replace(shader, shader_pack_config={**shader.shader_pack_config, **settings})

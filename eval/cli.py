@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,9 +31,11 @@ Measure how well simulated success rates predict real ones.
   simedit-eval run --config configs/eval/paper.yaml --out runs/paper --dry-run
   simedit-eval run --config configs/eval/demo.yaml --out runs/more --set seeds=[0,1,2] editor.steps=4
   simedit-eval status runs/demo
+  simedit-eval status
   simedit-eval report runs/demo --json
   simedit-eval published
   simedit-eval assets fetch
+  simedit-eval checkpoints fetch rt1-converged
 
 A run may be stopped at any moment, by Ctrl-C, kill -9 or a power cut, and goes on when the same command is
 given again. Policies, styles, poses and seeds may be added to a finished run in the same way.
@@ -57,6 +60,7 @@ def run(
         dry_run: Only print what would be done, and measure how long it would take.
     """
     from simedit.config import load_config
+    from simedit.eval.absent import describe, playable
     from simedit.eval.config import StudyConfig, meaning
     from simedit.eval.library import digest, is_untrained
     from simedit.eval.published import load_real
@@ -68,8 +72,14 @@ def run(
     from simedit.eval.trials import trials
 
     study = load_config(StudyConfig, config, overrides)
-    wanted = list(trials(study))
-    problems = _problems(study)
+    problems, absent = _problems(study)
+    everything = list(trials(study))
+    wanted = playable(everything, absent)
+    if not wanted:
+        problems.append(f"no trial is left to run, for files are absent: {describe(absent)}")
+    elif absent:
+        lost = len(everything) - len(wanted)
+        print(f"{lost} trials are not run, for their files are absent: {describe(absent)}")
     if dry_run:
         return _dry_run(study, wanted, out, problems)
     if problems:
@@ -80,7 +90,7 @@ def run(
         todo = remaining(wanted, store.results())
         _check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
-        facts = Facts(untrained=untrained, blind=_blind(study))
+        facts = Facts(untrained=untrained, blind=_blind(study), absent=absent)
         keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
         if todo:
             _work(study, wanted, len(todo), store, specialists)
@@ -108,25 +118,36 @@ def report(folder: Folder, json: Flag = False) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def status(folder: Folder, json: Flag = False) -> None:
-    """Print how far a run is, by policy and domain.
+def status(folder: Annotated[Path | None, tyro.conf.Positional] = None, json: Flag = False) -> None:
+    """Print how far a run is, by policy and domain, beside the trials of the published protocols.
 
     Args:
-        folder: The run folder.
+        folder: The run folder. Without one only the published protocols' trials for a policy are printed.
         json: Print JSON instead of a table.
     """
+    from simedit.eval.published import protocol_counts
     from simedit.eval.run_folder import kept
     from simedit.eval.store import Store
     from simedit.eval.summary import status
     from simedit.eval.terminal import print_table
 
+    if folder is None:
+        published = protocol_counts()
+        if json:
+            return _print_json({"published": published})
+        return print_table(["domain", "published trials for a policy"], list(published.items()))
     with Store(folder, write=False) as store:
-        found = status(kept(store)[0], store.results())
+        config, _, facts = kept(store)
+        found = status(config, store.results(), facts)
     if json:
         return _print_json(found)
-    counts = ("wanted", "finished", "errors", "missing")
-    rows = [[group[key] for key in ("policy", "domain", *counts)] for group in found["groups"]]
-    print_table(["policy", "domain", *counts], [*rows, ["all", "", *(found[key] for key in counts)]])
+    counts = ("wanted", "finished", "errors", "absent", "missing")
+    rows = [
+        [*(group[key] for key in ("policy", "domain", *counts)), group["published"] or "-"]
+        for group in found["groups"]
+    ]
+    total = ["all", "", *(found[key] for key in counts), ""]
+    print_table(["policy", "domain", *counts, "protocol"], [*rows, total])
 
 
 def published(json: Flag = False) -> None:
@@ -163,9 +184,12 @@ def assets(
     from simedit.envs.assets import (
         DEFAULT_COMMIT,
         DEFAULT_URL,
+        ROOMS,
         default_root,
         fetch,
+        missing,
         resolve_asset_root,
+        room_mesh,
         verify,
     )
 
@@ -174,6 +198,49 @@ def assets(
     else:
         root = resolve_asset_root(asset_root)
         print(f"{root}: {len(verify(root))} files, complete")
+        if rooms := missing(root, map(room_mesh, ROOMS)):
+            named = ", ".join(f"{room} ({reason})" for room, reason in sorted(rooms.items()))
+            print(f"without rooms of Variant Aggregation: {named}")
+
+
+def checkpoints(
+    action: Annotated[Literal["list", "fetch", "embed"], tyro.conf.Positional],
+    name: Annotated[str, tyro.conf.Positional] = "",
+    out: Path | None = None,
+    url: str | None = None,
+    encoder: Path = Path("checkpoints/sentence_encoder"),
+) -> None:
+    """Fetch the public RT-1 checkpoints and their sentence encoder over HTTPS.
+
+    Args:
+        action: fetch downloads one, or goes on where a download stopped; list shows names and what is there;
+            embed writes the embeddings of the six instructions, in place of the encoder.
+        name: What to fetch: a name that list shows, or all.
+        out: The folder of all checkpoints (default: checkpoints); for embed, the table to write (default:
+            checkpoints/embeddings.json).
+        url: Fetch from this server in place of the public one; for the sentence encoder, from this address.
+        encoder: embed's sentence encoder.
+    """
+    from simedit.envs.poses import DRAWERS, TASKS
+    from simedit.policies.checkpoints import CHECKPOINTS, fetch
+    from simedit.policies.rt1 import write_embeddings
+
+    folder = out or Path("checkpoints")
+    if action == "list":
+        for checkpoint in CHECKPOINTS:
+            path = folder / checkpoint.folder
+            state = "here" if path.exists() else "absent"
+            print(f"{checkpoint.name:18}{checkpoint.published:28}{state:8}{path}")
+        return
+    if action == "embed":
+        table = out or folder / "embeddings.json"
+        write_embeddings(encoder, table, [f"{task} {drawer} drawer" for task in TASKS for drawer in DRAWERS])
+        return print(table)
+    if name == "all" and url:
+        raise SimeditError("--url goes with one name, not with all")
+    names = [checkpoint.name for checkpoint in CHECKPOINTS] if name == "all" else [name]
+    for each in names:
+        print(fetch(each, folder, url=url))
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -184,6 +251,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "status": status,
         "published": published,
         "assets": assets,
+        "checkpoints": checkpoints,
     }
     return run_cli(
         lambda: tyro.extras.subcommand_cli_from_dict(
@@ -192,9 +260,10 @@ def main(args: Sequence[str] | None = None) -> int:
     )
 
 
-def _problems(study: StudyConfig) -> list[str]:
-    """Everything that keeps a study from starting, found without loading a model or building a scene."""
+def _problems(study: StudyConfig) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """What keeps a study from starting, and its absent variants; loads no model and builds no scene."""
     from simedit.envs.assets import resolve_asset_root, verify
+    from simedit.eval.absent import absent_variants
     from simedit.eval.config import RT1Config
     from simedit.eval.published import load_real
 
@@ -207,7 +276,13 @@ def _problems(study: StudyConfig) -> list[str]:
             found.append(str(error))
 
     check(lambda: load_real(study.real, list(study.policies), list(study.tasks)))
-    if find_spec("mani_skill") is None:
+    original = study.env.simulator == "original"
+    if original and find_spec("mani_skill2_real2sim") is None:
+        found.append(
+            "the original simulator needs SimplerEnv, in a Python environment of its own: "
+            "https://github.com/simpler-env/SimplerEnv says how to install it"
+        )
+    if not original and find_spec("mani_skill") is None:
         found.append("the drawer twin needs ManiSkill 3: pip install 'simedit[sim]'")
     rt1 = {name: policy for name, policy in study.policies.items() if isinstance(policy, RT1Config)}
     if rt1 and find_spec("tensorflow") is None:
@@ -220,9 +295,12 @@ def _problems(study: StudyConfig) -> list[str]:
     if "edited" in study.domains and study.editor.library != "tiny":
         check(lambda: _specialists(study, Path()))
     overlaid = "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
-    if study.env.skin == "simpler" or overlaid:
+    absent: dict[str, dict[str, str]] = {}
+    # The original is installed with files of its own.
+    if study.env.asset_root is not None if original else study.env.skin == "simpler" or overlaid:
         check(lambda: verify(resolve_asset_root(study.env.asset_root)))
-    return found
+        check(lambda: absent.update(absent_variants(study)))
+    return list(dict.fromkeys(found)), absent
 
 
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
@@ -252,7 +330,8 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     """The stage on which the study plays, with its editor, and its policies, all loaded."""
     import gymnasium as gym
 
-    import simedit.envs  # noqa: F401  registers the twin
+    import simedit.envs  # noqa: F401  registers the environments
+    from simedit.envs.domains import scene
     from simedit.eval.config import RT1Config
     from simedit.eval.rollout import RAW_KEY, Stage
     from simedit.library import SpecialistLibrary
@@ -266,14 +345,13 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     settings = study.editor
     editor = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps) if folders else None
 
-    def make(domain: str) -> gym.Env:
-        frames = settings.over if domain == "edited" else domain
-        env = gym.make(
-            "simedit/Drawer-v1",
-            **study.env.model_dump(),
-            overlay=frames == "vismatch",
-            max_episode_steps=study.max_steps,
-        )
+    original = study.env.simulator == "original"
+    env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"
+    env_settings = study.env.model_dump(exclude={"simulator", "skin"} if original else {"simulator"})
+
+    def make(domain: str, variant: str) -> gym.Env:
+        look = asdict(scene(domain, variant, over=settings.over))
+        env = gym.make(env_id, **env_settings, **look, max_episode_steps=study.max_steps)
         if editor is None or domain != "edited":
             return env
         return EditObservation(

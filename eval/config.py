@@ -5,11 +5,13 @@ Relative paths in a config resolve against the working directory, as paths on a 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from simedit.config import Config
+from simedit.envs.domains import VARIANTS, scene
 from simedit.envs.poses import POSES
 from simedit.errors import unknown
 
@@ -43,14 +45,31 @@ class RT1Config(Config):
 PolicyConfig = Annotated[ScriptedConfig | RT1Config, Field(discriminator="kind")]
 
 
-class EnvConfig(Config):
-    """Settings of `simedit/Drawer-v1`. `asset_root` None means $SIMEDIT_ASSETS or what was fetched."""
+Domain = Literal["raw", "vismatch", "varagg", "edited"]
 
+
+class EnvConfig(Config):
+    """Settings of the environment; those not listed are as in `simedit.envs.drawer.DrawerEnv`.
+
+    Attributes:
+        simulator: "twin", or "original": SimplerEnv itself, which knows no `skin` but its own.
+        asset_root: None means $SIMEDIT_ASSETS or what was fetched; to the original, its own files.
+    """
+
+    simulator: Literal["twin", "original"] = "twin"
     skin: Literal["primitive", "simpler"] = "primitive"
     asset_root: str | None = None
     shader: str = "default"
     width: int = Field(default=640, gt=0)
     height: int = Field(default=512, gt=0)
+    samples_per_pixel: int = Field(default=32, gt=0)
+    denoiser: Literal["auto", "none", "oidn", "optix"] = "auto"
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("the same entry stands in it twice")
+    return values
 
 
 class EditorConfig(Config):
@@ -62,6 +81,7 @@ class EditorConfig(Config):
         steps: denoising steps; None takes the number that the specialists name.
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
         over: the domain whose frames are edited.
+        seeds: of the trials in this domain; None takes the study's.
     """
 
     library: str = "tiny"
@@ -69,6 +89,7 @@ class EditorConfig(Config):
     steps: int | None = Field(default=None, gt=0)
     composition: Literal["mask", "none"] = "mask"
     over: Literal["raw", "vismatch"] = "raw"
+    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)] | None = None
 
 
 class RealConfig(Config):
@@ -91,10 +112,15 @@ class ReportConfig(Config):
 
 
 class StudyConfig(Config):
-    """A whole study: policies x tasks x drawers x poses x domains (x styles where edited) x seeds."""
+    """A whole study: policies x tasks x drawers x poses x domains, their variants (and styles), x seeds.
+
+    Attributes:
+        variants: of each domain, where not all that are published; see `simedit.envs.domains.VARIANTS`.
+    """
 
     policies: dict[str, PolicyConfig] = Field(min_length=1)
-    domains: list[Literal["raw", "vismatch", "edited"]] = Field(min_length=1)
+    domains: list[Domain] = Field(min_length=1)
+    variants: dict[Domain, list[str]] = {}
     styles: list[str] = []
     tasks: list[Literal["open", "close"]] = Field(default=["open", "close"], min_length=1)
     drawers: list[Literal["top", "middle", "bottom"]] = Field(
@@ -108,21 +134,10 @@ class StudyConfig(Config):
     real: RealConfig = RealConfig()
     report: ReportConfig = ReportConfig()
 
-    @field_validator("domains", mode="before")
-    @classmethod
-    def _refuse_varagg(cls, domains: Any) -> Any:
-        if isinstance(domains, list) and "varagg" in domains:
-            raise ValueError(
-                "the domain varagg cannot be simulated yet; `simedit-eval published` has its published rates"
-            )
-        return domains
-
     @field_validator("domains", "styles", "tasks", "drawers", "poses", "seeds")
     @classmethod
     def _refuse_duplicates(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) < len(values):
-            raise ValueError("the same entry stands in it twice")
-        return values
+        return _distinct(values)
 
     @field_validator("poses")
     @classmethod
@@ -132,14 +147,36 @@ class StudyConfig(Config):
                 raise ValueError(str(unknown("pose", pose, POSES)))
         return poses
 
+    @field_validator("variants")
+    @classmethod
+    def _known_variants(cls, variants: dict[Domain, list[str]]) -> dict[Domain, list[str]]:
+        for domain, names in variants.items():
+            if not names:
+                raise ValueError(f"{domain} needs one variant or more")
+            for name in _distinct(names):
+                if name not in VARIANTS[domain]:
+                    raise ValueError(str(unknown(f"variant of {domain}", name, VARIANTS[domain])))
+        return variants
+
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         if "edited" in self.domains and not self.styles:
             raise ValueError("the domain edited needs styles, for example styles: [gold, wood]")
+        if self.env.simulator == "twin" and self.env.skin == "primitive":
+            plain = scene("raw")
+            for domain in self.domains:
+                for variant in self.variants_of(domain):
+                    look = scene(domain, variant, over=self.editor.over)
+                    if replace(look, overlay=plain.overlay, light=plain.light) != plain:
+                        raise ValueError(f"the domain {domain} needs env.skin: simpler, for {variant}")
         for name in self.real.names:
             if name not in self.policies:
                 raise ValueError(f"real.names: {unknown('policy', name, self.policies)}")
         return self
+
+    def variants_of(self, domain: Domain) -> list[str]:
+        """The variants of a domain that the study wants."""
+        return self.variants.get(domain, list(VARIANTS[domain]))
 
 
 def meaning(config: StudyConfig, specialists: dict[str, str]) -> dict[str, Any]:
@@ -156,7 +193,7 @@ def meaning(config: StudyConfig, specialists: dict[str, str]) -> dict[str, Any]:
         "policies": {name: policy.model_dump_json() for name, policy in config.policies.items()},
     }
     if "edited" in config.domains:
-        parts["editor"] = config.editor.model_dump(exclude={"library"})
+        parts["editor"] = config.editor.model_dump(exclude={"library", "seeds"})
         parts["specialists"] = {style: specialists[style] for style in config.styles}
     return {
         f"{part}.{key}" if isinstance(value, dict) else part: inner

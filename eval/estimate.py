@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from simedit.envs.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig
 from simedit.eval.rollout import EnvironmentDied, Stage, rollout
@@ -37,7 +36,7 @@ def seconds_per_step(todo: Sequence[Trial], stage: Stage, policies: Mapping[str,
 
     def timed(trial: Trial, steps: int) -> float:
         start = time.perf_counter()
-        rollout(trial, stage, policies[trial.policy], pose=POSES[trial.pose], max_steps=steps)
+        rollout(trial, stage, policies[trial.policy], max_steps=steps)
         return time.perf_counter() - start
 
     try:

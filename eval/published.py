@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,8 @@ from pydantic import Field, model_validator
 
 from simedit.config import Config, load_config
 from simedit.errors import SimeditError, unknown
-from simedit.eval.config import RealConfig
+from simedit.eval.config import EditorConfig, EnvConfig, RealConfig, ScriptedConfig, StudyConfig
+from simedit.eval.trials import trials
 
 
 class Counts(Config):
@@ -64,6 +66,22 @@ class Published(Config):
 def load_published() -> Published:
     """The published rates; the file names the source of each."""
     return load_config(Published, Path(__file__).parent / "data" / "published.yaml")
+
+
+def protocol_counts() -> dict[str, int]:
+    """How many trials of each domain the published protocols run for a policy.
+
+    Visual Matching and Variant Aggregation as SIMPLER (arXiv 2405.05941) runs them, edited frames as
+    arXiv 2504.12833, section 6.4, does: seven styles, three seeds, over Visual Matching's frames.
+    """
+    protocol = StudyConfig(
+        policies={"any": ScriptedConfig(kind="scripted")},
+        domains=["vismatch", "varagg", "edited"],
+        styles=["gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood"],
+        env=EnvConfig(skin="simpler"),
+        editor=EditorConfig(over="vismatch", seeds=[0, 1, 2]),
+    )
+    return dict(Counter(trial.domain for trial in trials(protocol)))
 
 
 def load_real(config: RealConfig, policies: list[str], tasks: list[str]) -> Rates:

@@ -16,6 +16,7 @@ from simedit.eval.trials import Trial
 _DOMAINS = {
     "raw": "raw renders",
     "vismatch": "Visual Matching frames",
+    "varagg": "Variant Aggregation frames",
     "edited": "edited frames",
 }
 
@@ -118,7 +119,8 @@ def _metrics(summary: Mapping[str, Any]) -> str:
         for domain, blocks in summary["domains"].items()
     ]
     counts = summary["trials"]
-    done = f"{counts['finished']} of {counts['wanted']} trials finished, {counts['errors']} errors."
+    done = f"{counts['finished']} of {counts['wanted']} trials finished, {counts['errors']} errors"
+    done += f", {counts['absent']} absent." if counts["absent"] else "."
     table = _table(["", *names], rows)
     return f'<h2>How well simulation predicts reality</h2>{table}<p class="note">{done}</p>'
 

@@ -10,6 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from simedit.envs.domains import poses
+from simedit.envs.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
@@ -32,20 +34,21 @@ class Stage:
     """Keeps the one environment in use: built when first needed, and again after it died.
 
     Args:
-        make: builds the environment of a domain. One of the domain "edited" has a settable `style`
-            (`simedit.wrapper.EditObservation`) and keeps the unedited frame under "raw_rgb".
+        make: builds the environment of a domain and variant. One of the domain "edited" has a settable
+            `style` (`simedit.wrapper.EditObservation`) and keeps the unedited frame under "raw_rgb".
     """
 
-    def __init__(self, make: Callable[[str], gym.Env]) -> None:
+    def __init__(self, make: Callable[[str, str], gym.Env]) -> None:
         self._make = make
         self._env: gym.Env | None = None
-        self._domain = ""
+        self._place = ("", "")
 
     def env(self, trial: Trial) -> gym.Env:
         """The environment for a trial, set to its style."""
-        if self._env is None or self._domain != trial.domain:
+        place = (trial.domain, trial.variant)
+        if self._env is None or self._place != place:
             self.close()
-            self._env, self._domain = self._make(trial.domain), trial.domain
+            self._env, self._place = self._make(*place), place
         if trial.style:
             self._env.style = trial.style  # pyright: ignore[reportAttributeAccessIssue]
         return self._env
@@ -71,7 +74,6 @@ def rollout(
     stage: Stage,
     policy: Policy,
     *,
-    pose: tuple[float, float, float],
     max_steps: int,
     recording: Recording | None = None,
 ) -> Result:
@@ -80,7 +82,6 @@ def rollout(
     The terminating action is still carried out, and success is the test at the last step, as in SIMPLER.
 
     Args:
-        pose: (x, y, extra yaw) that the trial's pose name stands for; metres, radians.
         max_steps: the step limit.
         recording: gets every frame.
 
@@ -92,11 +93,14 @@ def rollout(
         EnvironmentDied: the environment raised.
         SimeditError: the environment or the policy refused what it was given.
     """
+    pose = poses(trial.domain)[trial.pose]
+    # By name where it has one, for a photograph goes by the name.
+    asked = trial.pose if POSES[trial.pose] == pose else pose
     step, seen = 0, {}
     try:
         with _blaming(EnvironmentDied, "the environment"):
             env = stage.env(trial)
-            options = {"pose": trial.pose, "task": trial.task, "drawer": trial.drawer}
+            options = {"pose": asked, "task": trial.task, "drawer": trial.drawer}
             obs, info = env.reset(seed=trial.episode_seed, options=options)
             realised = tuple(float(value) for value in _array(info["pose"]).ravel())
             frame, raw = _frames(obs)

@@ -9,6 +9,7 @@ from typing import Any
 
 from simedit.config import parse_config
 from simedit.errors import SimeditError
+from simedit.eval.absent import playable
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates
 from simedit.eval.recording import chosen_trials, strip_path, video_path
@@ -46,7 +47,7 @@ def write_report(store: Store) -> dict[str, Any]:
     config, real, facts = kept(store)
     results = store.results()
     summary = summarise(config, results, real, facts)
-    wanted = list(trials(config))
+    wanted = playable(trials(config), facts.absent)
     pictures = [
         Picture(path(store.folder, trial), trial, results[trial].outcome)
         for path, count in ((strip_path, config.report.strips), (video_path, config.report.videos))

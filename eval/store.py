@@ -15,15 +15,16 @@ from typing import Any
 from simedit.errors import SimeditError
 from simedit.eval.trials import Result, Trial
 
-_SCHEMA = 1
+_SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
-    policy TEXT, task TEXT, drawer TEXT, pose TEXT, domain TEXT, style TEXT, seed INTEGER,
+    policy TEXT, task TEXT, drawer TEXT, pose TEXT, domain TEXT, variant TEXT, style TEXT,
+    seed INTEGER,
     outcome TEXT NOT NULL CHECK (outcome IN ('success', 'failure', 'error')),
     steps INTEGER NOT NULL, extension REAL, pose_x REAL, pose_y REAL, pose_yaw REAL,
     frame_hash TEXT NOT NULL, message TEXT NOT NULL,
-    PRIMARY KEY (policy, task, drawer, pose, domain, style, seed)
+    PRIMARY KEY (policy, task, drawer, pose, domain, variant, style, seed)
 ) WITHOUT ROWID;
 """
 
@@ -67,7 +68,7 @@ class Store:
             schema = self.read("schema")
         if schema != _SCHEMA:
             raise SimeditError(
-                f"{self.path} is of version {schema}, this simedit writes {_SCHEMA}: use another folder"
+                f"{self.path} has layout {schema}, not this simedit's {_SCHEMA}: start a new folder"
             )
 
     def __enter__(self) -> Store:
@@ -88,8 +89,8 @@ class Store:
         """
         t = result.trial
         pose = result.pose or (None, None, None)
-        row = (t.policy, t.task, t.drawer, t.pose, t.domain, t.style, t.seed, result.outcome, result.steps)
-        row += (result.extension, *pose, result.frame_hash, result.message)
+        row = (t.policy, t.task, t.drawer, t.pose, t.domain, t.variant, t.style, t.seed)
+        row += (result.outcome, result.steps, result.extension, *pose, result.frame_hash, result.message)
         with self._explained():
             self._db.execute(f"INSERT OR REPLACE INTO results VALUES ({','.join('?' * len(row))})", row)
 
@@ -143,8 +144,8 @@ class Store:
 
 
 def _from_row(row: tuple[Any, ...]) -> tuple[Trial, Result]:
-    trial = Trial(*row[:7])
-    outcome, steps, extension, x, y, yaw, frame_hash, message = row[7:]
+    trial = Trial(*row[:8])
+    outcome, steps, extension, x, y, yaw, frame_hash, message = row[8:]
     pose = None if x is None else (x, y, yaw)
     return trial, Result(trial, outcome, steps, extension, pose, frame_hash, message)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from simedit.envs.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.config import ReportConfig
 from simedit.eval.recording import Recording, chosen_trials, save_strip, save_video, strip_path, video_path
@@ -59,7 +58,6 @@ def run_study(
                         trial,
                         stage,
                         policies[trial.policy],
-                        pose=POSES[trial.pose],
                         max_steps=max_steps,
                         recording=recording,
                     )

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from simedit.eval.absent import Absent, describe, is_absent
 from simedit.eval.config import StudyConfig
 from simedit.eval.metrics import bootstrap_rates, interval, mmrv, pearson_r, wilson
-from simedit.eval.published import Rates, load_published
+from simedit.eval.published import Rates, load_published, protocol_counts
 from simedit.eval.trials import Result, Trial, trials
 
 SCHEMA = 1
@@ -26,10 +27,12 @@ class Facts:
     Attributes:
         untrained: styles whose specialist was never trained.
         blind: policies that do not look at images.
+        absent: from domain and variant to the file for whose lack it is not played.
     """
 
     untrained: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
+    absent: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,9 +56,9 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of `report.json`: a plain JSON structure, a function of what is stored alone.
 
-    Rates of the domain "edited" pool all styles and seeds. "average" is the mean of the open and the close
-    rate. Bootstrap intervals resample (task, drawer, pose, seed) units, the same for all policies and
-    domains; real rates are taken as exact.
+    Rates pool a domain's variants and seeds, and those of "edited" all styles. "average" is the mean of the
+    open and the close rate. Bootstrap intervals resample (task, drawer, pose, seed) units, the same for all
+    policies and domains, a unit's variants and styles together; real rates are taken as exact.
 
     Args:
         results: every stored result; those that `config` does not want are left out.
@@ -86,7 +89,7 @@ def summarise(
             entries = {p: _average([blocks[task]["policies"][p] for task in config.tasks]) for p in policies}
             blocks["average"] = _block(entries, (samples[domain, "open"] + samples[domain, "close"]) / 2)
         domains[domain] = blocks
-    counts = _progress(wanted, results)
+    counts = _progress(wanted, results, facts.absent)
     messages = {results[t].message for t in wanted if t in results and results[t].outcome == "error"}
     return {
         "schema": SCHEMA,
@@ -96,6 +99,11 @@ def summarise(
         ),
         "warnings": _warnings(config, real, facts, counts, sorted(messages), domains),
         "trials": counts,
+        "absent": [
+            {"domain": domain, "variant": variant, "file": file}
+            for domain, files in facts.absent.items()
+            for variant, file in files.items()
+        ],
         "real": {"source": real.source, "stand_in": real.stand_in},
         "styles": [
             {"style": style, "policy": policy, "task": task, **_counts(tally)}
@@ -110,29 +118,40 @@ def summarise(
     }
 
 
-def status(config: StudyConfig, results: Mapping[Trial, Result]) -> dict[str, Any]:
-    """How far a study is: wanted, finished, errors and missing trials, in all and by policy and domain."""
-    groups: dict[tuple[str, str], dict[str, int]] = {}
+def status(config: StudyConfig, results: Mapping[Trial, Result], facts: Facts) -> dict[str, Any]:
+    """How far a study is, in all and by policy and domain.
+
+    Trials are wanted; finished, errors, absent (not run: the variant's files are absent) or missing. Each
+    group also has `published`, how many trials the published protocol runs; None for the domain "raw".
+    """
+    groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials(config):
-        group = groups.setdefault((trial.policy, trial.domain), _progress([], {}))
-        for key, value in _progress([trial], results).items():
-            group[key] += value
+        groups.setdefault((trial.policy, trial.domain), []).append(trial)
+    published = protocol_counts()
     return {
-        **_progress(list(trials(config)), results),
+        **_progress(list(trials(config)), results, facts.absent),
         "groups": [
-            {"policy": policy, "domain": domain, **group} for (policy, domain), group in groups.items()
+            {
+                "policy": policy,
+                "domain": domain,
+                **_progress(wanted, results, facts.absent),
+                "published": published.get(domain),
+            }
+            for (policy, domain), wanted in groups.items()
         ],
     }
 
 
-def _progress(wanted: Sequence[Trial], results: Mapping[Trial, Result]) -> dict[str, int]:
+def _progress(wanted: Sequence[Trial], results: Mapping[Trial, Result], absent: Absent) -> dict[str, int]:
     stored = [results[trial] for trial in wanted if trial in results]
     errors = sum(result.outcome == "error" for result in stored)
+    lost = sum(is_absent(trial, absent) for trial in wanted if trial not in results)
     return {
         "wanted": len(wanted),
         "finished": len(stored) - errors,
         "errors": errors,
-        "missing": len(wanted) - len(stored),
+        "absent": lost,
+        "missing": len(wanted) - len(stored) - lost,
     }
 
 
@@ -255,6 +274,11 @@ def _warnings(
         )
     if untrained := _untrained(config, facts):
         found.append(f"Specialists that were never trained: {', '.join(untrained)}. Their edits are noise.")
+    if counts["absent"]:
+        found.append(
+            f"{counts['absent']} of {counts['wanted']} trials are not run, for their files are absent: "
+            f"{describe(facts.absent)}. The rates are over what ran."
+        )
     if counts["missing"]:
         found.append(
             f"{counts['missing']} of {counts['wanted']} trials have not run yet; the same command goes on."

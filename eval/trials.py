@@ -18,6 +18,7 @@ class Trial:
     """One rollout: the unit of evaluation and the primary key of every result.
 
     Attributes:
+        variant: one of the domain's, see `simedit.envs.domains.VARIANTS`; "" where it has but one.
         style: a style name in the domain "edited", "" elsewhere.
     """
 
@@ -26,12 +27,13 @@ class Trial:
     drawer: str
     pose: str
     domain: str
+    variant: str
     style: str
     seed: int
 
     @property
     def unit(self) -> tuple[str, str, str, int]:
-        """The situation, the same for every policy, domain and style; what the bootstrap resamples."""
+        """The situation, the same for every policy, domain, variant and style; the bootstrap resamples it."""
         return self.task, self.drawer, self.pose, self.seed
 
     @property
@@ -40,7 +42,7 @@ class Trial:
         return zlib.crc32(repr(self.unit).encode()) & 0x7FFFFFFF
 
     def __str__(self) -> str:
-        place = f"{self.domain}/{self.style}" if self.style else self.domain
+        place = "/".join(filter(None, (self.domain, self.variant, self.style)))
         return f"{self.policy} {self.task} {self.drawer} {self.pose} {place} seed {self.seed}"
 
 
@@ -69,8 +71,15 @@ class Result:
 def trials(config: StudyConfig) -> Iterator[Trial]:
     """Every trial of a study, each once, in an order that rarely changes environment and style."""
     for domain in config.domains:
-        for style in config.styles if domain == "edited" else ("",):
-            for policy, task, drawer, pose, seed in itertools.product(
-                config.policies, config.tasks, config.drawers, config.poses, config.seeds
-            ):
-                yield Trial(policy, task, drawer, pose, domain, style, seed)
+        edited = domain == "edited"
+        seeds = config.editor.seeds if edited and config.editor.seeds is not None else config.seeds
+        for variant, style, policy, task, drawer, pose, seed in itertools.product(
+            config.variants_of(domain),
+            config.styles if edited else [""],
+            config.policies,
+            config.tasks,
+            config.drawers,
+            config.poses,
+            seeds,
+        ):
+            yield Trial(policy, task, drawer, pose, domain, variant, style, seed)

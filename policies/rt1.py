@@ -9,32 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simedit.errors import SimeditError, unknown
+from simedit.policies.checkpoints import check_saved_model
 from simedit.protocols import Action
 
-CHECKPOINTS = {
-    "RT-1 (Converged)": "rt_1_tf_trained_for_000400120",
-    "RT-1 (15%)": "rt_1_tf_trained_for_000058240",
-    "RT-1-X": "rt_1_x_tf_trained_for_002272480_step",
-    "RT-1 (Begin)": "rt_1_tf_trained_for_000001120",
-}
-"""The four public checkpoints: the published tables' names, and their folders in CHECKPOINT_BUCKET."""
-
-CHECKPOINT_BUCKET = "gs://gdm-robotics-open-x-embodiment/open_x_embodiment_and_rt_x_oss"
-
-SENTENCE_ENCODER = "google/universal-sentence-encoder-large/5"
-
 _WIDTH, _HEIGHT, _EMBEDDING = 320, 256, 512
-_SMALL_GRIPPER_ACTION = 0.01
+_SMALL_GRIPPER_ACTION = float(np.float32(0.01))  # SimplerEnv compares in float32
+_FETCH = "`simedit-eval checkpoints fetch` gets the public ones"
 
 
 class RT1Policy:
@@ -47,8 +38,8 @@ class RT1Policy:
 
         Args:
             path: the checkpoint's folder, with `saved_model.pb` and `variables/` in it.
-            embeddings: how instructions become vectors: the folder of the Universal Sentence Encoder
-                (SENTENCE_ENCODER as a SavedModel), or a table made with it: a .json or .npz file with 512
+            embeddings: how instructions become vectors: the folder of the Universal Sentence Encoder (large,
+                version 5), or a table made with it (`write_embeddings`): a .json or .npz file with 512
                 numbers for each instruction.
             gpu: let TensorFlow use the GPU, growing its memory as needed. One choice for the whole process.
 
@@ -56,11 +47,7 @@ class RT1Policy:
             SimeditError: no TensorFlow, no or incomplete files, files of something else, no GPU.
         """
         path = Path(path)
-        _check_saved_model(
-            path,
-            f"RT-1's public checkpoints are the folders {', '.join(CHECKPOINTS.values())} (the RT-1-X one "
-            f"zipped) of {CHECKPOINT_BUCKET}",
-        )
+        check_saved_model(path, _FETCH)
         self._tf = load_tensorflow(gpu=gpu)
         self._embed = _load_embeddings(self._tf, embeddings)
         self._model = _load_saved_model(self._tf, path)
@@ -126,17 +113,20 @@ def load_tensorflow(*, gpu: bool = False) -> Any:
         SimeditError: no TensorFlow, no GPU where one is wanted, or TensorFlow runs with the other choice.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # TensorFlow and Mesa's software Vulkan driver each bring LLVM. What the driver binds only after
-    # TensorFlow is there it finds in the wrong one, and the first rendered frame crashes the process.
+    # TensorFlow and Mesa's software Vulkan driver each bring LLVM. A driver loaded in the ordinary way after
+    # TensorFlow finds some symbols in the wrong one, and the first rendered frame crashes the process.
     with contextlib.suppress(OSError):  # no such driver
-        ctypes.CDLL("libvulkan_lvp.so", mode=os.RTLD_NOW)
+        ctypes.CDLL("libvulkan_lvp.so", mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
     try:
         import tensorflow as tf
     except ImportError as error:
         raise SimeditError(f"RT-1 needs TensorFlow: pip install 'simedit[rt1]' ({error})") from error
     gpus = tf.config.list_physical_devices("GPU")
     if gpu and not gpus:
-        raise SimeditError("TensorFlow sees no GPU: leave gpu off, or install tensorflow[and-cuda]")
+        raise SimeditError(
+            "TensorFlow sees no GPU: leave gpu off, or replace the CPU build that the extra `rt1` brings: "
+            "pip uninstall tensorflow-cpu, then pip install 'tensorflow[and-cuda]'"
+        )
     try:
         tf.config.set_visible_devices(gpus if gpu else [], "GPU")
         for device in gpus if gpu else []:
@@ -146,11 +136,33 @@ def load_tensorflow(*, gpu: bool = False) -> Any:
     return tf
 
 
+def write_embeddings(encoder: str | Path, table: str | Path, instructions: Iterable[str]) -> None:
+    """Write a .json table of the instructions' embeddings, for `RT1Policy` on machines without the encoder.
+
+    Args:
+        encoder: the folder of the Universal Sentence Encoder.
+        table: the file to write; its name ends in .json.
+
+    Raises:
+        SimeditError: no TensorFlow, no encoder in that folder, or a file that cannot be written.
+    """
+    encoder, table = Path(encoder), Path(table)
+    if table.suffix != ".json":
+        raise SimeditError(f"{table} must end in .json")
+    embed = _load_embeddings(load_tensorflow(), encoder)
+    vectors = {instruction: embed(instruction).tolist() for instruction in instructions}
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text(json.dumps(vectors), encoding="utf-8")
+    except OSError as error:
+        raise SimeditError(f"cannot write {table}: {error.strerror}") from error
+
+
 def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.ndarray]:
     """A function from an instruction to float32 [512]."""
     ways = (
-        f"give the folder of the Universal Sentence Encoder ({SENTENCE_ENCODER} of TF-Hub or Kaggle, "
-        f"unpacked), or a .json or .npz table with {_EMBEDDING} numbers for each instruction"
+        "give the folder of the Universal Sentence Encoder (`simedit-eval checkpoints fetch "
+        f"sentence-encoder`), or a .json or .npz table with {_EMBEDDING} numbers for each instruction"
     )
     if source is None:
         raise SimeditError(f"RT-1 needs its instructions as sentence embeddings: {ways}")
@@ -164,8 +176,8 @@ def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.n
             return table[instruction]
 
         return look_up
-    _check_saved_model(source, ways)
-    encoder = _load_saved_model(tf, source)
+    check_saved_model(source, ways)
+    encoder = _load_encoder(tf, source)
 
     def encode(instruction: str) -> np.ndarray:
         try:
@@ -175,6 +187,12 @@ def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.n
 
     encode("open top drawer")
     return encode
+
+
+@functools.lru_cache(maxsize=1)
+def _load_encoder(tf: Any, path: Path) -> Any:
+    # Half a gigabyte: the policies of one study share it.
+    return _load_saved_model(tf, path)
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
@@ -194,16 +212,6 @@ def _as_embedding(vector: Any) -> np.ndarray:
     if vector.shape != (_EMBEDDING,) or not np.isfinite(vector).all():
         raise ValueError(f"an embedding must be {_EMBEDDING} finite numbers, not {list(vector.shape)}")
     return vector
-
-
-def _check_saved_model(path: Path, source: str) -> None:
-    wanted = ("saved_model.pb", "variables/variables.index")
-    missing = [name for name in wanted if not (path / name).is_file()]
-    if not any(path.glob("variables/variables.data-*")):
-        missing.append("variables/variables.data-*")
-    if missing:
-        what = f"lacks {', '.join(missing)}" if path.is_dir() else "does not exist"
-        raise SimeditError(f"SavedModel folder {path} {what}: {source}")
 
 
 def _load_saved_model(tf: Any, path: Path) -> Any:

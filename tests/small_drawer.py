@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from simedit.envs.poses import CLOSE_START, POSES, succeeded
+from simedit.envs.poses import CLOSE_START, find_pose, succeeded
 from simedit.errors import unknown
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates
@@ -70,13 +70,13 @@ class SmallDrawer(gym.Env):
         return {
             "success": torch.tensor([succeeded(self.task, self.extension)]),
             "drawer_extension": torch.tensor([self.extension]),
-            "pose": torch.tensor([POSES[self.pose]], dtype=torch.float64),
+            "pose": torch.tensor([find_pose(self.pose)], dtype=torch.float64),
         }
 
     def _observation(self):
         frame = np.full((HEIGHT, WIDTH, 3), 230, np.uint8)
         labels = np.zeros((HEIGHT, WIDTH, 1), np.int16)
-        left = 4 + round(20 * (POSES[self.pose].x - 0.6))
+        left = 4 + round(20 * (find_pose(self.pose).x - 0.6))
         for row, drawer in enumerate(("top", "middle", "bottom")):
             out = round(30 * self.extension) if drawer == self.drawer else 0
             where = np.s_[3 + 6 * row : 8 + 6 * row, left : left + 12 + out]
@@ -152,7 +152,7 @@ def make_env(domain: str, env: gym.Env) -> gym.Env:
 
 
 def run(folder, *, seconds_per_step: float = 0.0, config: StudyConfig = CONFIG) -> None:
-    stage = Stage(lambda domain: make_env(domain, SmallDrawer(seconds_per_step)))
+    stage = Stage(lambda domain, _: make_env(domain, SmallDrawer(seconds_per_step)))
     with Store(folder, write=True) as store:
         keep(store, config, REAL, FACTS)
         run_study(

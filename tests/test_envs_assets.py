@@ -45,6 +45,9 @@ def root(tmp_path: Path) -> Path:
     _write(root, f"{MESHES}/arm paint.mtl", b"newmtl a\n  map_Kd ../arm.png\n")
     _write(root, f"{Path(MESHES).parent}/arm.png", _png())
     _write(root, "data/custom/models/stone_tabletop.glb", b"glTF" + struct.pack("<II", 2, 16) + b"abcd")
+    for room in assets.ROOMS:
+        _write(root, assets.room_mesh(room), (root / "data/custom/models/stone_tabletop.glb").read_bytes())
+    _write(root, "data/hab2_bench_assets/stages/modern_office.glb", b"another room")
     _write(root, "data/custom/models/apple.glb", b"nothing to do with drawers")
     return root
 
@@ -106,6 +109,20 @@ def test_require_names_what_is_missing(root: Path) -> None:
         assets.verify(root)
 
 
+def test_rooms_may_be_missing_and_are_named(root: Path) -> None:
+    apartment, bedroom, office = map(assets.room_mesh, assets.ROOMS)
+    checked = assets.verify(root)
+    assert apartment not in checked
+    (root / apartment).write_bytes(b"glTF")
+    (root / bedroom).unlink()
+    assert assets.missing(root, map(assets.room_mesh, assets.ROOMS)) == {
+        apartment: "cut short",
+        bedroom: "missing",
+    }
+    assert assets.verify(root) == checked
+    assert assets.missing(root, [office, assets.photograph("a0")]) == {}
+
+
 def test_resolve_order(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SIMEDIT_ASSETS", raising=False)
@@ -126,11 +143,16 @@ def test_fetch(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert assets.fetch(dest, url=root.as_uri(), commit=commit) == dest
     assert assets.verify(dest) == assets.verify(root)
     assert not (dest / "data/custom/models/apple.glb").exists()
+    rooms = (dest / assets.room_mesh(assets.ROOMS[0])).parent.iterdir()
+    assert sorted(file.stem for file in rooms) == list(assets.ROOMS)
     assert [p.name for p in dest.parent.iterdir()] == ["simpler"]
     assert "already" not in capsys.readouterr().err
 
     assets.fetch(dest, url="file:///gone", commit=commit)
-    assert f"already holds SIMPLER's assets at {commit[:12]}" in capsys.readouterr().err
+    assert f"already holds SIMPLER's assets at {commit[:12]}\n" in capsys.readouterr().err
+    (dest / assets.room_mesh(assets.ROOMS[2])).unlink()
+    assets.fetch(dest, url="file:///gone", commit=commit)
+    assert "without data/hab2_bench_assets/stages/modern_office_no_roof.glb" in capsys.readouterr().err
 
     with pytest.raises(SimeditError, match=f"in the way: it is {commit}, not {'0' * 40}"):
         assets.fetch(dest, url=root.as_uri(), commit="0" * 40)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 import simedit.envs  # noqa: F401 (registers the environment)
-from simedit.envs.poses import DRAWERS, POSES, TASKS
+from simedit.envs.domains import VARIANTS, poses
+from simedit.envs.poses import DRAWERS, POSES, TASKS, find_pose
 from simedit.errors import SimeditError
 
 pytest.importorskip("mani_skill", reason="needs the extra: sim")
@@ -132,6 +134,13 @@ def test_reset_refuses_and_changes_nothing(small: Any, options: dict, message: s
         ({"task": "shut"}, "unknown task"),
         ({"robot_variant": "recolour"}, "unknown robot_variant"),
         ({"robot_variant": "recolor_cabinet_visual_matching_1"}, "needs skin='simpler'"),
+        ({"cabinet": "mk_station9"}, "unknown cabinet"),
+        ({"cabinet": "mk_station2"}, "needs skin='simpler'"),
+        ({"room": "modern_office_no_roof"}, "needs skin='simpler'"),
+        ({"skin": "simpler", "room": "modern_ofice_no_roof"}, "did you mean 'modern_office_no_roof'"),
+        ({"light": "dark"}, "did you mean 'darker'"),
+        ({"denoiser": "optics"}, "did you mean 'optix'"),
+        ({"samples_per_pixel": 0}, "at least 1"),
         ({"width": 0}, "at least one pixel"),
         ({"overlay": True, "pose": (0.7, 0.0, 0.0)}, "photograph"),
         ({"skin": "simpler", "asset_root": "/nonexistent"}, "/nonexistent"),
@@ -191,6 +200,72 @@ def test_a_machine_that_cannot_render_is_told_what_to_install() -> None:
 def test_importing_the_package_needs_no_simulator() -> None:
     code = "import sys, simedit.envs; assert not {'mani_skill', 'sapien', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def frame(size: tuple[int, int] = (80, 64), pose: Any = "b1", **settings: Any) -> np.ndarray:
+    """The first frame of a new environment, float [H, W, 3], with the cabinet's mask in a fourth channel."""
+    env: Any = gymnasium.make("simedit/Drawer-v1", width=size[0], height=size[1], **settings)
+    obs, info = env.reset(options={"pose": pose, "task": "open", "drawer": "top"})
+    np.testing.assert_allclose(info["pose"][0], find_pose(pose), atol=1e-6)
+    segmentation = obs["sensor_data"][CAMERA]["segmentation"][0].numpy()
+    cabinet = np.isin(segmentation, env.unwrapped.edit_segmentation_ids)
+    env.close()
+    return np.concatenate([rgb(obs).astype(float), cabinet], axis=2)
+
+
+def test_light_brightens_what_it_falls_on() -> None:
+    assert frame(light="darker")[..., :3].mean() < frame(light="brighter")[..., :3].mean() - 10
+
+
+def test_denoisers_that_need_a_gpu_say_so() -> None:
+    if sapien_can_denoise():
+        pytest.skip("this machine has an NVIDIA GPU that renders")
+    with pytest.raises(SimeditError, match="denoiser 'optix' needs an NVIDIA GPU"):
+        gymnasium.make("simedit/Drawer-v1", shader="rt", denoiser="optix")
+
+
+def sapien_can_denoise() -> bool:
+    import sapien
+
+    try:
+        return sapien.Device("cuda").can_render()
+    except RuntimeError:
+        return False
+
+
+@needs_shared
+@pytest.mark.slow
+def test_variants_of_variant_aggregation_look_different() -> None:
+    common = {"pose": poses("varagg")["b1"], "skin": "simpler", "asset_root": SHARED / "assets"}
+    names = ("base", "darker", "brighter", "mk_station3")
+    frames = {name: frame(**common, **asdict(VARIANTS["varagg"][name])) for name in names}
+    base, mask = frames["base"], frames["base"][..., 3] > 0
+    assert (frames["mk_station3"] != base)[mask].any()
+    for part in (mask, ~mask):
+        means = {name: found[part, :3].mean() for name, found in frames.items()}
+        assert means["darker"] < means["base"] - 2 < means["brighter"] - 4
+
+
+@needs_shared
+@pytest.mark.slow
+def test_the_ray_tracer_draws_variant_aggregation() -> None:
+    look = {
+        **asdict(VARIANTS["varagg"]["base"]),
+        "pose": poses("varagg")["b1"],
+        "asset_root": SHARED / "assets",
+    }
+    traced = frame((40, 32), skin="simpler", shader="rt", samples_per_pixel=2, **look)
+    raster = frame((40, 32), skin="simpler", **look)
+    # Rays through the pixels differ by less than a pixel, and light that bounces adds a little.
+    assert (traced[..., 3] == raster[..., 3]).mean() > 0.98
+    for part in (raster[..., 3] > 0, raster[..., 3] == 0):
+        assert abs(traced[part, :3].mean() - raster[part, :3].mean()) < 40
+
+
+@needs_shared
+def test_a_missing_room_is_named() -> None:
+    with pytest.raises(SimeditError, match=r"modern_office_no_roof.glb \(missing\)"):
+        frame(skin="simpler", asset_root=SHARED / "assets", room="modern_office_no_roof")
 
 
 @needs_shared

@@ -4,13 +4,18 @@ import json
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import small_drawer
+from object_server import serving
 
 from simedit.eval.cli import main
+from simedit.policies.checkpoints import BUCKET
 from simedit.tiny import make_tiny_library
 
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "simpler" / "assets"
 STUDY = """
 policies:
   one: {kind: scripted}
@@ -83,6 +88,13 @@ def test_report_and_status_of_a_run_folder(tmp_path, capsys):
     assert "able" in capsys.readouterr().out
 
 
+def test_status_without_a_folder_lists_the_published_protocols(capsys):
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["published"]["varagg"] == 378
+    assert main(["status"]) == 0
+    assert "1134" in capsys.readouterr().out
+
+
 def test_folders_without_a_run(tmp_path, capsys):
     assert "holds no results" in refused(capsys, "report", str(tmp_path))
     assert "holds no results" in refused(capsys, "status", str(tmp_path / "absent"))
@@ -97,6 +109,7 @@ def test_folders_without_a_run(tmp_path, capsys):
         ("editor.library=absent", "no specialists in"),
         ("env.skin=simpler", "no asset root"),
         ("editor.over=vismatch", "no asset root"),
+        ("env.simulator=original", "the original simulator needs SimplerEnv"),
         ("policies.two={kind: rt1, checkpoint: absent}", "no RT-1 checkpoint at"),
         ("policies.two={kind: rt1, checkpoint: absent}", "no sentence embeddings"),
     ],
@@ -140,6 +153,47 @@ def test_assets_check_names_what_is_missing(study, tmp_path, capsys):
     assert "lacks" in refused(capsys, "assets", "check", "--asset-root", "assets")
 
 
+def test_checkpoints_are_listed_and_fetched(study, capsys):
+    parts = ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001")
+    folder = "rt_1_tf_trained_for_000058240"
+    with serving(BUCKET) as server:
+        top = "open_x_embodiment_and_rt_x_oss"
+        server.objects = {f"{top}/{folder}/{part}": part.encode() for part in parts}
+        assert main(["checkpoints", "fetch", "rt1-15", "--url", server.url]) == 0
+    assert capsys.readouterr().out.strip().endswith(f"checkpoints/{folder}")
+    assert main(["checkpoints", "list"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    wanted = ["rt1-converged", "rt1-15", "rt1-x", "rt1-begin", "sentence-encoder"]
+    assert [row[0] for row in rows] == wanted
+    assert [row[-2] for row in rows] == ["absent", "here", "absent", "absent", "absent"]
+    assert "did you mean 'rt1-x'" in refused(capsys, "checkpoints", "fetch", "rt-x")
+    assert "one name" in refused(capsys, "checkpoints", "fetch", "all", "--url", "http://127.0.0.1:1")
+
+
+@pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow: pip install 'simedit[rt1]'")
+def test_a_table_of_embeddings_stands_in_for_the_encoder(study, tmp_path, capsys):
+    from small_rt1 import Encoder, tf
+
+    assert "does not exist" in refused(capsys, "checkpoints", "embed")
+    tf.saved_model.save(Encoder(), str(tmp_path / "encoder"))
+    assert main(["checkpoints", "embed", "--encoder", "encoder", "--out", "table.json"]) == 0
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert table["close middle drawer"] == pytest.approx([0.19] * 512)
+    assert len(table) == 6
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no SIMPLER assets at {SHARED}")
+def test_absent_rooms_are_named_and_a_study_of_them_alone_is_refused(study, capsys):
+    settings = ["domains=[varagg]", "env.skin=simpler", f"env.asset_root={SHARED}", "editor.library=absent"]
+    common = ["run", "--config", study, "--out", "run", "--set", *settings]
+    # The refused checkpoint keeps the dry run from measuring, which takes long.
+    assert main([*common, "policies.two={kind: rt1, checkpoint: absent}", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "8 trials are not run, for their files are absent: varagg/modern_bedroom (data/" in shown
+    assert "trials: 20 wanted" in shown
+    assert "no trial is left to run" in refused(capsys, *common, "variants.varagg=[modern_office]")
+
+
 @pytest.mark.slow
 def test_a_study_in_the_twin_from_dry_run_to_report(study, tmp_path, capsys):
     pytest.importorskip("mani_skill")
@@ -150,7 +204,7 @@ def test_a_study_in_the_twin_from_dry_run_to_report(study, tmp_path, capsys):
     assert "say nothing about reality yet" in shown.out
     assert "\r" not in shown.err  # no live bar in a log
     summary = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert summary["trials"] == {"wanted": 8, "finished": 8, "errors": 0, "missing": 0}
+    assert summary["trials"] == {"wanted": 8, "finished": 8, "errors": 0, "absent": 0, "missing": 0}
     assert len(summary["warnings"]) >= 2
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     before = (tmp_path / "run" / "report.json").read_bytes()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from simedit.config import load_config, parse_config
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig, meaning
+from simedit.eval.published import protocol_counts
+from simedit.eval.trials import trials
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "eval"
 BASE = {"policies": {"a": {"kind": "scripted"}, "b": {"kind": "scripted", "noise": 0.1}}, "domains": ["raw"]}
@@ -22,7 +25,14 @@ def parsed(**changes):
         ({"domain": ["raw"]}, "unknown key 'domain': did you mean 'domains'"),
         ({"policies": {"a": {"kind": "scripted", "nois": 1}}}, "did you mean 'noise'"),
         ({"policies": {"a": {"kind": "octo"}}}, "scripted"),
-        ({"domains": ["varagg"]}, "varagg cannot be simulated yet"),
+        ({"domains": ["aggregated"]}, "varagg"),
+        ({"domains": ["varagg"]}, "varagg needs env.skin: simpler"),
+        ({"domains": ["vismatch"]}, "vismatch needs env.skin: simpler, for recolor_cabinet"),
+        ({"variants": {"varagg": ["darkr"]}}, "unknown variant of varagg 'darkr': did you mean 'darker'"),
+        ({"variants": {"varagg": ["base", "base"]}}, "twice"),
+        ({"variants": {"varagg": []}}, "varagg needs one variant or more"),
+        ({"editor": {"seeds": [1, 1]}}, "twice"),
+        ({"env": {"denoiser": "magic"}}, "optix"),
         ({"domains": ["edited"]}, "needs styles"),
         ({"poses": ["a9"]}, "unknown pose 'a9'"),
         ({"seeds": [1, 1]}, "twice"),
@@ -57,8 +67,16 @@ def test_meaning_follows_what_changes_a_trial_and_nothing_else():
     assert edited["specialists.gold"] == "12ab"
 
 
+def test_variants_are_all_or_those_chosen():
+    assert len(parsed().variants_of("varagg")) == 7
+    assert parsed(variants={"varagg": ["darker"]}).variants_of("varagg") == ["darker"]
+    # The plain robot under a photograph needs no asset of the robot.
+    parsed(domains=["vismatch"], variants={"vismatch": ["plain"]})
+    parsed(domains=["varagg"], env={"simulator": "original"})
+
+
 def test_the_paper_protocol():
     config = load_config(StudyConfig, CONFIGS / "paper.yaml")
-    assert len(config.tasks) * len(config.drawers) * len(config.poses) == 54
-    assert (len(config.seeds), len(config.styles), len(config.policies)) == (3, 7, 4)
-    assert (config.domains, config.editor.over, config.real.source) == (["edited"], "vismatch", "published")
+    counts = Counter(trial.domain for trial in trials(config))
+    assert counts == {domain: 4 * count for domain, count in protocol_counts().items()}
+    assert (config.editor.over, config.real.source, config.env.shader) == ("vismatch", "published", "rt")

@@ -14,14 +14,22 @@ from simedit.protocols import Action
 
 
 def trial(**changes):
-    fields = {"task": "open", "drawer": "top", "pose": "b1", "domain": "raw", "style": "", "seed": 0}
+    fields = {
+        "task": "open",
+        "drawer": "top",
+        "pose": "b1",
+        "domain": "raw",
+        "variant": "",
+        "style": "",
+        "seed": 0,
+    }
     return Trial(policy="p", **{**fields, **changes})
 
 
 def run(one, policy=None, *, env=SmallDrawer, stage=None, recording=None):
-    stage = stage or Stage(lambda domain: make_env(domain, env()))
+    stage = stage or Stage(lambda domain, _: make_env(domain, env()))
     policy = policy or Mover(stage.state, 1.0)
-    return rollout(one, stage, policy, pose=POSES[one.pose], max_steps=STEPS, recording=recording)
+    return rollout(one, stage, policy, max_steps=STEPS, recording=recording)
 
 
 class Still(Mover):
@@ -85,12 +93,22 @@ def test_the_policy_sees_the_edit_and_the_recording_both():
 
 def test_style_changes_without_a_new_environment():
     made = []
-    stage = Stage(lambda domain: made.append(domain) or make_env(domain, SmallDrawer()))
+    stage = Stage(lambda *place: made.append(place) or make_env(place[0], SmallDrawer()))
     policies = [Still(), Still()]
     for policy, style in zip(policies, ("gold", "wood"), strict=True):
         run(trial(domain="edited", style=style), policy, stage=stage)
-    assert made == ["edited"]
+    assert made == [("edited", "")]
     assert not np.array_equal(policies[0].seen[0], policies[1].seen[0])
+
+
+def test_every_variant_gets_its_own_environment_and_its_domains_poses():
+    made = []
+    stage = Stage(lambda *place: made.append(place) or SmallDrawer())
+    variants = ("base", "base", "darker")
+    results = [run(trial(domain="varagg", variant=v, pose="c2"), stage=stage) for v in variants]
+    assert made == [("varagg", "base"), ("varagg", "darker")]
+    assert {result.pose for result in results} == {(0.85, 0.2, 0.0)}
+    assert run(trial(domain="vismatch", variant="plain", pose="c2")).pose == POSES["c2"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,17 +11,19 @@ from simedit.errors import SimeditError
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, Trial
 
-TRIAL = Trial("p", "open", "top", "a0", "edited", "gold", 3)
+TRIAL = Trial("p", "open", "top", "a0", "edited", "", "gold", 3)
 RESULT = Result(TRIAL, "success", 7, 0.2, (0.644, -0.179, -0.03), "ab12", "")
 
 
 def test_results_come_back_as_they_went_in(tmp_path):
-    error = Result(Trial("p", "open", "top", "a0", "raw", "", 3), "error", message="died")
+    error = Result(replace(TRIAL, domain="vismatch", variant="plain"), "error", message="died")
     with Store(tmp_path / "run", write=True) as store:
         store.put(RESULT)
         store.put(error)
+        other = replace(error, trial=replace(error.trial, variant="recolor_tabletop_visual_matching_1"))
+        store.put(other)
     with Store(tmp_path / "run", write=False) as store:
-        assert store.results() == {TRIAL: RESULT, error.trial: error}
+        assert store.results() == {TRIAL: RESULT, error.trial: error, other.trial: other}
 
 
 def test_a_later_result_replaces_an_earlier_one(tmp_path):
@@ -56,7 +60,7 @@ def test_a_second_process_is_locked_out_and_a_reader_is_not(tmp_path):
 def test_a_damaged_database_is_named(tmp_path, damage, write):
     with Store(tmp_path, write=True) as store:
         for seed in range(500):
-            store.put(Result(Trial("p", "open", "top", "a0", "raw", "", seed), "failure", message="x" * 50))
+            store.put(Result(replace(TRIAL, seed=seed), "failure", message="x" * 50))
     path = tmp_path / "results.sqlite"
     content = bytearray(path.read_bytes())
     content[: len(content) if damage == "text" else 0] = b"no database " * 100 if damage == "text" else b""
@@ -67,11 +71,15 @@ def test_a_damaged_database_is_named(tmp_path, damage, write):
         Store(tmp_path, write=write)
 
 
-def test_another_version_is_refused(tmp_path):
-    with Store(tmp_path, write=True) as store:
-        store.write("schema", 99)
-    with pytest.raises(SimeditError, match="version 99"):
-        Store(tmp_path, write=True)
+@pytest.mark.parametrize("write", [True, False])
+def test_a_folder_of_another_layout_is_refused(tmp_path, write):
+    with sqlite3.connect(tmp_path / "results.sqlite") as db:
+        # As it was before trials had a variant.
+        db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT INTO meta VALUES ('schema', '1')")
+        db.execute("CREATE TABLE results (policy TEXT, domain TEXT, style TEXT, seed INTEGER)")
+    with pytest.raises(SimeditError, match="layout 1, not this simedit's 2: start a new folder"):
+        Store(tmp_path, write=write)
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):

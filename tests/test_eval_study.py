@@ -24,7 +24,7 @@ FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": 
 
 def run(store, env=SmallDrawer, config=FEW, **instead):
     """Run a study; `instead` gives policies in place of some of the usual ones. Returns the new results."""
-    stage = Stage(lambda domain: make_env(domain, env()))
+    stage = Stage(lambda domain, _: make_env(domain, env()))
     seen = []
     run_study(
         list(trials(config)),

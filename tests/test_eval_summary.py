@@ -85,7 +85,7 @@ def test_errors_and_missing_trials_are_no_failures():
     found = summary(results)
     entry = found["domains"]["raw"]["open"]["policies"]["good"]
     assert (entry["n"], entry["successes"], entry["errors"]) == (2, 1, 1)
-    assert found["trials"] == {"wanted": 48, "finished": 46, "errors": 1, "missing": 1}
+    assert found["trials"] == {"wanted": 48, "finished": 46, "errors": 1, "absent": 0, "missing": 1}
     assert any("device lost" in warning for warning in found["warnings"])
     assert any("1 of 48 trials have not run" in warning for warning in found["warnings"])
 
@@ -156,7 +156,7 @@ def test_equal_rates_of_all_policies_are_pointed_out():
 
 def test_status_by_policy_and_domain():
     results = {t: r for t, r in RESULTS.items() if t.policy == "good"}
-    found = status(CONFIG, results)
+    found = status(CONFIG, results, Facts())
     assert (found["wanted"], found["finished"], found["missing"]) == (48, 24, 24)
     assert {(g["policy"], g["domain"]): g["missing"] for g in found["groups"]} == {
         ("good", "raw"): 0,
@@ -164,3 +164,48 @@ def test_status_by_policy_and_domain():
         ("good", "edited"): 0,
         ("bad", "edited"): 16,
     }
+
+
+ROOM = "data/hab2_bench_assets/stages/modern_office_no_roof.glb"
+AGGREGATED = StudyConfig.model_validate(
+    {
+        "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
+        "domains": ["raw", "varagg"],
+        "variants": {"varagg": ["base", "darker", "modern_office"]},
+        "drawers": ["top", "bottom"],
+        "poses": ["a0", "a1"],
+        "env": {"skin": "simpler"},
+    }
+)
+
+
+def test_absent_variants_are_named_and_rates_are_over_what_ran():
+    wanted = list(trials(AGGREGATED))
+    results = {t: Result(t, outcome(t)) for t in wanted if t.variant != "modern_office"}
+    facts = Facts(absent={"varagg": {"modern_office": ROOM}})
+    found = summary(results, AGGREGATED, facts=facts)
+    assert found["trials"] == {"wanted": 64, "finished": 48, "errors": 0, "absent": 16, "missing": 0}
+    assert found["absent"] == [{"domain": "varagg", "variant": "modern_office", "file": ROOM}]
+    (warning,) = found["warnings"]
+    assert "16 of 64 trials are not run" in warning
+    assert f"varagg/modern_office ({ROOM})" in warning
+    good = found["domains"]["varagg"]["open"]["policies"]["good"]
+    assert (good["n"], good["successes"]) == (8, 6)
+    groups = {(g["policy"], g["domain"]): g for g in status(AGGREGATED, results, facts)["groups"]}
+    varagg = groups["good", "varagg"]
+    assert [varagg[key] for key in ("wanted", "finished", "absent", "missing")] == [24, 16, 8, 0]
+    assert (varagg["published"], groups["good", "raw"]["published"]) == (378, None)
+    # A variant that is not absent is missing until it ran.
+    assert summary(results, AGGREGATED)["trials"]["missing"] == 16
+
+
+def test_variants_of_a_situation_are_resampled_together():
+    """Three variants with equal results say no more about other situations than one does."""
+    results = {t: Result(t, outcome(t)) for t in trials(AGGREGATED)}
+    domains = summary(results, AGGREGATED)["domains"]
+    for name in ("open", "close", "average"):
+        raw, varagg = domains["raw"][name], domains["varagg"][name]
+        assert raw["pearson_r_ci"] == varagg["pearson_r_ci"]
+        assert raw["mmrv_ci"] == varagg["mmrv_ci"]
+    # The Wilson interval is of counts.
+    assert domains["varagg"]["open"]["policies"]["good"]["n"] == 12

@@ -25,6 +25,36 @@ def test_environment_and_style_change_once_each():
     assert changes == 2
 
 
+def test_variants_and_seeds_of_each_domain():
+    config = StudyConfig.model_validate(
+        {
+            "policies": {"a": {"kind": "scripted"}},
+            "domains": ["raw", "vismatch", "varagg", "edited"],
+            "variants": {"varagg": ["base", "darker"]},
+            "styles": ["gold", "wood"],
+            "env": {"skin": "simpler"},
+            "editor": {"seeds": [3, 4, 5]},
+        }
+    )
+    wanted = list(trials(config))
+    assert len(set(wanted)) == len(wanted)
+    assert Counter(t.domain for t in wanted) == {
+        "raw": 54,
+        "vismatch": 54 * 4,
+        "varagg": 54 * 2,
+        "edited": 54 * 2 * 3,
+    }
+    assert {t.seed for t in wanted if t.domain != "edited"} == {0}
+    assert {t.seed for t in wanted if t.domain == "edited"} == {3, 4, 5}
+    places = [(t.domain, t.variant) for t in wanted]
+    assert sum(a != b for a, b in pairwise(places)) == 1 + 4 + 2 + 1 - 1
+    assert "varagg/darker seed 0" in str(next(t for t in wanted if t.variant == "darker"))
+    by_unit = {}
+    for trial in wanted:
+        by_unit.setdefault(trial.unit, set()).add(trial.episode_seed)
+    assert all(len(seeds) == 1 for seeds in by_unit.values())
+
+
 def test_a_full_grid_has_54_trials_a_seed():
     config = StudyConfig.model_validate({"policies": {"a": {"kind": "scripted"}}, "domains": ["raw"]})
     assert len(list(trials(config))) == 54
