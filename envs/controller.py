@@ -2,6 +2,12 @@
 
 Once a control step a jerk-limited joint path is planned (Ruckig); its k-th sample is the drive target of the
 k-th simulation step. All state that outlives a control step is in `get_state` and can be set.
+
+SIMPLER's PhysX 4 does not converge where a joint drive pushes against a contact: its solver applies the drive
+once in each of its 25 iterations, as an implicit spring over a 25th of the time step, h, and the contact
+undoes it each time. What arrives is the drive's force divided by 1 + h (d + h k) / I, with stiffness k,
+damping d, and the inertia I that the joint feels; free motion is not changed. PhysX 5 converges to the whole
+force, a dozen times as much at the fingers. Here the gains themselves are divided by that number.
 """
 
 from __future__ import annotations
@@ -16,6 +22,8 @@ from gymnasium import spaces
 from mani_skill.agents.controllers.base_controller import BaseController, ControllerConfig
 from ruckig import InputParameter, Result, Ruckig, Trajectory
 from scipy.spatial.transform import Rotation
+
+_PHYSX4_ITERATIONS = 25
 
 
 class PathController(BaseController):
@@ -32,14 +40,24 @@ class PathController(BaseController):
         self._drives = [joint._objs[0] for joint in self.joints]
         self._index = self.active_joint_indices.cpu().numpy()
         self._limits = self._body.qlimits[self._index].astype(np.float64).T
+        self._model = self._body.create_pinocchio_model()
+        self._time_step = 1.0 / (self._sim_steps * self._control_freq)
 
     def set_drive_property(self) -> None:
-        c = self.config
-        for drive, stiffness, damping, limit in zip(
-            self._drives, c.stiffness, c.damping, c.force_limit, strict=True
-        ):
-            drive.set_drive_properties(stiffness, damping, force_limit=limit, mode="force")
+        for drive in self._drives:
             drive.set_friction(0.0)
+        self._set_gains()
+
+    def _set_gains(self) -> None:
+        """The drives' gains in the present posture; see the top of this file."""
+        c, h = self.config, self._time_step / _PHYSX4_ITERATIONS
+        mass = self._model.compute_generalized_mass_matrix(self._body.qpos)
+        mobility = np.linalg.inv(mass).diagonal()[self._index]
+        stiffness, damping = np.array(c.stiffness), np.array(c.damping)
+        softness = 1.0 + c.softness * h * (damping + h * stiffness) * mobility
+        gains = np.stack([stiffness / softness, damping / softness, c.force_limit], axis=1).tolist()
+        for drive, (k, d, limit) in zip(self._drives, gains, strict=True):
+            drive.set_drive_properties(k, d, force_limit=limit, mode="force")
 
     def reset(self) -> None:
         qpos, _ = self._measure()
@@ -58,6 +76,7 @@ class PathController(BaseController):
         return qpos, np.clip(self._body.qvel[self._index].astype(np.float64), -limit, limit)
 
     def _plan(self, qpos: np.ndarray, qvel: np.ndarray, target: np.ndarray) -> None:
+        self._set_gains()
         n, c = len(self._drives), self.config
         problem = InputParameter(n)
         problem.current_position, problem.current_velocity = qpos.tolist(), qvel.tolist()
@@ -69,8 +88,7 @@ class PathController(BaseController):
         result = Ruckig(n).calculate(problem, trajectory)
         if result not in (Result.Working, Result.Finished):
             raise RuntimeError(f"ruckig found no joint path from {qpos} at {qvel} to {target}: {result}")
-        time_step = 1.0 / (self._sim_steps * self._control_freq)
-        times = np.minimum(np.arange(self._sim_steps + 1) * time_step, trajectory.duration)
+        times = np.minimum(np.arange(self._sim_steps + 1) * self._time_step, trajectory.duration)
         samples = [trajectory.at_time(time)[:2] for time in times.tolist()]
         self._path, self._path_velocity = np.swapaxes(np.array(samples), 0, 1)
         # PhysX 4's drives, SIMPLER's, aim no further than the joint limits; PhysX 5's do.
@@ -94,7 +112,6 @@ class ArmController(PathController):
 
     def _initialize_joints(self) -> None:
         super()._initialize_joints()
-        self._model = self._body.create_pinocchio_model()
         self._mask = np.zeros(self._body.dof, dtype=bool)
         self._mask[self._index] = True
         self._tcp = self.articulation.links_map[self.config.tcp]._objs[0]
@@ -178,12 +195,14 @@ class PathControllerConfig(ControllerConfig):
 
     Attributes:
         stiffness, damping, force_limit: one number per joint, SI units, drive mode "force".
+        softness: how much of the loss of force against contacts is applied; 1 is all of it.
         velocity, acceleration, jerk: path limits, the same for all joints, rad/s and its derivatives.
     """
 
     stiffness: list[float]
     damping: list[float]
     force_limit: list[float]
+    softness: float
     velocity: float
     acceleration: float
     jerk: float

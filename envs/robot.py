@@ -61,6 +61,8 @@ _ARM = ArmControllerConfig(
         900.0,
     ],
     force_limit=[300.0] * 2 + [100.0] * 7,
+    # Fitted to recordings of the original: an arm held at its hand is not held at every joint.
+    softness=0.2,
     velocity=1.5,
     acceleration=2.0,
     jerk=50.0,
@@ -71,14 +73,19 @@ _GRIPPER = GripperControllerConfig(
     stiffness=[200.0] * 2,
     damping=[8.0] * 2,
     force_limit=[60.0] * 2,
+    softness=1.0,
     velocity=1.0,
     acceleration=7.0,
     jerk=50.0,
 )
 
 
-def _friction(value: float, patch_radius: float) -> dict[str, float | str]:
-    return {"material": f"friction_{value}", "patch_radius": patch_radius, "min_patch_radius": patch_radius}
+# Static and dynamic friction.
+_MATERIALS = {"fingers": (2.0, 2.0), "nails": (0.1, 0.1), "base": (0.1, 0.0), "wheels": (1.0, 0.0)}
+
+
+def _surface(material: str, patch_radius: float = 0.1) -> dict[str, float | str]:
+    return {"material": material, "patch_radius": patch_radius, "min_patch_radius": patch_radius}
 
 
 class GoogleRobot(BaseAgent):
@@ -96,17 +103,21 @@ class GoogleRobot(BaseAgent):
     load_multiple_collisions = True
     urdf_config = {
         "_materials": {
-            f"friction_{value}": {"static_friction": value, "dynamic_friction": value, "restitution": 0.0}
-            for value in (2.0, 0.1)
+            name: {"static_friction": static, "dynamic_friction": dynamic, "restitution": 0.0}
+            for name, (static, dynamic) in _MATERIALS.items()
         },
         "link": {
-            f"link_{part}_{side}": _friction(value, radius)
-            for side in ("left", "right")
-            for part, value, radius in (
-                ("finger", 2.0, 0.1),
-                ("finger_tip", 2.0, 0.1),
-                ("finger_nail", 0.1, 0.01),
-            )
+            "link_base": _surface("base"),
+            **{
+                f"link_{part}_{side}": surface
+                for side in ("left", "right")
+                for part, surface in (
+                    ("wheel", _surface("wheels")),
+                    ("finger", _surface("fingers")),
+                    ("finger_tip", _surface("fingers")),
+                    ("finger_nail", _surface("nails", 0.01)),
+                )
+            },
         },
     }
 
