@@ -254,15 +254,22 @@ class DrawerEnv(BaseEnv):
         return {"tcp_pose": torch.from_numpy(np.concatenate([pose.p, pose.q]))[None]}
 
     def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, Any]:
-        data = super()._get_obs_sensor_data(apply_texture_transforms)
-        seen = data["overhead_camera"]
-        seen["segmentation"] = seen["segmentation"].to(torch.int16)
+        self.scene.update_render(update_sensors=True, update_human_render_cameras=False)
+        self.capture_sensor_data()
+        # SAPIEN's own arrays: turning them by way of ManiSkill's tensors can take as long as rendering them.
+        camera = self._sensors["overhead_camera"].camera._render_cameras[0]
+        color, position, ids = map(camera.get_picture, ("Color", "Position", "Segmentation"))
+        rgb = cv2.cvtColor((color * 255).astype(np.uint8), cv2.COLOR_RGBA2RGB)
+        segmentation = ids[..., 1:2].astype(np.int16)
         if self._overlay:
-            device = seen["rgb"].device
-            ids = torch.tensor(_segmentation_ids(self.cabinet) + _segmentation_ids(self.agent.robot))
-            keep = torch.isin(seen["segmentation"], ids.to(device))
-            seen["rgb"] = torch.where(keep, seen["rgb"], self._photographs[str(self._pose)].to(device))
-        return data
+            keep = np.isin(segmentation, _segmentation_ids(self.cabinet) + _segmentation_ids(self.agent.robot))
+            rgb = cv2.copyTo(rgb, keep.view(np.uint8), self._photographs[str(self._pose)].copy())
+        seen = {
+            "rgb": rgb,
+            "depth": -(position[..., 2:3] * 1000).astype(np.int16),
+            "segmentation": segmentation,
+        }
+        return {"overhead_camera": {name: torch.from_numpy(array)[None] for name, array in seen.items()}}
 
     @property
     def instruction(self) -> str:
@@ -319,7 +326,7 @@ def _skin_files(
     return root / names[0], root / names[1], root / room_mesh(room) if room else None
 
 
-def _load_photographs(asset_root: str | Path | None, width: int, height: int) -> dict[str, torch.Tensor]:
+def _load_photographs(asset_root: str | Path | None, width: int, height: int) -> dict[str, np.ndarray]:
     """Every pose's photograph, uint8 [height, width, 3]."""
     root = resolve_asset_root(asset_root)
     require(root, [photograph(name) for name in POSES])
@@ -328,7 +335,7 @@ def _load_photographs(asset_root: str | Path | None, width: int, height: int) ->
         # SIMPLER's own way from file to frame, whose rounding makes some values one less.
         picture = np.asarray(Image.open(root / photograph(name)).convert("RGB")) / 255
         picture = cv2.resize(picture, (width, height)).astype(np.float32)
-        pictures[name] = torch.from_numpy((picture * 255).astype(np.uint8))
+        pictures[name] = (picture * 255).astype(np.uint8)
     return pictures
 
 
