@@ -8,7 +8,7 @@ test: ## Set up, then pass the tests
 	scripts/setup.sh sim,rt1,dev
 	.venv/bin/pytest
 
-test-old: ## Pass the core tests with the packages of the original SimplerEnv (gymnasium 0.29, numpy 1.26)
+test-old: ## Set up, then pass the core tests with the original SimplerEnv's gymnasium 0.29, numpy 1.26 and SAPIEN 2
 	scripts/setup.sh sim,rt1,dev
 	scripts/old_stack.sh
 

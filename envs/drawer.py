@@ -30,7 +30,7 @@ from simedit.envs.assets import (
     robot_urdf,
     room_mesh,
 )
-from simedit.envs.poses import CLOSE_START, POSES, Pose, check_task, find_pose, succeeded
+from simedit.envs.poses import CLOSE_START, HANDLE, POSES, Pose, check_task, find_pose, instruction, succeeded
 from simedit.envs.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
 from simedit.envs.scenery import (
     LIGHTS,
@@ -48,7 +48,6 @@ SKINS = ("primitive", "simpler")
 SHADERS = ("default", "rt")
 DENOISERS = ("auto", "none", "oidn", "optix")
 
-_HANDLE = sapien.Pose([0.3425, 0.0, 0.02])
 _NO_VULKAN = (
     "no Vulkan device can render: install a GPU driver with Vulkan, or Mesa's lavapipe >= 25.0"
     " (on Debian and Ubuntu the package mesa-vulkan-drivers; on Debian 12 from bookworm-backports)"
@@ -262,7 +261,8 @@ class DrawerEnv(BaseEnv):
         rgb = cv2.cvtColor((color * 255).astype(np.uint8), cv2.COLOR_RGBA2RGB)
         segmentation = ids[..., 1:2].astype(np.int16)
         if self._overlay:
-            keep = np.isin(segmentation, _segmentation_ids(self.cabinet) + _segmentation_ids(self.agent.robot))
+            bodies = _segmentation_ids(self.cabinet) + _segmentation_ids(self.agent.robot)
+            keep = np.isin(segmentation, bodies)
             rgb = cv2.copyTo(rgb, keep.view(np.uint8), self._photographs[str(self._pose)].copy())
         seen = {
             "rgb": rgb,
@@ -274,7 +274,7 @@ class DrawerEnv(BaseEnv):
     @property
     def instruction(self) -> str:
         """What a language-conditioned policy is told, e.g. "open top drawer"."""
-        return f"{self._task} {self._drawer} drawer"
+        return instruction(self._task, self._drawer)
 
     @property
     def edit_segmentation_ids(self) -> tuple[int, ...]:
@@ -287,7 +287,7 @@ class DrawerEnv(BaseEnv):
         drawer = self.cabinet.links_map[f"{self._drawer}_drawer"].pose.sp
         return DrawerState(
             tcp=self.agent.tcp_pose.to_transformation_matrix(),
-            handle=(base.inv() * drawer * _HANDLE).to_transformation_matrix(),
+            handle=(base.inv() * drawer * sapien.Pose(HANDLE)).to_transformation_matrix(),
             base=base.to_transformation_matrix(),
             extension=self._extension,
             task=self._task,

@@ -37,6 +37,8 @@ CLOSED_AT = 0.05
 """A close task is done at this extension or less, metres."""
 CLOSE_START = 0.2
 """Where a close task's drawer starts, metres; every other drawer starts closed."""
+HANDLE = (0.3425, 0.0, 0.02)
+"""Where a drawer's handle is in the frame of its link, metres."""
 
 
 def find_pose(pose: str | Sequence[float]) -> Pose:
@@ -70,6 +72,11 @@ def check_task(task: str, drawer: str) -> None:
         raise unknown("task", task, TASKS)
     if drawer not in DRAWERS:
         raise unknown("drawer", drawer, DRAWERS)
+
+
+def instruction(task: str, drawer: str) -> str:
+    """What a language-conditioned policy is told, e.g. "open top drawer"."""
+    return f"{task} {drawer} drawer"
 
 
 def succeeded(task: str, extension: float) -> bool:

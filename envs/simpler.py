@@ -30,15 +30,13 @@ import numpy as np
 import torch
 
 from simedit.envs.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
-from simedit.envs.poses import CLOSE_START, POSES, check_task, find_pose
+from simedit.envs.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState
 
 _LIGHT_MODES = {"simple": "simple", "base": None, "brighter": "brighter", "darker": "darker"}
 _SHADERS = {"default": "ibl", "rt": "rt"}
 _DENOISERS = ("auto", "none", "optix")
-_HANDLE = (0.3425, 0.0, 0.02, 1.0)
-"""A drawer's handle in the frame of its link, homogeneous."""
 _CONTROL_MODE = (
     "arm_pd_ee_delta_pose_align_interpolate_by_planner"
     "_gripper_pd_joint_target_delta_pos_interpolate_by_planner"
@@ -259,7 +257,7 @@ class SimplerDrawerEnv(gym.Env):
     @property
     def instruction(self) -> str:
         """What a language-conditioned policy is told, e.g. "open top drawer"."""
-        return f"{self._task} {self._drawer} drawer"
+        return instruction(self._task, self._drawer)
 
     @property
     def edit_segmentation_ids(self) -> tuple[int, ...]:
@@ -271,7 +269,7 @@ class SimplerDrawerEnv(gym.Env):
         base = self._scene.agent.robot.pose.to_transformation_matrix()
         links = {link.name: link for link in self._scene.art_obj.get_links()}
         handle = links[f"{self._drawer}_drawer"].pose.to_transformation_matrix()
-        handle[:, 3] = handle @ _HANDLE
+        handle[:, 3] = handle @ (*HANDLE, 1.0)
         to_base = np.linalg.inv(base)
         return DrawerState(
             tcp=to_base @ self._scene.tcp.pose.to_transformation_matrix(),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from simedit.errors import SimeditError, run_cli
+from simedit.eval.downloads import assets, checkpoints
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
@@ -35,13 +34,14 @@ Measure how well simulated success rates predict real ones.
   simedit-eval report runs/demo --json
   simedit-eval published
   simedit-eval assets fetch
+  simedit-eval checkpoints list
   simedit-eval checkpoints fetch rt1-converged
 
 A run may be stopped at any moment, by Ctrl-C, kill -9 or a power cut, and goes on when the same command is
 given again. Policies, styles, poses and seeds may be added to a finished run in the same way.
 """
 
-Folder = Annotated[Path, tyro.conf.Positional]
+Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
@@ -61,6 +61,7 @@ def run(
     """
     from simedit.config import load_config
     from simedit.eval.absent import describe, playable
+    from simedit.eval.checks import check_disk, find_problems
     from simedit.eval.config import StudyConfig, meaning
     from simedit.eval.library import digest, is_untrained
     from simedit.eval.published import load_real
@@ -72,7 +73,7 @@ def run(
     from simedit.eval.trials import trials
 
     study = load_config(StudyConfig, config, overrides)
-    problems, absent = _problems(study)
+    problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
     if not wanted:
@@ -88,7 +89,7 @@ def run(
         specialists = _specialists(study, out)
         store.agree(meaning(study, {style: digest(folder) for style, folder in specialists.items()}))
         todo = remaining(wanted, store.results())
-        _check_disk(study, todo, out)
+        check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
         facts = Facts(untrained=untrained, blind=_blind(study), absent=absent)
         keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
@@ -118,7 +119,10 @@ def report(folder: Folder, json: Flag = False) -> None:
     print(f"report: {folder / 'report.html'}")
 
 
-def status(folder: Annotated[Path | None, tyro.conf.Positional] = None, json: Flag = False) -> None:
+def status(
+    folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER]")] = None,
+    json: Flag = False,
+) -> None:
     """Print how far a run is, by policy and domain, beside the trials of the published protocols.
 
     Args:
@@ -167,82 +171,6 @@ def published(json: Flag = False) -> None:
         print(f"{name}: {source}")
 
 
-def assets(
-    action: Annotated[Literal["fetch", "check"], tyro.conf.Positional],
-    asset_root: Path | None = None,
-    url: str | None = None,
-    commit: str | None = None,
-) -> None:
-    """Fetch SIMPLER's asset files with git, or check those that are there.
-
-    Args:
-        action: fetch clones them at a pinned commit; check names what is missing.
-        asset_root: Where they are or shall be. Default: $SIMEDIT_ASSETS, or a folder in the user's cache.
-        url: Fetch from this repository in place of the public one.
-        commit: Fetch this commit in place of the pinned one.
-    """
-    from simedit.envs.assets import (
-        DEFAULT_COMMIT,
-        DEFAULT_URL,
-        ROOMS,
-        default_root,
-        fetch,
-        missing,
-        resolve_asset_root,
-        room_mesh,
-        verify,
-    )
-
-    if action == "fetch":
-        print(fetch(asset_root or default_root(), url=url or DEFAULT_URL, commit=commit or DEFAULT_COMMIT))
-    else:
-        root = resolve_asset_root(asset_root)
-        print(f"{root}: {len(verify(root))} files, complete")
-        if rooms := missing(root, map(room_mesh, ROOMS)):
-            named = ", ".join(f"{room} ({reason})" for room, reason in sorted(rooms.items()))
-            print(f"without rooms of Variant Aggregation: {named}")
-
-
-def checkpoints(
-    action: Annotated[Literal["list", "fetch", "embed"], tyro.conf.Positional],
-    name: Annotated[str, tyro.conf.Positional] = "",
-    out: Path | None = None,
-    url: str | None = None,
-    encoder: Path = Path("checkpoints/sentence_encoder"),
-) -> None:
-    """Fetch the public RT-1 checkpoints and their sentence encoder over HTTPS.
-
-    Args:
-        action: fetch downloads one, or goes on where a download stopped; list shows names and what is there;
-            embed writes the embeddings of the six instructions, in place of the encoder.
-        name: What to fetch: a name that list shows, or all.
-        out: The folder of all checkpoints (default: checkpoints); for embed, the table to write (default:
-            checkpoints/embeddings.json).
-        url: Fetch from this server in place of the public one; for the sentence encoder, from this address.
-        encoder: embed's sentence encoder.
-    """
-    from simedit.envs.poses import DRAWERS, TASKS
-    from simedit.policies.checkpoints import CHECKPOINTS, fetch
-    from simedit.policies.rt1 import write_embeddings
-
-    folder = out or Path("checkpoints")
-    if action == "list":
-        for checkpoint in CHECKPOINTS:
-            path = folder / checkpoint.folder
-            state = "here" if path.exists() else "absent"
-            print(f"{checkpoint.name:18}{checkpoint.published:28}{state:8}{path}")
-        return
-    if action == "embed":
-        table = out or folder / "embeddings.json"
-        write_embeddings(encoder, table, [f"{task} {drawer} drawer" for task in TASKS for drawer in DRAWERS])
-        return print(table)
-    if name == "all" and url:
-        raise SimeditError("--url goes with one name, not with all")
-    names = [checkpoint.name for checkpoint in CHECKPOINTS] if name == "all" else [name]
-    for each in names:
-        print(fetch(each, folder, url=url))
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run `simedit-eval` with `args` (default: the process's) and return its exit code."""
     commands: dict[str, Callable[..., Any]] = {
@@ -258,49 +186,6 @@ def main(args: Sequence[str] | None = None) -> int:
             commands, prog="simedit-eval", description=DESCRIPTION, args=args
         )
     )
-
-
-def _problems(study: StudyConfig) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """What keeps a study from starting, and its absent variants; loads no model and builds no scene."""
-    from simedit.envs.assets import resolve_asset_root, verify
-    from simedit.eval.absent import absent_variants
-    from simedit.eval.config import RT1Config
-    from simedit.eval.published import load_real
-
-    found: list[str] = []
-
-    def check(step: Callable[[], object]) -> None:
-        try:
-            step()
-        except SimeditError as error:
-            found.append(str(error))
-
-    check(lambda: load_real(study.real, list(study.policies), list(study.tasks)))
-    original = study.env.simulator == "original"
-    if original and find_spec("mani_skill2_real2sim") is None:
-        found.append(
-            "the original simulator needs SimplerEnv, in a Python environment of its own: "
-            "https://github.com/simpler-env/SimplerEnv says how to install it"
-        )
-    if not original and find_spec("mani_skill") is None:
-        found.append("the drawer twin needs ManiSkill 3: pip install 'simedit[sim]'")
-    rt1 = {name: policy for name, policy in study.policies.items() if isinstance(policy, RT1Config)}
-    if rt1 and find_spec("tensorflow") is None:
-        found.append("RT-1 needs TensorFlow: pip install 'simedit[rt1]'")
-    for name, policy in rt1.items():
-        if not (Path(policy.checkpoint) / "saved_model.pb").is_file():
-            found.append(f"policy {name!r}: no RT-1 checkpoint at {Path(policy.checkpoint).absolute()}")
-        if policy.embeddings is None or not Path(policy.embeddings).exists():
-            found.append(f"policy {name!r}: no sentence embeddings at {policy.embeddings}")
-    if "edited" in study.domains and study.editor.library != "tiny":
-        check(lambda: _specialists(study, Path()))
-    overlaid = "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
-    absent: dict[str, dict[str, str]] = {}
-    # The original is installed with files of its own.
-    if study.env.asset_root is not None if original else study.env.skin == "simpler" or overlaid:
-        check(lambda: verify(resolve_asset_root(study.env.asset_root)))
-        check(lambda: absent.update(absent_variants(study)))
-    return list(dict.fromkeys(found)), absent
 
 
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
@@ -362,7 +247,7 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     policies: dict[str, Policy] = {}
     for name, policy in study.policies.items():
         if isinstance(policy, RT1Config):
-            policies[name] = RT1Policy(policy.checkpoint, embeddings=policy.embeddings)
+            policies[name] = RT1Policy(policy.checkpoint, embeddings=policy.embeddings, gpu=policy.gpu)
         else:
             policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
     return stage, policies
@@ -417,14 +302,6 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")
     for domain, seconds in measured.items():
         print(f"  measured: {seconds:.2f} s a control step in the domain {domain}")
-
-
-def _check_disk(study: StudyConfig, todo: Sequence[Trial], out: Path) -> None:
-    from simedit.eval.estimate import disk_bytes
-
-    needed, free = disk_bytes(study, todo) / 1e6, shutil.disk_usage(out).free / 1e6
-    if free < needed:
-        raise SimeditError(f"{out} has {free:.0f} MB free, this study needs about {needed:.0f} MB")
 
 
 def _print_json(value: Any) -> None:

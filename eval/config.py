@@ -35,11 +35,13 @@ class RT1Config(Config):
     Attributes:
         checkpoint: folder of its SavedModel.
         embeddings: the sentence encoder's folder, or a table of the instructions' embeddings.
+        gpu: let TensorFlow use the GPU; the same for all policies of a study.
     """
 
     kind: Literal["rt1"]
     checkpoint: str
     embeddings: str | None = None
+    gpu: bool = False
 
 
 PolicyConfig = Annotated[ScriptedConfig | RT1Config, Field(discriminator="kind")]

@@ -87,6 +87,29 @@ def test_gripper_closes_opens_and_keeps_its_goal(twin: Any) -> None:
     assert np.abs(fingers(twin)).max() < 0.05
 
 
+def test_drives_aim_no_further_than_the_joint_limits(twin: Any) -> None:
+    joints = twin.agent.robot.active_joints_map
+    for _ in range(2):
+        act(twin, gripper=-1.0)
+    state = twin.agent.controller.get_state()["gripper"]
+    assert state["last_drive_target"].max() < -0.009  # the path itself goes on
+    targets = [joints[f"joint_finger_{side}"]._objs[0].drive_target.item() for side in ("right", "left")]
+    np.testing.assert_allclose(targets, -1e-4, atol=1e-6)
+
+
+def test_drives_are_softer_than_configured_but_as_fast(twin: Any) -> None:
+    act(twin)
+    for uid, least in (("arm", 1.0), ("gripper", 4.0)):
+        controller = twin.agent.controller.controllers[uid]
+        config = controller.config
+        for i, name in enumerate(config.joint_names):
+            drive = twin.agent.robot.active_joints_map[name]._objs[0]
+            assert drive.stiffness < config.stiffness[i] / least
+            # In free motion a joint closes in on its target at the rate stiffness / damping.
+            assert drive.stiffness / drive.damping == pytest.approx(config.stiffness[i] / config.damping[i])
+            assert drive.force_limit == pytest.approx(config.force_limit[i])
+
+
 def test_state_round_trips(twin: Any) -> None:
     act(twin, move=(0.02, 0.0, -0.02), gripper=1.0)
     controller = twin.agent.controller

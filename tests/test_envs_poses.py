@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simedit.envs.poses import CLOSED_AT, OPEN_AT, POSES, Pose, check_task, find_pose, succeeded
+from simedit.envs.poses import CLOSED_AT, OPEN_AT, POSES, Pose, check_task, find_pose, instruction, succeeded
 from simedit.errors import SimeditError
 
 
@@ -38,6 +38,10 @@ def test_check_task_refuses_unknown_names() -> None:
         check_task("shut", "top")
     with pytest.raises(SimeditError, match="did you mean 'middle'"):
         check_task("open", "midle")
+
+
+def test_instruction_is_what_rt1_was_trained_with() -> None:
+    assert instruction("open", "top") == "open top drawer"
 
 
 def test_success_is_inclusive_at_both_thresholds() -> None:

@@ -110,8 +110,8 @@ def test_folders_without_a_run(tmp_path, capsys):
         ("env.skin=simpler", "no asset root"),
         ("editor.over=vismatch", "no asset root"),
         ("env.simulator=original", "the original simulator needs SimplerEnv"),
-        ("policies.two={kind: rt1, checkpoint: absent}", "no RT-1 checkpoint at"),
-        ("policies.two={kind: rt1, checkpoint: absent}", "no sentence embeddings"),
+        ("policies.two={kind: rt1, checkpoint: absent}", "does not exist: `simedit-eval checkpoints fetch"),
+        ("policies.two={kind: rt1, checkpoint: absent}", "needs embeddings"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_starts(study, tmp_path, capsys, setting, message):
@@ -144,7 +144,7 @@ def test_a_dry_run_counts_without_weights_and_starts_nothing(study, tmp_path, ca
     shown = capsys.readouterr().out
     assert "trials: 24 wanted, 0 stored, 24 to run" in shown
     assert f"frames to edit: at most {12 * 114}" in shown
-    assert "no RT-1 checkpoint" in shown
+    assert "absent does not exist" in shown
     assert not (tmp_path / "run").exists()
 
 

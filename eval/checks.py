@@ -1,0 +1,75 @@
+"""What would keep a study from running, found before anything is loaded or built."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from simedit.envs.assets import resolve_asset_root, verify
+from simedit.errors import SimeditError
+from simedit.eval.absent import absent_variants
+from simedit.eval.config import RT1Config, StudyConfig
+from simedit.eval.estimate import disk_bytes
+from simedit.eval.library import find_specialists
+from simedit.eval.published import load_real
+from simedit.eval.trials import Trial
+from simedit.policies.checkpoints import check_saved_model
+
+_FETCH = "`simedit-eval checkpoints fetch all` gets the public ones"
+
+
+def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """What keeps a study from starting in the folder `out`, and its absent variants (`absent_variants`)."""
+    found: list[str] = []
+
+    def check(step: Callable[..., object], *arguments: object) -> None:
+        try:
+            step(*arguments)
+        except SimeditError as error:
+            found.append(str(error))
+
+    if out.exists() and not out.is_dir():
+        found.append(f"cannot write to {out}: it is no folder")
+    check(load_real, study.real, list(study.policies), list(study.tasks))
+    original = study.env.simulator == "original"
+    if original and find_spec("mani_skill2_real2sim") is None:
+        found.append(
+            "the original simulator needs SimplerEnv, in a Python environment of its own: "
+            "simedit's README says how to install it"
+        )
+    if not original and find_spec("mani_skill") is None:
+        found.append("the drawer twin needs ManiSkill 3: pip install 'simedit[sim]'")
+    rt1 = {name: policy for name, policy in study.policies.items() if isinstance(policy, RT1Config)}
+    if rt1 and find_spec("tensorflow") is None:
+        found.append("RT-1 needs TensorFlow: pip install 'simedit[rt1]'")
+    for name, policy in rt1.items():
+        check(check_saved_model, Path(policy.checkpoint).absolute(), _FETCH)
+        if policy.embeddings is None:
+            found.append(f"policy {name!r} needs embeddings, its sentence encoder: {_FETCH}")
+        elif not policy.embeddings.endswith((".json", ".npz")):
+            check(check_saved_model, Path(policy.embeddings).absolute(), _FETCH)
+        elif not Path(policy.embeddings).is_file():
+            table = Path(policy.embeddings).absolute()
+            found.append(f"no table of embeddings at {table}: `simedit-eval checkpoints embed` makes one")
+    if "edited" in study.domains and study.editor.library != "tiny":
+        check(find_specialists, Path(study.editor.library), study.styles)
+    overlaid = "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
+    absent: dict[str, dict[str, str]] = {}
+    # The original is installed with files of its own.
+    if study.env.asset_root is not None if original else study.env.skin == "simpler" or overlaid:
+        check(lambda: verify(resolve_asset_root(study.env.asset_root)))
+        check(lambda: absent.update(absent_variants(study)))
+    return list(dict.fromkeys(found)), absent
+
+
+def check_disk(study: StudyConfig, todo: Sequence[Trial], out: Path) -> None:
+    """Refuse to begin where the disk has too little room.
+
+    Raises:
+        SimeditError: says how much is free and how much is needed.
+    """
+    needed, free = disk_bytes(study, todo) / 1e6, shutil.disk_usage(out).free / 1e6
+    if free < needed:
+        raise SimeditError(f"{out} has {free:.0f} MB free, this study needs about {needed:.0f} MB")
