@@ -49,8 +49,8 @@ _SPARSE = f"""/LICENSE
 /{_ROBOT_FOLDER}/
 """
 _HINT = (
-    "run `simedit-eval assets fetch`, or name a checkout of simpler-env/ManiSkill2_real2sim: in SIMEDIT_ASSETS, "
-    "--asset-root, or a study's env.asset_root"
+    "run `simedit-eval assets fetch`, or name a checkout of simpler-env/ManiSkill2_real2sim in "
+    "SIMEDIT_ASSETS, --asset-root, or a study's env.asset_root"
 )
 
 

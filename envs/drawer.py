@@ -256,7 +256,8 @@ class DrawerEnv(BaseEnv):
         self.scene.update_render(update_sensors=True, update_human_render_cameras=False)
         self.capture_sensor_data()
         # SAPIEN's own arrays: turning them by way of ManiSkill's tensors can take as long as rendering them.
-        camera = self._sensors["overhead_camera"].camera._render_cameras[0]
+        sensor: Any = self._sensors["overhead_camera"]
+        camera = sensor.camera._render_cameras[0]
         color, position, ids = map(camera.get_picture, ("Color", "Position", "Segmentation"))
         rgb = cv2.cvtColor((color * 255).astype(np.uint8), cv2.COLOR_RGBA2RGB)
         segmentation = ids[..., 1:2].astype(np.int16)

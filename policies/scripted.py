@@ -52,7 +52,7 @@ _STAGES = {
         _Stage((-0.053, 0.0, -0.005), fingers=0.65, near=0.02, steps=3),
         _Stage((0.3, 0.0, -0.01), fingers=0.65, near=0.0),
     ),
-    # Nearly closed fingers push the front; closed ones would press on each other and shake the arm.
+    # Nearly closed fingers push the front without pressing on each other.
     "close": (
         _Stage((0.06, 0.0, 0.0), fingers=0.8),
         _Stage((-0.3, 0.0, 0.0), fingers=0.8, near=0.0),

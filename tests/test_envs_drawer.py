@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.domains import VARIANTS, poses
@@ -50,6 +51,18 @@ def test_54_trials_start_from_36_frames_at_the_asked_poses(small: Any) -> None:
                 frames.setdefault((task, name), set()).add(rgb(obs).tobytes())
     assert all(len(found) == (1 if task == "open" else 3) for (task, _), found in frames.items())
     assert len(set().union(*frames.values())) == 36
+
+
+def test_frames_are_converted_as_mani_skill_converts_them() -> None:
+    from mani_skill.envs.sapien_env import BaseEnv
+
+    twin: Any = gymnasium.make("simedit/Drawer-v1", pose="b2", width=64, height=48).unwrapped
+    obs, _ = twin.reset()
+    theirs = BaseEnv._get_obs_sensor_data(twin)[CAMERA]
+    for name, ours in obs["sensor_data"][CAMERA].items():
+        assert torch.equal(ours, theirs[name].to(ours.dtype)), name
+    assert obs["sensor_data"][CAMERA]["segmentation"].unique().numel() >= 8
+    twin.close()
 
 
 def test_observations_lie_in_the_space(small: Any) -> None:
