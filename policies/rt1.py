@@ -115,7 +115,7 @@ def load_tensorflow(*, gpu: bool = False) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow and Mesa's software Vulkan driver each bring LLVM. A driver loaded in the ordinary way after
     # TensorFlow finds some symbols in the wrong one, and the first rendered frame crashes the process.
-    with contextlib.suppress(OSError):  # no such driver
+    with contextlib.suppress(OSError, AttributeError):  # no such driver, or not Linux
         ctypes.CDLL("libvulkan_lvp.so", mode=os.RTLD_NOW | os.RTLD_DEEPBIND)
     try:
         import tensorflow as tf
