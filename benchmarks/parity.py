@@ -24,6 +24,7 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
+from zipfile import BadZipFile
 
 import gymnasium as gym
 import imageio.v3 as iio
@@ -121,7 +122,7 @@ def load(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in wanted}
-    except Exception as error:  # a zip file fails in many ways
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise SimeditError(f"{path} is no recording: {error}") from error
 
 
