@@ -3,12 +3,12 @@
 Once a control step a jerk-limited joint path is planned (Ruckig); its k-th sample is the drive target of the
 k-th simulation step. All state that outlives a control step is in `get_state` and can be set.
 
-SIMPLER's PhysX 4 does not converge where a joint drive pushes against a contact. It behaves as if each of the
-solver's 25 iterations applied the drive as an implicit spring over a 25th of the time step, h, and the contact
-then undid it (inferred from its behaviour, not from its source; NOTES.md has the evidence). What arrives is
-the drive's force divided by 1 + h (d + h k) / I, with stiffness k, damping d, and the inertia I that the joint
-feels; free motion is not changed. PhysX 5 converges to the whole force, a dozen times as much at the
-fingers. Here the gains themselves are divided by that number.
+SIMPLER's PhysX 4 does not converge where a joint drive pushes against a contact. It behaves as if each of
+the solver's 25 iterations applied the drive as an implicit spring over a 25th of the time step, h, and the
+contact then undid it (inferred from its behaviour, not from its source; NOTES.md has the evidence). What
+arrives is the drive's force divided by 1 + h (d + h k) / I, with stiffness k, damping d, and the inertia I
+that the joint feels; free motion is not changed. PhysX 5 converges to the whole force, a dozen times as much
+at the fingers. Here the gains themselves are divided by that number.
 """
 
 from __future__ import annotations
