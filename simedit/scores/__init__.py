@@ -1,0 +1,33 @@
+"""The AI feedback: scores that compare edits with what they should be. Lower is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the edits of N inputs are judged against, all on one device.
+
+    Attributes:
+        inputs: float32 [N, 3, H, W] in 0..1, the frames before the edit.
+        masks: bool [N, H, W], the region that the edit is meant for.
+        styles: float32 [N, 3, h, w] in 0..1, each input's style image.
+        style_masks: bool [N, h, w], the part of the style image that shows the style.
+    """
+
+    inputs: Tensor
+    masks: Tensor
+    styles: Tensor
+    style_masks: Tensor
+
+
+class Score(Protocol):
+    """Judges edits, without gradients."""
+
+    def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
+        """float32 [N, G], lower is better, of G edits of each of N inputs, float32 [N, G, 3, H, W] in 0..1."""
+        ...

@@ -1,0 +1,266 @@
+"""A training as typed YAML. Defaults are the paper's (arXiv 2504.12833, 6.2, with D3PO's hyperparameters)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from simedit.config import Config
+from simedit.errors import SimeditError
+from simedit.pipeline import DEFAULT_BASE, Scales
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class StyleConfig(Config):
+    """What the specialist is to do. In every text, {style} stands for the specialist's name, "_" read as a space.
+
+    Attributes:
+        instruction: the prompt that edits use; the card keeps it.
+        wordings: further prompts of the same meaning; each training sample draws one of all.
+        noun: what is edited; "grounded-sam2" looks for it in the inputs. Null is the whole frame.
+        style_noun: what to look for in the style images. Null is the whole image.
+        scales: guidance scales, in training and on the card.
+    """
+
+    instruction: str = "make the cupboard out of {style}"
+    wordings: tuple[str, ...] = ()
+    noun: str | None = "cupboard"
+    style_noun: str | None = "{style}"
+    scales: Scales = Scales()
+
+    def named(self, name: str) -> StyleConfig:
+        """The same with {style} filled in from the specialist's name."""
+        words = name.replace("_", " ")
+
+        def fill(text: str | None) -> str | None:
+            return text if text is None else text.replace("{style}", words)
+
+        return self.model_copy(
+            update={
+                "instruction": fill(self.instruction),
+                "wordings": tuple(str(fill(wording)) for wording in self.wordings),
+                "noun": fill(self.noun),
+                "style_noun": fill(self.style_noun),
+            }
+        )
+
+
+class ImagesConfig(Config):
+    """Inputs from a folder of images, at any depth.
+
+    Attributes:
+        path: the folder.
+        masks: a folder of masks, white where the edit belongs, with the images' relative paths and any
+            image suffix; null where there are none.
+    """
+
+    kind: Literal["images"] = "images"
+    path: str
+    masks: str | None = None
+
+
+class TwinConfig(Config):
+    """Inputs rendered on the fly by the drawer twin, over poses and drawer states, with exact masks.
+
+    Attributes:
+        frames: how many different frames there are.
+        skin, overlay, shader, asset_root: as simedit/Drawer-v1's.
+    """
+
+    kind: Literal["twin"] = "twin"
+    frames: PositiveInt = 1024
+    skin: Literal["primitive", "simpler"] = "primitive"
+    overlay: bool = False
+    shader: str = "default"
+    asset_root: str | None = None
+
+
+class RunConfig(Config):
+    """Inputs from the videos that `simedit-eval run` recorded, unedited.
+
+    Attributes:
+        path: the run's folder.
+        every: take each N-th frame.
+    """
+
+    kind: Literal["run"] = "run"
+    path: str
+    every: PositiveInt = 5
+
+
+InputsConfig = Annotated[ImagesConfig | TwinConfig | RunConfig, Field(discriminator="kind")]
+
+
+class RegionsConfig(Config):
+    """Where the masks come from.
+
+    Attributes:
+        inputs: "simulator" (inputs from the twin), "files" (inputs with a masks folder), "grounded-sam2"
+            (looks for the style's noun) or "full-frame".
+        styles: of the style images: "grounded-sam2" (looks for style_noun) or "full-frame".
+        detector, segmenter: Grounding DINO and SAM 2: hub ids or directories.
+        box_threshold, text_threshold: the detector's.
+    """
+
+    inputs: Literal["simulator", "files", "grounded-sam2", "full-frame"] = "simulator"
+    styles: Literal["grounded-sam2", "full-frame"] = "grounded-sam2"
+    detector: str = "IDEA-Research/grounding-dino-tiny"
+    segmenter: str = "facebook/sam2.1-hiera-large"
+    box_threshold: Share = 0.4
+    text_threshold: Share = 0.3
+
+
+class DepthConfig(Config):
+    """Structural score by depth maps (eq. 8): hub id or directory of a Depth Anything V2 of transformers."""
+
+    kind: Literal["depth"] = "depth"
+    model: str = "depth-anything/Depth-Anything-V2-Large-hf"
+
+
+class CannyConfig(Config):
+    """Structural score by Canny edge maps, for renders too plain for a depth model.
+
+    Attributes:
+        low, high: OpenCV's hysteresis thresholds on 0..255 grey values.
+        blur: standard deviation, pixels, of a Gaussian blur before; 0 for none.
+    """
+
+    kind: Literal["canny"] = "canny"
+    low: NonNegativeFloat = 100
+    high: NonNegativeFloat = 200
+    blur: NonNegativeFloat = 0
+
+
+class SemanticConfig(Config):
+    """Semantic score (eq. 9).
+
+    Attributes:
+        encoder: what gives the patch embeddings. "texture" needs no weights, "dreamsim" the extra `scores`.
+        model: hub id or directory of the encoder, cache folder for dreamsim; null for the usual one.
+        outside: lambda, the weight of the squared pixel error outside the mask.
+    """
+
+    encoder: Literal["dreamsim", "dinov2", "clip", "texture"] = "dreamsim"
+    model: str | None = None
+    outside: NonNegativeFloat = 0.5
+
+
+class ScoresConfig(Config):
+    """How edits are ranked.
+
+    Attributes:
+        structural, semantic: the two scores.
+        alpha: the semantic score's weight against the structural one.
+        clip: bound on either score's advantage.
+    """
+
+    structural: Annotated[DepthConfig | CannyConfig, Field(discriminator="kind")] = DepthConfig()
+    semantic: SemanticConfig = SemanticConfig()
+    alpha: NonNegativeFloat = 1.0
+    clip: PositiveFloat = 5.0
+
+
+class SamplingConfig(Config):
+    """How pairs of edits are sampled.
+
+    Attributes:
+        steps: denoising steps, in training and on the card.
+        batch_size: pairs sampled at once on each device; the U-Net sees eight times as many.
+        storage: the trajectories' dtype. Latents are rounded to it while sampling, so that the stored
+            trajectory is exactly the one that was sampled.
+    """
+
+    sampler: Literal["euler_ancestral"] = "euler_ancestral"
+    steps: Annotated[int, Field(ge=2, le=1000)] = 100
+    batch_size: PositiveInt = 8
+    storage: Literal["float16", "bfloat16", "float32"] = "float16"
+
+
+class UpdateConfig(Config):
+    """How the specialist learns from ranked pairs.
+
+    Attributes:
+        beta: D3PO's temperature (eq. 7).
+        clamp: probability ratios are clamped to 1 - clamp .. 1 + clamp.
+        batch_size: pairs in one backward pass on each device; the U-Net sees eight times as many.
+        accumulation: backward passes over samples between two updates, each over all its timesteps.
+        timesteps: the share of the denoising steps learned from, drawn anew for each sample.
+        epochs: passes over a step's samples.
+        learning_rate, betas, weight_decay: AdamW's.
+        gradient_norm: the gradient is clipped to it.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, a third slower.
+    """
+
+    beta: PositiveFloat = 0.1
+    clamp: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    batch_size: PositiveInt = 1
+    accumulation: PositiveInt = 8
+    timesteps: Share = 1.0
+    epochs: PositiveInt = 1
+    learning_rate: PositiveFloat = 3e-5
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 1e-4
+    gradient_norm: PositiveFloat = 1.0
+    gradient_checkpointing: bool = True
+
+
+class TrainConfig(Config):
+    """A training.
+
+    Attributes:
+        base: hub id or directory of an InstructPix2Pix checkpoint.
+        seed: of everything drawn.
+        steps: training steps; each samples anew and learns from what it sampled.
+        samples: pairs of edits in one step, over all devices.
+        width, height: the size trained at, pixels; inputs are scaled to cover it and cut at the centre.
+        precision: "bf16" computes in bfloat16 and keeps what is trained in float32.
+        keep: how many checkpoints to keep.
+    """
+
+    base: str = DEFAULT_BASE
+    seed: NonNegativeInt = 0
+    steps: PositiveInt = 10
+    samples: PositiveInt = 256
+    width: Annotated[int, Field(ge=32)] = 256
+    height: Annotated[int, Field(ge=32)] = 256
+    style: StyleConfig = StyleConfig()
+    inputs: InputsConfig = TwinConfig()
+    regions: RegionsConfig = RegionsConfig()
+    scores: ScoresConfig = ScoresConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    update: UpdateConfig = UpdateConfig()
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveFloat = 8
+    precision: Literal["bf16", "fp32"] = "bf16"
+    keep: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _regions_fit(self) -> TrainConfig:
+        if self.regions.inputs == "simulator" and not isinstance(self.inputs, TwinConfig):
+            raise ValueError("regions.inputs: 'simulator' needs inputs.kind 'twin'")
+        if self.regions.inputs == "files" and not (
+            isinstance(self.inputs, ImagesConfig) and self.inputs.masks is not None
+        ):
+            raise ValueError("regions.inputs: 'files' needs inputs.kind 'images' with a masks folder")
+        return self
+
+
+def check_counts(config: TrainConfig, processes: int) -> None:
+    """Check that a step's samples divide evenly over processes, batches and updates.
+
+    Raises:
+        SimeditError: they do not; it names what would.
+    """
+    for name, batch in (
+        ("sampling.batch_size", config.sampling.batch_size),
+        ("update.batch_size x update.accumulation", config.update.batch_size * config.update.accumulation),
+    ):
+        each = batch * processes
+        if config.samples % each:
+            near = max(each, round(config.samples / each) * each)
+            raise SimeditError(
+                f"samples ({config.samples}) must be a multiple of {name} ({batch}) x processes "
+                f"({processes}) = {each}: try samples={near}"
+            )
