@@ -72,6 +72,21 @@ def plan(source: Path, target: Path, *, overwrite: bool = False) -> list[Job]:
     return [Job(s, t, *(_probe_video(s) if is_video(s) else (1, read_image(s).shape[:2]))) for s, t in pairs]
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The paths of its images at any depth (hidden ones aside), relative to it, sorted.
+
+    Raises:
+        SimeditError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise SimeditError(f"there is no folder {folder}")
+    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGES]
+    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not names:
+        raise SimeditError(f"no images in {folder}: they end in one of {' '.join(IMAGES)}")
+    return names
+
+
 def is_video(path: Path) -> bool:
     """Whether the name is a video's."""
     return path.suffix.lower() in VIDEOS
@@ -83,25 +98,34 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         SimeditError: not an image, a broken one, or one of more than 8 bits in one channel.
     """
+    with open_image(path) as image:
+        if image.mode.startswith(("I", "F")):
+            raise SimeditError(f"{path} has more than 8 bits a channel: convert it to an 8-bit image first")
+        return np.array(image.convert("RGB"))
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """The image, upright as its EXIF says.
+
+    Raises:
+        SimeditError: not an image or a broken one, also where that shows only inside the `with`.
+    """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise SimeditError(
-                    f"{path} has more than 8 bits a channel: convert it to an 8-bit image first"
-                )
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            yield ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SimeditError(f"cannot read the image {path}: {error}") from error
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(path: Path, *, may_be_empty: bool = False) -> np.ndarray:
     """bool [H, W], True where the image is white (a channel above 127).
 
     Raises:
         SimeditError: not an image, or nothing in it is white.
     """
     mask = read_image(path).max(axis=-1) > 127
-    if not mask.any():
+    if not (may_be_empty or mask.any()):
         raise SimeditError(f"the mask {path} is black all over: paint white (255) where the edit may show")
     return mask
 
@@ -152,11 +176,7 @@ def _file_pair(source: Path, target: Path) -> tuple[Path, Path]:
 def _folder_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if source.resolve() in target.resolve().parents:
         raise SimeditError(f"the output {target} lies inside the input {source}: choose a folder beside it")
-    names = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.suffix.lower() in IMAGES]
-    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not names:
-        raise SimeditError(f"no images in {source}: they end in one of {' '.join(IMAGES)}")
-    return [(source / name, target / name) for name in names]
+    return [(source / name, target / name) for name in images_in(source)]
 
 
 def _probe_video(path: Path) -> tuple[int, tuple[int, int]]:

@@ -173,6 +173,7 @@ def sample(
     x: Tensor,
     schedule: Schedule,
     noise: Callable[[int], Tensor],
+    storage: torch.dtype | None = None,
 ) -> Trajectory:
     """Denoise `x` through the whole schedule.
 
@@ -180,18 +181,46 @@ def sample(
         model: (scaled latents [N, ...], timestep) -> noise prediction [N, ...].
         x: [N, ...], the initial latent, standard normal times schedule.init_scale.
         noise: step index -> standard normal [N, ...]; called once for each noisy step, in order.
+        storage: the dtype of the trajectory's latents, x's by default. Each latent is rounded to it before
+            the next step starts from it and before it is scored, so that a stored trajectory scores as it
+            did when it was sampled.
     """
-    latents, log_probs = [x], []
+    compute, storage = x.dtype, storage or x.dtype
+    x = x.to(storage).to(compute)
+    latents, log_probs = [x.to(storage)], []
     for i in range(len(schedule)):
         eps = model(x * _at(schedule.input_scale, i, x), schedule.timesteps[i].item())
-        x, log_prob = step(eps, x, i, schedule, noise=noise(i) if schedule.std[i] else None)
-        latents.append(x)
+        drawn, log_prob = step(eps, x, i, schedule, noise=noise(i) if schedule.std[i] else None)
+        latents.append(drawn.to(storage))
+        rounded = latents[-1].to(compute)
         if log_prob is not None:
+            if storage != compute:
+                log_prob = step(eps, x, i, schedule, next_latent=rounded)[1]
             log_probs.append(log_prob)
+        x = rounded
     return Trajectory(
         latents=torch.stack(latents, 1),
         log_probs=torch.stack(log_probs, 1) if log_probs else x.new_zeros(len(x), 0),
     )
+
+
+def score(
+    model: Callable[[Tensor, Tensor], Tensor], x: Tensor, next_latent: Tensor, i: Tensor, schedule: Schedule
+) -> Tensor:
+    """The log-probabilities [N] of steps that were taken before, differentiable in the model's output.
+
+    Args:
+        model: (scaled latents [N, ...], timesteps float64 [N]) -> noise prediction [N, ...].
+        x, next_latent: [N, ...], the latents before and after.
+        i: int64 [N] on the CPU, the steps' indices.
+
+    Raises:
+        SimeditError: a step has zero variance.
+    """
+    eps = model(x * _at(schedule.input_scale, i, x), schedule.timesteps[i])
+    log_prob = step(eps, x, i, schedule, next_latent=next_latent)[1]
+    assert log_prob is not None  # a given latent is scored or refused
+    return log_prob
 
 
 def _float64(alphas_cumprod: Tensor, steps: int) -> np.ndarray:

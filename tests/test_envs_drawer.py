@@ -112,6 +112,18 @@ def test_options_keep_what_they_do_not_name(small: Any) -> None:
     np.testing.assert_allclose(info["pose"][0], (0.7, 0.1, 0.05), rtol=0, atol=1e-6)
 
 
+def test_an_arranged_scene_looks_as_after_a_reset(small: Any) -> None:
+    start = {"pose": "c2", "task": "close", "drawer": "bottom"}
+    expected = small.reset(options=start)[0]["sensor_data"][CAMERA]
+    small.reset(options={"pose": "a0", "task": "open", "drawer": "top"})
+    for _ in range(2):
+        small.unwrapped.arrange("b1", {"top": 0.1, "middle": 0.0, "bottom": 0.3})
+        assert not torch.equal(small.unwrapped.get_obs()["sensor_data"][CAMERA]["rgb"], expected["rgb"])
+        small.unwrapped.arrange("c2", {"top": 0.0, "middle": 0.0, "bottom": 0.2})
+        arranged = small.unwrapped.get_obs()["sensor_data"][CAMERA]
+        assert all(torch.equal(arranged[name], expected[name]) for name in expected)
+
+
 def test_privileged_state_agrees_with_the_scene(small: Any) -> None:
     obs, _ = small.reset(options={"pose": "a0", "task": "close", "drawer": "top"})
     state = small.unwrapped.privileged_state()

@@ -29,5 +29,10 @@ class Score(Protocol):
     """Judges edits, without gradients."""
 
     def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
-        """float32 [N, G], lower is better, of G edits of each of N inputs, float32 [N, G, 3, H, W] in 0..1."""
+        """float32 [N, G], lower is better.
+
+        Args:
+            edits: float32 [N, G, 3, H, W] in 0..1, G edits of each of N inputs.
+            targets: what they are judged against.
+        """
         ...

@@ -14,7 +14,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class StyleConfig(Config):
-    """What the specialist is to do. In every text, {style} stands for the specialist's name, "_" read as a space.
+    """What the specialist is to do. In its texts {style} stands for the specialist's name, _ as a space.
 
     Attributes:
         instruction: the prompt that edits use; the card keeps it.

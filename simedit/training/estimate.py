@@ -1,0 +1,153 @@
+"""What a training would cost, before it starts: counts from its config, memory from fake tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from simedit.training.config import TrainConfig, check_counts
+from simedit.training.footprint import STABLE_DIFFUSION, Footprint, base_configs, footprint
+
+TFLOPS = 100.0
+"""The sustained speed of one device that `Estimate.hours` takes for granted, 1e12 operations a second."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """U-Net evaluations, each of one branch of one edit, over all processes.
+
+    Attributes:
+        each: in a training step; the first one needs no reference.
+        total: in all of them.
+        forwards: the operations of all of them, backward passes included, as a number of forward passes.
+    """
+
+    each: int
+    total: int
+    forwards: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a training.
+
+    Attributes:
+        config: the training.
+        processes: devices it runs on.
+        updates: of the weights, in one training step.
+        phases: "sample", "reference" and "update".
+        needs: of each device.
+        assumed: the base is not at hand, so the sizes are Stable Diffusion 1.5's.
+    """
+
+    config: TrainConfig
+    processes: int
+    updates: int
+    phases: dict[str, Phase]
+    needs: Footprint
+    assumed: bool
+
+    @property
+    def hours(self) -> float:
+        """The U-Net's hours at `TFLOPS` on each device."""
+        forwards = sum(phase.forwards for phase in self.phases.values())
+        return forwards * self.needs.forward / 1e12 / TFLOPS / self.processes / 3600
+
+    @property
+    def trained_bytes(self) -> int:
+        """What is trained, in float32: weights, gradients and AdamW's two moments."""
+        return 4 * 4 * self.needs.trained
+
+    @property
+    def device_bytes(self) -> int:
+        """The peak on each device."""
+        needs = self.needs
+        return needs.base + self.trained_bytes + max(needs.update, needs.sampling, needs.coding)
+
+    @property
+    def trajectory_bytes(self) -> int:
+        """Each process's trajectories, in the host's memory."""
+        edits = self.config.samples // self.processes * 2
+        return edits * (self.config.sampling.steps + 1) * self.needs.latent
+
+
+def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
+    """What the training would cost on this many devices. Takes some seconds; loads and downloads nothing.
+
+    Raises:
+        SimeditError: counts that do not divide, or a base that is a path with no base.
+    """
+    check_counts(config, processes)
+    update, sampled = config.update, config.sampling.steps
+    # Euler ancestral's last step has no variance: nothing is learned from it.
+    learned = max(1, round(update.timesteps * (sampled - 1)))
+    branches, steps = config.samples * 2 * 4, config.steps
+    parts = base_configs(config.base)
+    needs = footprint(config, parts or STABLE_DIFFUSION)
+
+    def phase(each: int, steps: int, operations: int) -> Phase:
+        return Phase(each, each * steps, round(each * steps * operations / needs.forward))
+
+    return Estimate(
+        config=config,
+        processes=processes,
+        updates=config.samples // (update.batch_size * update.accumulation * processes) * update.epochs,
+        phases={
+            "sample": phase(branches * sampled, steps, needs.forward),
+            "reference": phase(branches * learned, steps - 1, needs.forward),
+            "update": phase(branches * learned * update.epochs, steps, needs.learning),
+        },
+        needs=needs,
+        assumed=parts is None,
+    )
+
+
+def table(estimate: Estimate) -> RenderableType:
+    """The estimate for a terminal."""
+    config, needs = estimate.config, estimate.needs
+    work = Table("", box=box.SIMPLE, title="Work (estimated)", title_justify="left")
+    for head in ("a training step", "in all", "as forward passes"):
+        work.add_column(head, justify="right")
+    for name, phase in estimate.phases.items():
+        work.add_row(name, *(f"{count:,}" for count in (phase.each, phase.total, phase.forwards)))
+    totals = (sum(getattr(p, key) for p in estimate.phases.values()) for key in ("each", "total", "forwards"))
+    work.add_section()
+    work.add_row("U-Net evaluations", *(f"{count:,}" for count in totals))
+
+    memory = Table("", box=box.SIMPLE, title="Memory of each device (estimated)", title_justify="left")
+    memory.add_column("GB", justify="right")
+    frames = 8 * config.update.batch_size
+    rows = {
+        f"the base, {config.precision}": needs.base,
+        f"{needs.trained / 1e6:.1f} M trained parameters, gradients, AdamW": estimate.trained_bytes,
+        f"one backward pass, U-Net batch {frames}": needs.update,
+        f"one step of sampling, U-Net batch {8 * config.sampling.batch_size}": needs.sampling,
+        f"the VAE, {config.sampling.batch_size} frames": needs.coding,
+    }
+    for name, size in rows.items():
+        memory.add_row(name, _gigabytes(size))
+    memory.add_section()
+    memory.add_row("peak: the first two and the largest of the rest", _gigabytes(estimate.device_bytes))
+    memory.add_row("host: trajectories of each process", _gigabytes(estimate.trajectory_bytes))
+
+    devices = "1 device" if estimate.processes == 1 else f"{estimate.processes} devices"
+    lines = [
+        f"{config.steps} training steps on {devices}, each of {config.samples} pairs "
+        f"({2 * config.samples} edits)\n"
+        f"in {config.sampling.steps} denoising steps, and {estimate.updates} updates."
+    ]
+    if estimate.assumed:
+        lines.append(f"{config.base} is not on this machine: assumed to be of Stable Diffusion 1.5's size.")
+    speed = (
+        f"{needs.forward / 1e12:.2g} TFLOP a forward pass: {estimate.hours:.2g} h at {TFLOPS:g} TFLOP/s "
+        f"sustained\non each device (estimated; the scores and the VAE come on top).\n"
+    )
+    left_out = "Not counted: the scores' models, the frameworks' own memory, work space of kernels."
+    return Group("\n".join(lines), "", work, speed, memory, left_out)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.3g}"

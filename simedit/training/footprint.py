@@ -1,0 +1,252 @@
+"""What the networks of a training need in arithmetic and memory, found on tensors without data.
+
+The real modules run forward and backward on fake tensors (shapes, dtypes and lifetimes, but no numbers),
+while all that is allocated is counted. That takes seconds, for whatever size, on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from huggingface_hub import try_to_load_from_cache
+from peft import get_peft_model
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from simedit.errors import SimeditError
+from simedit.pipeline import Conditioning, Scales, predict, scales_tensor, widen
+from simedit.specialist import lora_config
+from simedit.style_attention import StyleAttention
+from simedit.training.config import TrainConfig
+from simedit.training.pairs import doubled
+
+PARTS = ("unet", "vae", "text_encoder")
+STABLE_DIFFUSION: dict[str, dict[str, Any]] = {
+    "unet": {"in_channels": 8, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "vae": {
+        "block_out_channels": [128, 256, 512, 512],
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "layers_per_block": 2,
+    },
+    "text_encoder": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+    },
+}
+"""The parts' configs of Stable Diffusion 1.5, where they differ from the classes' defaults."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one device needs; bytes unless it says otherwise.
+
+    Attributes:
+        base: the base's weights, and the originals of what is trained whole.
+        trained: how many parameters are trained (not bytes).
+        update: at the peak of one backward pass, above weights and gradients.
+        sampling: the same of one denoising step, with the batch's trajectories.
+        coding: the same of the VAE.
+        latent: one latent of a stored trajectory.
+        forward: operations of one U-Net evaluation, on one frame (not bytes).
+        learning: the same with its backward pass, and what that recomputes (not bytes).
+    """
+
+    base: int
+    trained: int
+    update: int
+    sampling: int
+    coding: int
+    latent: int
+    forward: int
+    learning: int
+
+
+def base_configs(base: str) -> dict[str, dict[str, Any]] | None:
+    """The configs of a base's `PARTS`, from its directory or the hub's cache; None where neither has them.
+
+    Raises:
+        SimeditError: `base` is a path without them, or one is broken.
+    """
+    configs = {}
+    for part in PARTS:
+        path: Any = Path(base) / part / "config.json"
+        if not Path(base).is_dir():
+            if base.startswith((".", "/", "~")) or base.count("/") > 1:
+                raise SimeditError(f"no base at {base}: there is no such directory")
+            path = try_to_load_from_cache(base, f"{part}/config.json")
+            if not isinstance(path, str):
+                return None
+        try:
+            configs[part] = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SimeditError(f"cannot read the base {base!r}: {path}: {error}") from error
+    return configs
+
+
+def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprint:
+    """What training needs by `config` on a base whose parts have these configs.
+
+    Left out: the scores' models, the libraries' own memory, work space of kernels, and fragmentation. With
+    precision "bf16" norms compute in float32, as autocast has it on CUDA.
+    """
+    networks = _Networks(config, parts)
+    pairs, learned = config.sampling.batch_size, config.update.batch_size
+    latent = 4 * math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
+
+    def sample(pairs: int) -> None:
+        with torch.no_grad():
+            networks.predict(pairs)
+
+    def learn(pairs: int) -> None:
+        networks.predict(pairs).sum().backward()
+
+    return Footprint(
+        base=networks.base,
+        trained=_numel(networks.trained),
+        update=networks.peak(lambda: learn(learned)),
+        sampling=networks.peak(lambda: sample(pairs)) + 2 * pairs * (config.sampling.steps + 1) * latent,
+        # The trainer decodes one pair at a time.
+        coding=max(networks.peak(lambda: networks.encode(pairs)), networks.peak(lambda: networks.decode(2))),
+        latent=latent,
+        # A pair is two edits of four branches.
+        forward=networks.flops(lambda: sample(1)) // 8,
+        learning=networks.flops(lambda: learn(1)) // 8,
+    )
+
+
+class _Networks:
+    """The networks of a training as fake tensors, put together as `simedit.training.policy.Policy` does."""
+
+    def __init__(self, config: TrainConfig, parts: dict[str, dict[str, Any]]):
+        self._bf16 = config.precision == "bf16"
+        self._dtype = torch.bfloat16 if self._bf16 else torch.float32
+        with torch.device("meta"):
+            unet: Any = UNet2DConditionModel.from_config(parts["unet"])
+            self._vae: Any = AutoencoderKL.from_config(parts["vae"])
+            self._text = CLIPTextConfig.from_dict(parts["text_encoder"])
+            text_encoder = CLIPTextModel(self._text)
+            if unet.config["in_channels"] == 8:
+                widen(unet)
+            self._attention = StyleAttention.for_unet(unet)
+            frozen = [p for m in (unet, self._vae, text_encoder) for p in m.parameters()]
+            self.base = _numel(frozen) * self._dtype.itemsize + _numel(self._attention.parameters()) * 4
+            for parameter in frozen:
+                parameter.requires_grad_(False).data = parameter.data.to(self._dtype)
+            if config.update.gradient_checkpointing:
+                unet.enable_gradient_checkpointing()
+            self._unet: Any = get_peft_model(unet, lora_config(config.lora_rank, config.lora_alpha))
+        modules = (self._unet, self._attention, self._vae)
+        for parameter in (p for m in modules for p in m.parameters() if p.requires_grad):
+            parameter.data = parameter.data.float()
+        if self._bf16:
+            for inner in (inner for m in modules for inner in m.modules()):
+                if isinstance(inner, nn.GroupNorm | nn.LayerNorm):
+                    inner.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+                    for parameter in inner.parameters():
+                        parameter.data = parameter.data.float()
+
+        down = 2 ** (len(self._vae.config["block_out_channels"]) - 1)
+        factor = down * 2 ** (len(unet.config["block_out_channels"]) - 1)
+        self._size = tuple(-(-side // factor) * factor for side in (config.height, config.width))
+        self.latent = self._size[0] // down, self._size[1] // down
+        self._fake = FakeTensorMode()
+        with self._fake:
+            for inner in (inner for m in modules for inner in m.modules()):
+                # On the CPU, for "meta" has neither autocast nor the attention kernels.
+                for name, old in list(inner.named_parameters(recurse=False)):
+                    new = nn.Parameter(torch.empty(old.shape, dtype=old.dtype), old.requires_grad)
+                    if old.requires_grad:
+                        new.grad = torch.empty_like(new)
+                    setattr(inner, name, new)
+        self._parameters = [p for m in modules for p in m.parameters()]
+        self.trained = [p for p in self._parameters if p.requires_grad]
+
+    def peak(self, run: Callable[[], object]) -> int:
+        """Bytes allocated at the peak of `run`: weights and their gradients are there before."""
+        kept = [*self._parameters, *(p.grad for p in self.trained if p.grad is not None)]
+        with self._fake, Allocations(kept) as allocations, self._autocast():
+            run()
+        return allocations.peak
+
+    def flops(self, run: Callable[[], object]) -> int:
+        """Floating-point operations of `run`."""
+        counter = FlopCounterMode(display=False)
+        with self._fake, self._autocast(), sdpa_kernel(SDPBackend.MATH), counter:
+            run()
+        return counter.get_total_flops()
+
+    def predict(self, pairs: int) -> Tensor:
+        """The guided prediction for both edits of some pairs."""
+        text, image = self._states(pairs), self._empty(pairs, 4, *self.latent)
+        style = self._attention(image, image, text).to(self._dtype)
+        conditioning = Conditioning(text, self._states(1), image, style, scales_tensor([Scales()]))
+        x = torch.empty(2 * pairs, 4, *self.latent)
+        return predict(self._unet, doubled(conditioning), x, torch.zeros(len(x)))
+
+    def encode(self, frames: int) -> None:
+        self._vae.encode(self._empty(frames, 3, *self._size))
+
+    def decode(self, frames: int) -> None:
+        self._vae.decode(self._empty(frames, 4, *self.latent))
+
+    def _states(self, texts: int) -> Tensor:
+        return self._empty(texts, self._text.max_position_embeddings, self._text.hidden_size)
+
+    def _empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, dtype=self._dtype)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16)
+
+
+class Allocations(TorchDispatchMode):
+    """Counts the memory that operations inside allocate, as long as some tensor holds it.
+
+    Args:
+        kept: tensors made before, which are not counted.
+
+    Attributes:
+        live, peak: bytes, now and at most.
+    """
+
+    def __init__(self, kept: Iterable[Tensor] = ()):
+        super().__init__()
+        self.live = self.peak = 0
+        self._storages = [tensor.untyped_storage() for tensor in kept]
+        self._known = {id(storage) for storage in self._storages}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if id(storage) not in self._known:
+                    self._known.add(id(storage))
+                    self.live += storage.nbytes()
+                    self.peak = max(self.peak, self.live)
+                    weakref.finalize(storage, self._freed, id(storage), storage.nbytes())
+        return result
+
+    def _freed(self, which: int, size: int) -> None:
+        self._known.discard(which)
+        self.live -= size
+
+
+def _numel(parameters: Iterable[Tensor]) -> int:
+    return sum(parameter.numel() for parameter in parameters)

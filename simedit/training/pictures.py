@@ -1,0 +1,144 @@
+"""What to look at while a specialist is trained: a grid of edits for each step, and curves over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
+
+from simedit.training.log import whole
+
+_CELL, _GAP, _FRAME, _FONT = 224, 12, 5, 15
+_PAPER, _INK, _WON, _LOST = (255, 255, 255), (40, 40, 40), (30, 160, 70), (190, 190, 190)
+_BLUE, _GREEN = "#2f7ed8", "#2ca05a"
+_PHASES = {"sample": "#2f7ed8", "score": "#c9a227", "reference": "#8a8f98", "update": "#e0792b"}
+
+
+def save_grid(
+    path: str | Path,
+    inputs: np.ndarray,
+    edits: np.ndarray,
+    winners: np.ndarray,
+    styles: np.ndarray,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """A picture with a row for each of N pairs: input, both edits, style image.
+
+    The better edit has a green frame, the other one a grey frame. Small frames are shown enlarged.
+
+    Args:
+        path: the PNG to write.
+        inputs: uint8 [N, H, W, 3].
+        edits: uint8 [N, 2, H, W, 3].
+        winners: int [N], 0 or 1, or -1 for a pair that is not learned from.
+        styles: uint8 [N, H, W, 3].
+        labels: N captions, of one line or more, shown below the edits.
+
+    Raises:
+        SimeditError: the path cannot be written.
+    """
+    height, width = inputs.shape[1:3]
+    scale = -(-_CELL // width)
+    size = (width * scale, height * scale)
+    font = ImageFont.load_default(_FONT)
+    line = _FONT + 4
+    lines = max((label.count("\n") + 1 for label in labels or ()), default=0)
+    step_x, step_y = size[0] + 2 * _FRAME + _GAP, size[1] + 2 * _FRAME + _GAP + lines * line
+    top = _GAP + line
+    sheet = Image.new("RGB", (_GAP + 4 * step_x, top + _GAP + len(inputs) * step_y), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+
+    def left(column: float) -> int:
+        return round(_GAP + column * step_x)
+
+    def text(column: float, y: int, words: str) -> None:
+        middle = left(column) + (step_x - _GAP) / 2
+        draw.multiline_text((middle, y), words, _INK, font, anchor="ma", spacing=4, align="center")
+
+    for column, words in enumerate(("input", "edit 1", "edit 2", "style")):
+        text(column, _GAP, words)
+    for i, winner in enumerate(winners):
+        y = top + _GAP + i * step_y
+        frames = (inputs[i], edits[i, 0], edits[i, 1], styles[i])
+        colours = [_PAPER, *(_WON if winner == edit else _LOST for edit in (0, 1)), _PAPER]
+        for column, (frame, colour) in enumerate(zip(frames, colours, strict=True)):
+            box = (left(column), y, left(column) + size[0] + 2 * _FRAME - 1, y + size[1] + 2 * _FRAME - 1)
+            draw.rectangle(box, outline=colour, width=_FRAME)
+            picture = Image.fromarray(frame).resize(size, Image.Resampling.NEAREST)
+            sheet.paste(picture, (left(column) + _FRAME, y + _FRAME))
+        if labels is not None:
+            text(1.5, y + size[1] + 2 * _FRAME + 4, labels[i])
+        if winner < 0:
+            text(0, y + size[1] + 2 * _FRAME + 4, "not learned from")
+    with whole(Path(path)) as draft:
+        sheet.save(draft)
+
+
+def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """A picture of small plots over the training steps.
+
+    Args:
+        path: the PNG to write.
+        records: one or more, as `simedit.training.trainer.Trainer` writes them into metrics.jsonl.
+
+    Raises:
+        SimeditError: the path cannot be written.
+    """
+    steps = [record["step"] for record in records]
+    style: dict[str, Any] = {
+        "linewidth": 1.4,
+        "clip_on": False,
+        "marker": "o",
+        "markersize": 4 if len(steps) <= 40 else 0,
+    }
+
+    def plot(axes: Axes, title: str, *series: tuple[str, str, str]) -> None:
+        for key, colour, label in series:
+            values = [np.nan if record.get(key) is None else record[key] for record in records]
+            axes.plot(steps, values, color=colour, label=label, **style)
+        axes.set_title(title, fontsize=10, loc="left")
+        if len(series) > 1:
+            axes.legend(fontsize=8, frameon=False)
+
+    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    grid = figure.subplots(2, 4)
+    for name, axes in zip(("structural", "semantic"), grid[0], strict=False):
+        both = ((name, _BLUE, "all edits"), (f"{name}_winner", _GREEN, "winners"))
+        plot(axes, f"{name} score (lower is better)", *both)
+    plot(grid[0, 2], "win margin", ("total_margin", _BLUE, ""))
+    plot(
+        grid[0, 3], "pairs not learned from", ("dropped", "#d1495b", "no score"), ("tied", "#8a8f98", "tied")
+    )
+    plot(grid[1, 0], "loss", ("loss", _BLUE, ""))
+    plot(grid[1, 1], "share of clamped ratios", ("clamped", _BLUE, ""))
+    plot(grid[1, 2], "gradient norm before clipping", ("gradient_norm", _BLUE, ""))
+    _stack_seconds(grid[1, 3], steps, records)
+    grid[0, 3].set_ylim(0, max(1, grid[0, 3].get_ylim()[1]))
+    grid[1, 1].set_ylim(bottom=0)
+    for axes in grid.flat:
+        axes.set_xlim(min(steps) - 0.6, max(steps) + 0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=8)
+    for axes in grid[1]:
+        axes.set_xlabel("training step", fontsize=9)
+    with whole(Path(path)) as draft:
+        figure.savefig(draft, dpi=110)
+
+
+def _stack_seconds(axes: Axes, steps: Sequence[int], records: Sequence[Mapping[str, Any]]) -> None:
+    below = np.zeros(len(steps))
+    for phase, colour in _PHASES.items():
+        seconds = np.array([record["seconds"][phase] or 0.0 for record in records])
+        axes.bar(steps, seconds, 0.8 if len(steps) <= 40 else 1, below, color=colour, label=phase)
+        below += seconds
+    axes.set_title("seconds", fontsize=10, loc="left")
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.08))

@@ -1,0 +1,125 @@
+"""What is trained: the adapter on the base's U-Net and the style attention, beside their originals."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import get_peft_model
+from torch import Tensor, nn
+
+from simedit.pipeline import Conditioning, Scales, SpecialistPipeline, predict, scales_tensor
+from simedit.specialist import Specialist, adapter_weights, lora_config, set_weights
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What N edits are conditioned on, before the style attention, which is trained.
+
+    Attributes:
+        text: [N, L, D], text states of the instructions.
+        image: [N, 4, h, w], latents of the inputs.
+        style: [N, 4, h, w], latents of the style images.
+    """
+
+    text: Tensor
+    image: Tensor
+    style: Tensor
+
+
+class Policy:
+    """A specialist in training. With `reference()` it is the base that it started from.
+
+    Both share one U-Net: peft switches the adapter off, and keeps the original of conv_in, which is trained
+    whole; of the style attention a copy is kept here. What is trained is float32, whatever the base is.
+
+    Args:
+        pipeline: the base, on its device; its U-Net gains the adapter in place.
+        rank, alpha: of the LoRA.
+        seed: of the adapter's random start.
+        scales: guidance scales.
+        bf16: compute in bfloat16.
+        gradient_checkpointing: recompute activations in the backward pass.
+    """
+
+    def __init__(
+        self,
+        pipeline: SpecialistPipeline,
+        *,
+        rank: int,
+        alpha: float,
+        seed: int,
+        scales: Scales,
+        bf16: bool = False,
+        gradient_checkpointing: bool = False,
+    ):
+        for module in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
+            module.requires_grad_(False).eval()
+        self.pipeline = pipeline
+        self.style_attention: Any = pipeline.style_attention.float().requires_grad_(True)
+        self._original = copy.deepcopy(self.style_attention).requires_grad_(False)
+        if gradient_checkpointing:
+            pipeline.unet.enable_gradient_checkpointing()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.unet: Any = get_peft_model(pipeline.unet, lora_config(rank, alpha))
+        self.parameters: list[nn.Parameter] = [p for p in self.unet.parameters() if p.requires_grad]
+        for parameter in self.parameters:
+            parameter.data = parameter.data.float()
+        self.parameters += list(self.style_attention.parameters())
+        self._attention = self.style_attention
+        self._scales = scales
+        self._bf16 = bf16
+        with torch.no_grad():
+            self._empty_text = pipeline.encode_text([""])
+
+    @property
+    def device(self) -> torch.device:
+        return self.parameters[0].device
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, predictions are the base's."""
+        self._attention = self._original
+        try:
+            with self.unet.disable_adapter():
+                yield
+        finally:
+            self._attention = self.style_attention
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+
+    def conditioning(self, encoded: Encoded) -> Conditioning:
+        """All that stays constant over the denoising steps; differentiable in the style attention."""
+        with self.autocast():
+            style = self._attention(encoded.style, encoded.image, encoded.text)
+        return Conditioning(
+            text=encoded.text,
+            empty_text=self._empty_text,
+            image=encoded.image,
+            style=style.to(encoded.image.dtype),
+            scales=scales_tensor([self._scales]).to(self.device),
+        )
+
+    def predict(self, conditioning: Conditioning, x: Tensor, t: float | Tensor) -> Tensor:
+        """The guided noise prediction, float32 [N, 4, h, w], of scaled latents x at one timestep or [N]."""
+        with self.autocast():
+            t = torch.as_tensor(t, dtype=torch.float32).to(x.device)
+            return predict(self.unet, conditioning, x, t)
+
+    def weights(self) -> dict[str, Tensor]:
+        """A specialist's weights, float32."""
+        return adapter_weights(self.unet, "default", self.style_attention)
+
+    def load(self, specialist: Specialist) -> None:
+        """Go on from a specialist's weights.
+
+        Raises:
+            SimeditError: they do not fit the base or the adapter.
+        """
+        set_weights(specialist, self.unet, "default", self.style_attention)

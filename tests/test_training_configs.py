@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simedit.config import load_config
+from simedit.pipeline import Scales
+from simedit.training.config import (
+    CannyConfig,
+    DepthConfig,
+    ImagesConfig,
+    StyleConfig,
+    TrainConfig,
+    TwinConfig,
+    check_counts,
+)
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+MATERIALS = {"gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood"}
+STREETS = {"dense_snow", "sparse_snow", "rain", "sand", "road_to_gold", "road_to_wood", "night"}
+PLACES = {
+    "water_to_gold": ("water", "gold"),
+    "bed_to_leather": ("bed", "leather"),
+    "facade_to_steel": ("building facade", "steel"),
+    "booth_to_stone": ("telephone booth", "stone"),
+    "lighthouse_to_terracotta": ("lighthouse", "terracotta"),
+    "train_to_wood": ("train", "wood"),
+}
+
+
+def texts(style: StyleConfig) -> list[str]:
+    return [t for t in (style.instruction, *style.wordings, style.noun, style.style_noun) if t is not None]
+
+
+def test_the_papers_styles_are_all_there():
+    names = {path.stem for path in (CONFIGS / "styles").iterdir()}
+    assert names == MATERIALS | STREETS | set(PLACES)
+
+
+@pytest.mark.parametrize("name", sorted(MATERIALS | STREETS | set(PLACES)))
+def test_a_style_says_everything_in_its_own_words(name):
+    style = load_config(StyleConfig, CONFIGS / "styles" / f"{name}.yaml")
+    assert style.named("another_name") == style
+    assert not any(mark in text for text in texts(style) for mark in "{}_")
+    assert all(text == text.strip().rstrip(".") and text for text in texts(style))
+    prompts = (style.instruction, *style.wordings)
+    assert len(set(prompts)) == len(prompts) >= 5
+    assert style.scales == Scales(image=1.5, style=3.0, text=7.5)
+    if name == "night":
+        assert style.noun is style.style_noun is None
+    else:
+        assert all(str(style.noun) in prompt for prompt in prompts)
+
+
+@pytest.mark.parametrize("name", sorted(MATERIALS))
+def test_materials_are_put_as_the_paper_puts_them(name):
+    style = load_config(StyleConfig, CONFIGS / "styles" / f"{name}.yaml")
+    words = name.replace("_", " ")
+    assert style.instruction == f"make the cupboard out of {words}"
+    assert (style.noun, style.style_noun) == ("cupboard", words)
+    assert all(words in wording for wording in style.wordings)
+
+
+@pytest.mark.parametrize("name", sorted(PLACES))
+def test_photo_edits_name_what_becomes_what(name):
+    style = load_config(StyleConfig, CONFIGS / "styles" / f"{name}.yaml")
+    assert (style.noun, style.style_noun) == PLACES[name]
+    assert all(str(style.style_noun) in prompt for prompt in (style.instruction, *style.wordings))
+
+
+def load(name: str) -> TrainConfig:
+    return load_config(TrainConfig, CONFIGS / "train" / f"{name}.yaml")
+
+
+def test_there_are_three_trainings_and_each_counts_right():
+    names = {path.stem for path in (CONFIGS / "train").iterdir()}
+    assert names == {"material", "canny", "photo"}
+    for name in names:
+        config = load(name)
+        for processes in (1, 2, 4):
+            check_counts(config, processes)
+        named = config.style.named("old_teak")
+        assert not any(mark in text for text in texts(named) for mark in "{}_")
+        assert "old teak" in named.instruction
+        assert config.style.scales == Scales(image=1.5, style=3.0, text=7.5)
+
+
+def test_material_is_the_papers():
+    config = load("material")
+    assert isinstance(config.inputs, TwinConfig)
+    assert isinstance(config.scores.structural, DepthConfig)
+    assert (config.regions.inputs, config.regions.styles) == ("simulator", "grounded-sam2")
+    assert config.scores.semantic.encoder == "dreamsim"
+    # What it spells out is what a config that says nothing gets, but for the wordings.
+    assert config.model_copy(update={"style": StyleConfig()}) == TrainConfig()
+    assert config.style.named("gold") == load_config(StyleConfig, CONFIGS / "styles" / "gold.yaml")
+
+
+def test_canny_needs_no_weights_but_the_bases():
+    config = load("canny")
+    assert isinstance(config.scores.structural, CannyConfig)
+    assert (config.scores.semantic.encoder, config.scores.semantic.model) == ("texture", None)
+    assert "grounded-sam2" not in (config.regions.inputs, config.regions.styles)
+    assert config.style == load("material").style
+
+
+def test_photo_looks_for_nouns_in_a_folder_of_images():
+    config = load("photo")
+    assert isinstance(config.inputs, ImagesConfig)
+    assert config.inputs.masks is None
+    assert (config.regions.inputs, config.regions.styles) == ("grounded-sam2", "grounded-sam2")

@@ -1,0 +1,145 @@
+"""simedit.training.pictures: what they show, found in their pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simedit.errors import SimeditError
+from simedit.training.pictures import save_curves, save_grid
+
+GREEN, GREY, BLUE = (30, 160, 70), (190, 190, 190), (47, 126, 216)
+
+
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    """One that no text has."""
+    return number, 0, 90
+
+
+def pairs(n: int, height: int = 32, width: int = 48) -> dict[str, np.ndarray]:
+    """Frames of one colour each, all colours different."""
+
+    def flat(first: int, *shape: int) -> np.ndarray:
+        colours = [colour(first + i) for i in range(int(np.prod(shape)))]
+        frames = np.array(colours, np.uint8).reshape(*shape, 1, 1, 3)
+        return np.broadcast_to(frames, (*shape, height, width, 3)).copy()
+
+    return {"inputs": flat(0, n), "edits": flat(60, n, 2), "styles": flat(120, n)}
+
+
+def places(picture: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray:
+    """bool [H, W], where the picture, but for its headings, has exactly this colour."""
+    found = (picture == np.array(wanted)).all(-1)
+    found[:35] = False
+    return found
+
+
+def near(picture: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray:
+    """bool [H, W], where the picture has about this colour."""
+    return (np.abs(picture.astype(int) - wanted) < 40).all(-1)
+
+
+def centre(where: np.ndarray) -> tuple[float, float]:
+    y, x = np.nonzero(where)
+    return (y.min() + y.max()) / 2, (x.min() + x.max()) / 2
+
+
+def test_every_frame_is_shown_in_its_row_and_column(tmp_path: Path) -> None:
+    n = 3
+    save_grid(tmp_path / "grid.png", **pairs(n), winners=np.array([0, 1, -1]))
+    picture = read(tmp_path / "grid.png")
+    assert list(tmp_path.iterdir()) == [tmp_path / "grid.png"]
+    grid = [[i, 60 + 2 * i, 61 + 2 * i, 120 + i] for i in range(n)]
+    found = np.array([[centre(places(picture, colour(number))) for number in row] for row in grid])
+    assert (found[..., 0] == found[:, :1, 0]).all()  # a row each
+    assert (found[..., 1] == found[:1, :, 1]).all()  # a column each
+    assert (np.diff(found[:, 0, 0]) > 100).all()
+    assert (np.diff(found[0, :, 1]) > 200).all()
+    for row in grid:
+        for number in row:  # enlarged fivefold, in proportion, nothing lost
+            assert places(picture, colour(number)).sum() == 32 * 48 * 5 * 5
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_the_winner_has_the_green_frame(tmp_path: Path, winner: int) -> None:
+    save_grid(tmp_path / "grid.png", **pairs(1), winners=np.array([winner]))
+    picture = read(tmp_path / "grid.png")
+    for edit in (0, 1):
+        frame = places(picture, GREEN if edit == winner else GREY)
+        assert centre(frame) == centre(places(picture, colour(60 + edit)))
+        assert frame.sum() > 4000
+
+
+def test_a_pair_that_is_not_learned_from_has_no_winner(tmp_path: Path) -> None:
+    save_grid(tmp_path / "grid.png", **pairs(1), winners=np.array([-1]))
+    picture = read(tmp_path / "grid.png")
+    assert not places(picture, GREEN).any()
+    assert places(picture, GREY).sum() > 8000
+
+
+def test_labels_stand_between_the_rows(tmp_path: Path) -> None:
+    save_grid(tmp_path / "plain.png", **pairs(2), winners=np.array([0, 1]))
+    save_grid(tmp_path / "labels.png", **pairs(2), winners=np.array([0, 1]), labels=["a 0.1, 0.2\nb", "c"])
+    plain, labelled = read(tmp_path / "plain.png"), read(tmp_path / "labels.png")
+    assert labelled.shape[0] > plain.shape[0] + 2 * 2 * 15
+    bottom = np.nonzero(places(labelled, colour(0)).any(1))[0].max() + 10
+    below = labelled[bottom : bottom + 45]
+    assert (below.min(-1) < 100).any()
+
+
+def records(count: int) -> list[dict]:
+    random = np.random.default_rng(0)
+    keys = "structural semantic structural_winner semantic_winner total_margin loss clamped gradient_norm"
+    return [
+        {key: float(random.random()) for key in keys.split()}
+        | {"step": step, "dropped": 1, "tied": 0, "pairs": 8}
+        | {"seconds": {"sample": 3.0, "score": 1.0, "reference": 2.0, "update": 4.0}}
+        for step in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 200])
+def test_every_plot_shows_something(tmp_path: Path, count: int) -> None:
+    save_curves(tmp_path / "curves.png", records(count))
+    picture = read(tmp_path / "curves.png")
+    height, width = (side // n for side, n in zip(picture.shape[:2], (2, 4), strict=True))
+    for row in range(2):
+        for column in range(4):
+            # Inside the axes, below titles and legends.
+            plot = picture[row * height : (row + 1) * height, column * width : (column + 1) * width]
+            line = (209, 73, 91) if (row, column) == (0, 3) else BLUE
+            assert near(plot, line).sum() > 20, (row, column)
+
+
+def test_a_missing_number_is_not_drawn(tmp_path: Path) -> None:
+    save_curves(tmp_path / "whole.png", records(5))
+    save_curves(tmp_path / "gaps.png", [r | {"loss": None, "clamped": float("nan")} for r in records(5)])
+    height, width = (
+        side // n for side, n in zip(read(tmp_path / "whole.png").shape[:2], (2, 4), strict=True)
+    )
+    blue = [
+        near(read(tmp_path / name)[height:, : 2 * width], BLUE).sum() for name in ("whole.png", "gaps.png")
+    ]
+    assert blue[0] > 500
+    assert blue[1] == 0
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    save_curves(tmp_path / "new" / "curves.png", records(2))
+    assert (tmp_path / "new" / "curves.png").is_file()
+
+
+def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SimeditError, match="cannot write"):
+        save_curves(tmp_path / "file" / "curves.png", records(1))
+    with pytest.raises(SimeditError, match="cannot write"):
+        save_grid(tmp_path / "file" / "grid.png", **pairs(1), winners=np.array([0]))
