@@ -41,7 +41,7 @@ def load_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -
     if not isinstance(data, dict):
         raise SimeditError(f"{path} must hold a mapping of settings, not {type(data).__name__}")
     for override in overrides:
-        data = _with(data, override)
+        data = with_override(data, override)
     return parse_config(cls, data, where=str(path))
 
 
@@ -53,7 +53,8 @@ def parse_config(cls: type[C], data: Any, *, where: str) -> C:
         raise SimeditError(f"{where}: " + "; ".join(_explain(cls, e) for e in error.errors())) from None
 
 
-def _with(data: dict[str, Any], override: str) -> dict[str, Any]:
+def with_override(data: dict[str, Any], override: str) -> dict[str, Any]:
+    """Plain data with one KEY=VALUE set; a dot in KEY goes into a nested mapping, VALUE is YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise SimeditError(f"override {override!r} must read KEY=VALUE, for example seeds=[0,1]")
@@ -61,7 +62,7 @@ def _with(data: dict[str, Any], override: str) -> dict[str, Any]:
     if not dot:
         return {**data, head: yaml.safe_load(value)}
     inner = data.get(head)
-    return {**data, head: _with(inner if isinstance(inner, dict) else {}, f"{rest}={value}")}
+    return {**data, head: with_override(inner if isinstance(inner, dict) else {}, f"{rest}={value}")}
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:

@@ -65,7 +65,7 @@ def _dreamsim(cache: str | None, device: torch.device | str, dtype: torch.dtype)
     """DreamSim's patch model on DINOv2 ViT-B/14. `cache` is the folder for its weights and for DINOv2's code
     and weights, which the package fetches from GitHub and from Meta where they are missing."""
     try:
-        from dreamsim import dreamsim
+        from dreamsim import dreamsim  # pyright: ignore[reportMissingImports]
     except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises RuntimeError
         raise SimeditError(
             f"the encoder 'dreamsim' does not import ({error}): pip install 'simedit[scores]', with the "

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import PreTrainedModel
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from simedit.errors import SimeditError
 
@@ -54,9 +54,9 @@ def load_model(
     _check_name(name, what)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():  # transformers would guess one
         raise _unusable(name, what, "it holds no config.json")
+    load: Any = cls.from_pretrained  # typed as if it never told what it loaded
     try:
-        model: Any
-        model, info = cls.from_pretrained(name, dtype=dtype, use_safetensors=True, output_loading_info=True)
+        model, info = load(name, dtype=dtype, use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unusable(name, what, f"{cls.__name__} could not load it: {error}") from error
     if missing := sorted(info["missing_keys"]):  # transformers fills them with noise and a warning

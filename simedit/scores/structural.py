@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ class Depth:
         The model sees them with the shorter side at its own size and the aspect kept, to whole patches.
         """
         height, width = images.shape[-2:]
-        patch = self.model.config.patch_size
+        patch: Any = self.model.config.patch_size
         scale = min(self.statistics.size.values()) / min(height, width)
         seen = [max(1, round(side * scale / patch)) * patch for side in (height, width)]
         pixels = self.statistics.normalise(resize(images, *seen)).to(self.model.dtype)

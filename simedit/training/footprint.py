@@ -106,27 +106,20 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
     precision "bf16" norms compute in float32, as autocast has it on CUDA.
     """
     networks = _Networks(config, parts)
-    pairs, learned = config.sampling.batch_size, config.update.batch_size
+    pairs, (forward, learning) = config.sampling.batch_size, networks.flops()
     latent = 4 * math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
-
-    def sample(pairs: int) -> None:
-        with torch.no_grad():
-            networks.predict(pairs)
-
-    def learn(pairs: int) -> None:
-        networks.predict(pairs).sum().backward()
 
     return Footprint(
         base=networks.base,
         trained=_numel(networks.trained),
-        update=networks.peak(lambda: learn(learned)),
-        sampling=networks.peak(lambda: sample(pairs)) + 2 * pairs * (config.sampling.steps + 1) * latent,
+        update=networks.peak(lambda: networks.predict(config.update.batch_size).sum().backward()),
+        sampling=networks.peak(torch.no_grad()(lambda: networks.predict(pairs)))
+        + 2 * pairs * (config.sampling.steps + 1) * latent,
         # The trainer decodes one pair at a time.
         coding=max(networks.peak(lambda: networks.encode(pairs)), networks.peak(lambda: networks.decode(2))),
         latent=latent,
-        # A pair is two edits of four branches.
-        forward=networks.flops(lambda: sample(1)) // 8,
-        learning=networks.flops(lambda: learn(1)) // 8,
+        forward=forward // 8,  # a pair is two edits of four branches
+        learning=learning // 8,
     )
 
 
@@ -184,12 +177,14 @@ class _Networks:
             run()
         return allocations.peak
 
-    def flops(self, run: Callable[[], object]) -> int:
-        """Floating-point operations of `run`."""
+    def flops(self) -> tuple[int, int]:
+        """Operations of predicting for one pair, and of that with its backward pass."""
         counter = FlopCounterMode(display=False)
         with self._fake, self._autocast(), sdpa_kernel(SDPBackend.MATH), counter:
-            run()
-        return counter.get_total_flops()
+            predicted = self.predict(1)
+            forward = counter.get_total_flops()
+            predicted.sum().backward()
+        return forward, counter.get_total_flops()
 
     def predict(self, pairs: int) -> Tensor:
         """The guided prediction for both edits of some pairs."""

@@ -39,7 +39,7 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def __getitem__(self, which: Tensor | slice) -> Pairs:
+    def __getitem__(self, which: Tensor) -> Pairs:
         return Pairs(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
     @classmethod

@@ -38,6 +38,9 @@ class Ranked:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def __getitem__(self, rows: Tensor) -> Ranked:
+        return Ranked(self.pairs[rows], self.winner[rows], self.noisy[rows], self.reference[rows])
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -75,7 +78,7 @@ def reference_log_probs(
 
     Args:
         batch_size: pairs at once.
-        tick: told how many pairs are done, after each batch.
+        tick: told how many pairs are done so far, after each batch.
     """
     steps = torch.tensor(schedule.noisy_steps)[noisy]
     parts = []
@@ -86,7 +89,7 @@ def reference_log_probs(
             latents = batch.latents.to(policy.device)
             found = [log_probs(policy, conditioning, latents, schedule, one) for one in steps[rows].T]
             parts.append(torch.stack(found, 2).cpu())
-            tick(len(rows))
+            tick(int(rows[-1]) + 1)
     return torch.cat(parts)
 
 
@@ -98,7 +101,6 @@ def accumulate(
     config: UpdateConfig,
     *,
     total: int,
-    tick: Callable[[int], None] = lambda pairs: None,
 ) -> Sums:
     """Add the gradient of the mean loss over `total` pairs and their steps to the policy's parameters.
 
@@ -107,7 +109,6 @@ def accumulate(
 
     Args:
         total: pairs that share this update, over all processes; `ranked` are this process's.
-        tick: told how many pairs are done, after each batch.
     """
     steps = torch.tensor(schedule.noisy_steps)[ranked.noisy]
     sums = Sums()
@@ -128,5 +129,4 @@ def accumulate(
                 loss=sums.loss + loss.item(),
                 clamped=sums.clamped + ((ratios - 1).abs() > config.clamp).float().mean(1).sum().item(),
             )
-        tick(len(rows))
     return sums

@@ -1,0 +1,350 @@
+"""The command `simedit-train`: the one place where training meets concrete inputs, masks and scores."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from simedit.config import load_config, parse_config, with_override
+from simedit.errors import SimeditError, run_cli
+from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
+
+# Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
+if TYPE_CHECKING:
+    from simedit.training.data import Inputs, Regions
+
+SPECIALISTS, RUNS, RUN = Path("specialists"), Path("runs/train"), "run.json"
+LOG_EVERY_S = 60.0
+
+MAY_CHANGE = {"steps", "keep", "sampling.batch_size", "update.batch_size", "update.accumulation"} | {
+    "update.gradient_checkpointing"
+}
+"""Settings that may differ when a training goes on: the rest would make it another one."""
+
+DESCRIPTION = """\
+Make a specialist from a few photographs of a style, with AI feedback and no labels.
+
+  simedit-train --config configs/train/material.yaml --style-images photos/gold --name gold
+  simedit-train --config configs/train/material.yaml --dry-run
+  simedit-train --config configs/train/canny.yaml --style-images photos/teak --name teak --set steps=6 seed=1
+  simedit-train --config configs/train/photo.yaml --style configs/styles/rain.yaml \\
+      --style-images photos/rain --name rain --set inputs.path=photos/streets
+  simedit-train --resume runs/train/gold
+  accelerate launch --num_processes 4 -m simedit.training.cli --config ... (the same options)
+
+Look at grid_*.png and curves.png in the run folder while it trains: scores should fall. Ctrl-C saves what
+is done, also within a step; kill -9 loses the step begun. The finished specialist goes to specialists/NAME,
+where simedit-edit and simedit-eval find it; each checkpoint is a specialist too.
+"""
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+def train(
+    config: Path | None = None,
+    style_images: Path | None = None,
+    name: str | None = None,
+    style: Path | None = None,
+    out: Path | None = None,
+    specialist: Path | None = None,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+    resume: Path | None = None,
+    cpu: Flag = False,
+    dry_run: Flag = False,
+    overwrite: Flag = False,
+) -> None:
+    """Train a specialist; `DESCRIPTION` says how.
+
+    Args:
+        config: The training, a YAML file; paths in it are relative to the working directory.
+        style_images: A folder of photographs that show the style, five are usual; or one image.
+        name: The specialist's name; it stands for {style} in the config's texts, with _ as a space.
+        style: A YAML file in place of the config's style section, such as configs/styles/rain.yaml.
+        out: The run folder. By default runs/train/NAME.
+        specialist: Where the finished specialist goes. By default specialists/NAME.
+        overrides: Settings in place of the config's, for example: steps=6 sampling.batch_size=4
+        resume: A run folder to go on with: it knows its config and its style images.
+        cpu: Train on the CPU even where there is a GPU.
+        dry_run: Only print how much work and memory it would take.
+        overwrite: Replace a specialist that is there already.
+    """
+    if resume is not None:
+        if any(given is not None for given in (config, style_images, name, style, out)):
+            raise SimeditError(
+                "--resume goes on with the run's own config, style images and name: give none of them "
+                "(--set may change " + ", ".join(sorted(MAY_CHANGE)) + ")"
+            )
+        folder = resume
+        run = _read_run(folder)
+        training = _changed(run, overrides, folder)
+    else:
+        if config is None:
+            raise SimeditError("--config is missing: configs/train has some (--help shows examples)")
+        training = load_config(TrainConfig, config, overrides)
+        if style is not None:
+            training = training.model_copy(update={"style": load_config(StyleConfig, style)})
+        if dry_run:
+            return _dry_run(training)
+        if style_images is None or name is None:
+            raise SimeditError("--style-images and --name are needed, for example photos/gold and gold")
+        if not name or Path(name).name != name or name.startswith("."):
+            raise SimeditError(f"--name {name!r} must be one word that can name a folder")
+        training = training.model_copy(update={"style": training.style.named(name)})
+        folder = out or RUNS / name
+        target = specialist or SPECIALISTS / name
+        run = {"name": name, "id": secrets.token_hex(8), "specialist": str(target.absolute())}
+    if dry_run:
+        return _dry_run(training)
+    if resume is not None and specialist is not None:
+        run["specialist"] = str(specialist.absolute())
+    _train(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
+
+
+def _train(
+    config: TrainConfig,
+    run: dict[str, Any],
+    folder: Path,
+    style_images: Path | None,
+    *,
+    fresh: bool,
+    cpu: bool,
+    overwrite: bool,
+) -> None:
+    from simedit.training import checkpoint as checkpoints
+    from simedit.training.data import Regions, check_masks, read_style_images
+
+    console, target = Console(stderr=True), Path(run["specialist"])
+    newest = checkpoints.latest(folder / "checkpoints")
+    if fresh and newest is not None:
+        raise SimeditError(
+            f"{folder} holds a training: go on with --resume {folder}, or choose another --out"
+        )
+    if not fresh and newest is None:
+        raise SimeditError(f"{folder} holds no checkpoint to go on from: start it anew")
+    _check_target(target, run["id"], overwrite)
+    if style_images is not None:
+        styles = read_style_images(style_images)
+    else:
+        assert newest is not None
+        styles = checkpoints.load(newest).specialist.style_images
+
+    import torch
+    from accelerate import Accelerator
+
+    from simedit.pipeline import SpecialistPipeline, silence_loading
+    from simedit.scores.encoders import load_encoder
+    from simedit.scores.grounded_sam2 import GroundedSam2
+    from simedit.scores.semantic import Semantic
+    from simedit.scores.structural import load_structural
+    from simedit.training.sampler import Material
+    from simedit.training.trainer import Interrupted, Trainer
+
+    silence_loading()
+    accelerator = Accelerator(cpu=cpu)
+    main, device = accelerator.is_main_process, accelerator.device
+    check_counts(config, accelerator.num_processes)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.deterministic = True
+
+    def segmenter() -> GroundedSam2:
+        r = config.regions
+        thresholds = {"box_threshold": r.box_threshold, "text_threshold": r.text_threshold}
+        return GroundedSam2.load(r.detector, r.segmenter, device, **thresholds)
+
+    with contextlib.ExitStack() as stack:
+        inputs = _inputs(config, stack)
+        inputs[0]  # what cannot be rendered or read is met here, and before TensorBoard loads TensorFlow
+        check_masks(config.regions, inputs)
+        # One process downloads, the others find it there.
+        with accelerator.main_process_first():
+            precision = {"torch_dtype": torch.bfloat16} if config.precision == "bf16" else {}
+            pipeline = SpecialistPipeline.from_pretrained(config.base, **precision).to(device)
+            regions = Regions(config.regions, config.style, styles, segmenter)
+            structural = load_structural(config.scores.structural, device)
+            semantic = config.scores.semantic
+            encoder = load_encoder(semantic, device)
+        material = Material(
+            inputs=inputs,
+            styles=styles,
+            masks=_warned(regions, config.style, console) if main else regions.inputs,
+            style_masks=regions.styles,
+            structural=structural,
+            semantic=Semantic(encoder, semantic.outside),
+        )
+        base = str(Path(config.base).resolve()) if Path(config.base).is_dir() else config.base
+        with _shown(console) if main else contextlib.nullcontext(_silent) as show:
+            options: dict[str, Any] = {"run_id": run["id"], "accelerator": accelerator, "show": show}
+            trainer = Trainer(config, run["name"], pipeline, base, material, folder, **options)
+            if newest is not None:
+                trainer.resume(newest)
+            if main:
+                _write_run(folder, run, config)
+            try:
+                result = trainer.run()
+            except Interrupted:
+                raise SimeditError(
+                    f"stopped, and saved. Go on with: simedit-train --resume {folder}"
+                ) from None
+        if main:
+            result.save(target)
+            print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
+            print(f"try it:     simedit-edit --specialist {target} photo.png edited.png")
+
+
+def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
+    if isinstance(config.inputs, TwinConfig):
+        from simedit.envs.inputs import TwinInputs
+
+        twin = TwinInputs(config.inputs, config.width, config.height, config.seed)
+        return stack.enter_context(contextlib.closing(twin))
+    if isinstance(config.inputs, ImagesConfig):
+        from simedit.training.data import ImageInputs
+
+        return ImageInputs(config.inputs, config.width, config.height)
+    from simedit.eval.inputs import RunInputs
+
+    return RunInputs(config.inputs, config.width, config.height)
+
+
+def _warned(
+    regions: Regions, style: StyleConfig, console: Console
+) -> Callable[[Sequence[int], np.ndarray, Sequence[np.ndarray | None]], np.ndarray]:
+    """`regions.inputs`, with a warning where nouns are not found."""
+    if regions.styles_found and not all(regions.styles_found):
+        count = regions.styles_found.count(False)
+        console.print(
+            f"warning: {style.style_noun!r} was not found in {count} of {len(regions.styles_found)} style "
+            f"images: there the whole image counts as style (see style_noun and regions.box_threshold)"
+        )
+    warned = False
+
+    def masks(indices: Sequence[int], frames: np.ndarray, own: Sequence[np.ndarray | None]) -> np.ndarray:
+        nonlocal warned
+        found = regions.inputs(indices, frames, own)
+        if not warned and regions.found and not any(regions.found.values()):
+            warned = True
+            console.print(
+                f"warning: {style.noun!r} was found in none of the first {len(regions.found)} inputs: their "
+                f"whole frames are edited (see noun and regions.box_threshold)"
+            )
+        return found
+
+    return masks
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    path = folder / RUN
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        return {key: run[key] for key in ("name", "id", "specialist", "config")}
+    except FileNotFoundError as error:
+        raise SimeditError(f"{folder} is not a training's run folder: it has no {RUN}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SimeditError(f"cannot read {path}: {error}") from error
+
+
+def _write_run(folder: Path, run: dict[str, Any], config: TrainConfig) -> None:
+    from simedit.training.log import whole
+
+    with whole(folder / RUN) as draft:
+        content = run | {"config": config.model_dump(mode="json")}
+        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _changed(run: dict[str, Any], overrides: Sequence[str], folder: Path) -> TrainConfig:
+    """The run's config with those of its settings changed that may be."""
+    for override in overrides:
+        if (key := override.partition("=")[0]) not in MAY_CHANGE:
+            raise SimeditError(
+                f"{key} cannot change when a training goes on, only {', '.join(sorted(MAY_CHANGE))}: for "
+                f"another training choose another --out"
+            )
+    data = run["config"]
+    for override in overrides:
+        data = with_override(data, override)
+    old, new = (parse_config(TrainConfig, d, where=str(folder / RUN)) for d in (run["config"], data))
+    sizes = [c.update.batch_size * c.update.accumulation for c in (old, new)]
+    if sizes[0] != sizes[1]:
+        raise SimeditError(
+            f"update.batch_size x update.accumulation was {sizes[0]} and would be {sizes[1]}: that would be "
+            f"another training. Change both together"
+        )
+    return new
+
+
+def _check_target(target: Path, run_id: str, overwrite: bool) -> None:
+    from simedit.specialist import CARD, Specialist
+
+    if not target.exists() or overwrite:
+        return
+    if (target / CARD).is_file():
+        training = Specialist.load(target).card.training
+        if training is not None and training.get("run") == run_id:
+            return
+    raise SimeditError(f"{target} exists already: choose another --name or --specialist, or add --overwrite")
+
+
+def _dry_run(config: TrainConfig) -> None:
+    from accelerate import PartialState
+
+    from simedit.training.estimate import estimate, table
+
+    state = PartialState()
+    if state.is_main_process:
+        Console().print(table(estimate(config, state.num_processes)))
+
+
+def _silent(phase: str, done: int, of: int) -> None:
+    """Shows nothing: the main process does."""
+
+
+@contextlib.contextmanager
+def _shown(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Show progress on stderr: live on a terminal, else a line at each step and at most every minute."""
+    if not console.is_terminal:
+        yield _logged(console)
+        return
+    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        steps, phase_bar = bars.add_task("step", total=None), bars.add_task("", total=None)
+
+        def show(phase: str, done: int, of: int) -> None:
+            if phase == "stopping":
+                bars.console.print("stopping at the next safe point (Ctrl-C again: at once, without saving)")
+            elif phase == "step":
+                bars.update(steps, completed=done, total=of)
+            else:
+                bars.update(phase_bar, description=phase, completed=done, total=of)
+
+        yield show
+
+
+def _logged(console: Console) -> Callable[[str, int, int], None]:
+    last = time.monotonic()
+
+    def show(phase: str, done: int, of: int) -> None:
+        nonlocal last
+        if phase in ("step", "stopping") or time.monotonic() - last > LOG_EVERY_S:
+            last = time.monotonic()
+            console.print(phase if phase == "stopping" else f"{phase} {done} of {of}")
+
+    return show
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run `simedit-train` with `args` (default: the process's) and return its exit code."""
+    return run_cli(lambda: tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,127 @@
+"""One batch of a training step: inputs and styles encoded, pairs of edits sampled, decoded and scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simedit.scores import Score, Targets
+from simedit.training.config import TrainConfig
+from simedit.training.data import Draw, Inputs, fit
+from simedit.training.pairs import Pairs, sample_pairs
+from simedit.training.policy import Encoded, Policy
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a specialist is trained from.
+
+    Attributes:
+        inputs: the frames to edit.
+        styles: the style images, uint8 [h, w, 3] each.
+        masks: (indices, frames uint8 [N, H, W, 3], the inputs' own masks) -> bool [N, H, W].
+        style_masks: one bool [h, w] for each style image.
+        structural, semantic: the scores.
+    """
+
+    inputs: Inputs
+    styles: tuple[np.ndarray, ...]
+    masks: Callable[[Sequence[int], np.ndarray, Sequence[np.ndarray | None]], np.ndarray]
+    style_masks: Sequence[np.ndarray]
+    structural: Score
+    semantic: Score
+
+
+class Sampler:
+    """Samples pairs and has them scored. What stays the same over a training is computed once, here.
+
+    Args:
+        config: with the style's name filled in.
+        policy: what samples.
+        material: the inputs, the styles, the scores.
+
+    Attributes:
+        schedule: of the denoising steps.
+        wordings: the prompts that samples draw from.
+        style_frames: uint8 [M, H, W, 3], the style images as the VAE and the scores see them.
+    """
+
+    def __init__(self, config: TrainConfig, policy: Policy, material: Material):
+        self.config, self.policy, self.material = config, policy, material
+        pipeline = policy.pipeline
+        self.schedule = pipeline.schedule(config.sampling.sampler, config.sampling.steps)
+        self.wordings = (config.style.instruction, *config.style.wordings)
+        size = (config.width, config.height)
+        self.style_frames = np.stack([fit(image, *size) for image in material.styles])
+        self._style_masks = np.stack([fit(mask, *size) for mask in material.style_masks])
+        with torch.no_grad(), policy.autocast():
+            self._text = pipeline.encode_text(self.wordings)
+            # Each for itself, as edits encode it: they have sizes of their own.
+            self._style = torch.cat(
+                [
+                    pipeline.encode_style(_images(image[None]), config.height, config.width)
+                    for image in material.styles
+                ]
+            )
+
+    @torch.no_grad()
+    def batch(self, draws: Sequence[Draw], seconds: dict[str, float]) -> Pairs:
+        """Sample and score one pair for each of N draws; adds to the seconds of "sample" and "score"."""
+        device, started = self.policy.device, time.perf_counter()
+        found = [self.material.inputs[draw.input] for draw in draws]
+        frames = np.stack([frame for frame, _ in found])
+        inputs = _images(frames).to(device)
+        wording = torch.tensor([draw.wording for draw in draws])
+        style = torch.tensor([draw.style for draw in draws])
+        with self.policy.autocast():
+            image = self.policy.pipeline.encode_images(inputs)
+        latents, log_probs = sample_pairs(
+            self.policy,
+            Encoded(self._text[wording], image, self._style[style]),
+            self.schedule,
+            [draw.noise_seed for draw in draws],
+            getattr(torch, self.config.sampling.storage),
+        )
+        edits = self.decode(latents[:, :, -1])
+        # Brought to the host before the clock is read, for a GPU works on while Python goes ahead.
+        latents, log_probs, image = latents.cpu(), log_probs.cpu(), image.cpu()
+        now = time.perf_counter()
+        seconds["sample"] += now - started
+
+        masks = self.material.masks([draw.input for draw in draws], frames, [mask for _, mask in found])
+        targets = Targets(
+            inputs=inputs,
+            masks=torch.from_numpy(masks).to(device),
+            styles=_images(self.style_frames[style]).to(device),
+            style_masks=torch.from_numpy(self._style_masks[style]).to(device),
+        )
+        structural = self.material.structural(edits, targets).float().cpu()
+        semantic = self.material.semantic(edits, targets).float().cpu()
+        seconds["score"] += time.perf_counter() - now
+        return Pairs(latents, log_probs, image, wording, style, structural, semantic)
+
+    def encode(self, pairs: Pairs) -> Encoded:
+        """What the pairs are conditioned on, on the policy's device."""
+        image = pairs.image.to(self.policy.device)
+        return Encoded(self._text[pairs.wording], image, self._style[pairs.style])
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """float32 [N, 2, 3, H, W] in 0..1 of final latents [N, 2, 4, h, w]; pair by pair, to spare memory."""
+        size = (self.config.height, self.config.width)
+        with self.policy.autocast():
+            images = [
+                self.policy.pipeline.decode(pair.to(self.policy.device, torch.float32), *size)
+                for pair in latents
+            ]
+        return torch.stack(images)
+
+
+def _images(frames: np.ndarray) -> Tensor:
+    """float32 [N, 3, H, W] in 0..1 of uint8 [N, H, W, 3]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2) / 255

@@ -1,0 +1,103 @@
+"""simedit.training.estimate: the dry run's numbers, against counts by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from simedit.config import parse_config
+from simedit.errors import SimeditError
+from simedit.tiny import tiny_pipeline
+from simedit.training.config import TrainConfig
+from simedit.training.estimate import TFLOPS, estimate, table
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("base")
+    tiny_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
+def config(base: str, **update: Any) -> TrainConfig:
+    data = {
+        "base": base,
+        "steps": 3,
+        "samples": 16,
+        "width": 64,
+        "height": 64,
+        "sampling": {"steps": 10, "batch_size": 4, "storage": "float32"},
+        "update": {"batch_size": 2, "accumulation": 2} | update,
+    }
+    return parse_config(TrainConfig, data, where="test")
+
+
+def shown(found: Any) -> str:
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table(found))
+    return capture.get()
+
+
+def test_counts(base: str) -> None:
+    found = estimate(config(base, timesteps=0.5, epochs=2))
+    learned = 4  # half of the nine steps that draw noise
+    sample, reference, update = (found.phases[name] for name in ("sample", "reference", "update"))
+    assert (sample.each, sample.total) == (16 * 2 * 10 * 4, 3 * 16 * 2 * 10 * 4)
+    assert (reference.each, reference.total) == (16 * 2 * learned * 4, 2 * 16 * 2 * learned * 4)
+    assert (update.each, update.total) == (2 * 16 * 2 * learned * 4, 3 * 2 * 16 * 2 * learned * 4)
+    assert found.updates == 2 * 16 // (2 * 2)
+    assert (sample.forwards, reference.forwards) == (sample.total, reference.total)
+    # Frozen weights need no gradient of their own: a backward pass is one to two forward passes, the
+    # recomputation most of a third.
+    assert 2.5 * update.total < update.forwards < 4 * update.total
+    forwards = sum(phase.forwards for phase in found.phases.values())
+    assert found.hours == pytest.approx(forwards * found.needs.forward / (TFLOPS * 1e12) / 3600)
+
+
+def test_memory_adds_up(base: str) -> None:
+    found = estimate(config(base))
+    assert found.trajectory_bytes == 16 * 2 * 11 * 4 * 4 * 4 * 4
+    assert found.trained_bytes == 16 * found.needs.trained
+    rest = max(found.needs.update, found.needs.sampling, found.needs.coding)
+    assert found.device_bytes == found.needs.base + found.trained_bytes + rest
+
+
+def test_processes_share_the_work(base: str) -> None:
+    one, two = estimate(config(base)), estimate(config(base), processes=2)
+    assert two.phases == one.phases
+    assert two.device_bytes == one.device_bytes
+    assert 2 * two.trajectory_bytes == one.trajectory_bytes
+    assert 2 * two.updates == one.updates
+    assert 2 * two.hours == pytest.approx(one.hours)
+    assert "on 2 devices" in shown(two)
+
+
+def test_counts_that_do_not_divide(base: str) -> None:
+    with pytest.raises(SimeditError, match="samples"):
+        estimate(config(base), processes=3)
+
+
+def test_a_path_without_a_base() -> None:
+    with pytest.raises(SimeditError, match="no such directory"):
+        estimate(config("./nowhere"))
+
+
+def test_the_table_says_what_is_estimated(base: str) -> None:
+    found = estimate(config(base))
+    text = shown(found)
+    assert text.count("(estimated") == 3
+    assert "assumed" not in text
+    assert "3 training steps on 1 device, each of 16 pairs (32 edits)" in text
+    for phase in found.phases.values():
+        assert f"{phase.forwards:,}" in text
+
+
+@pytest.mark.slow
+def test_a_base_that_is_not_at_hand_is_assumed() -> None:
+    found = estimate(config("nobody/has-this"))
+    assert found.assumed
+    assert found.needs.base > 2e9
+    assert "nobody/has-this is not on this machine: assumed" in shown(found)
