@@ -5,8 +5,8 @@
     python benchmarks/training_step.py --tiny                         # tiny networks, on the CPU
 
 `simedit-train` runs two steps with random weights, frames and style images, Canny edges and the texture
-encoder: this measures, and makes no specialist. The scores' own models are not part of it. The full size needs
-about 5 GB of disk in the temporary folder.
+encoder: this measures, and makes no specialist. The scores' own models are not part of it. The full size
+needs about 5 GB of disk in the temporary folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from simedit.training.estimate import Estimate, estimate
 CONFIG: dict[str, Any] = {
     "steps": 2,
     "samples": 16,
-    "inputs": {"kind": "images"},
     "regions": {"inputs": "full-frame", "styles": "full-frame"},
     "scores": {"structural": {"kind": "canny"}, "semantic": {"encoder": "texture"}},
 }
@@ -64,7 +63,7 @@ def measure(scratch: Path, tiny: bool, overrides: tuple[str, ...]) -> tuple[Esti
         build(base)
     config = scratch / "config.yaml"
     data = CONFIG | (TINY if tiny else {}) | {"base": str(base)}
-    data["inputs"] = data["inputs"] | {"path": str(inputs)}
+    data["inputs"] = {"kind": "images", "path": str(inputs)}
     config.write_text(yaml.safe_dump(data), encoding="utf-8")
     training = load_config(TrainConfig, config, overrides)
     random = np.random.default_rng(0)
@@ -92,7 +91,7 @@ def show(found: Estimate, records: list[dict[str, Any]]) -> None:
         table.add_column(head, justify="right")
     for phase, seconds in record["seconds"].items():
         row = ["-"] * 3
-        if phase in found.phases:
+        if phase in found.phases and seconds:  # the first step needs no reference
             count = found.phases[phase].each
             work = count * (found.needs.learning if phase == "update" else found.needs.forward) / 1e12
             row = [f"{count:,}", f"{work:.3g}", f"{work / seconds:.3g}"]
@@ -113,7 +112,7 @@ def main(
     """Measure a training step.
 
     Args:
-        overrides: Settings of the training, as simedit-train takes them. `steps` must stay 2 or more.
+        overrides: Settings of the training, as simedit-train takes them.
         tiny: Tiny networks on the CPU.
     """
     silence_loading()

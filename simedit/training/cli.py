@@ -158,8 +158,13 @@ def _train(
 
     def segmenter() -> GroundedSam2:
         r = config.regions
-        thresholds = {"box_threshold": r.box_threshold, "text_threshold": r.text_threshold}
-        return GroundedSam2.load(r.detector, r.segmenter, device, **thresholds)
+        return GroundedSam2.load(
+            r.detector,
+            r.segmenter,
+            device,
+            box_threshold=r.box_threshold,
+            text_threshold=r.text_threshold,
+        )
 
     with contextlib.ExitStack() as stack:
         inputs = _inputs(config, stack)

@@ -105,7 +105,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            record["step"] + 0
+            float(record["step"])
         except (ValueError, KeyError, TypeError) as error:
             if number == len(lines):
                 break  # torn: the machine stopped while it was being written

@@ -118,6 +118,7 @@ class Trainer:
         kept = config.model_dump(
             mode="json", exclude={"base": True, "inputs": {"path", "masks", "asset_root"}}
         )
+        record = {"run": self.run_id, "steps": self.done.step, "config": kept}
         card = Card(
             style=self.name,
             base=self.base,
@@ -127,9 +128,7 @@ class Trainer:
             sampler=config.sampling.sampler,
             lora_rank=config.lora_rank,
             lora_alpha=config.lora_alpha,
-            training={"steps": self.done.step, "config": kept}
-            if self.done.step or self.done.updates
-            else None,
+            training=record if self.done.step else None,
         )
         weights = {key: value.detach().cpu().clone() for key, value in self.policy.weights().items()}
         return Specialist(card, weights, self.material.styles)
@@ -164,7 +163,7 @@ class Trainer:
         share = config.samples // self.accelerator.num_processes
         here = slice(rank * share, (rank + 1) * share)
         mine = draws(config.seed, step, config.samples, *counts)[here]
-        seconds = dict.fromkeys(("sample", "score", "reference", "update"), 0.0)
+        seconds: dict[str, float] = {"sample": 0, "score": 0, "reference": 0, "update": 0}
 
         pairs = self._sample(mine, seconds)
         scores = self._gather(torch.cat([pairs.structural, pairs.semantic], 1))
