@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def colour(number: int) -> tuple[int, int, int]:
     return number, 0, 90
 
 
-def pairs(n: int, height: int = 32, width: int = 48) -> dict[str, np.ndarray]:
+def pairs(n: int, height: int = 32, width: int = 48) -> dict[str, Any]:
     """Frames of one colour each, all colours different."""
 
     def flat(first: int, *shape: int) -> np.ndarray:
@@ -37,14 +38,14 @@ def pairs(n: int, height: int = 32, width: int = 48) -> dict[str, np.ndarray]:
 
 def places(picture: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray:
     """bool [H, W], where the picture, but for its headings, has exactly this colour."""
-    found = (picture == np.array(wanted)).all(-1)
+    found = np.all(picture == np.array(wanted), axis=-1)
     found[:35] = False
     return found
 
 
 def near(picture: np.ndarray, wanted: tuple[int, int, int]) -> np.ndarray:
     """bool [H, W], where the picture has about this colour."""
-    return (np.abs(picture.astype(int) - wanted) < 40).all(-1)
+    return np.asarray((np.abs(picture.astype(int) - wanted) < 40).all(-1))
 
 
 def centre(where: np.ndarray) -> tuple[float, float]:

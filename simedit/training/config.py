@@ -73,7 +73,7 @@ class TwinConfig(Config):
     frames: PositiveInt = 1024
     skin: Literal["primitive", "simpler"] = "primitive"
     overlay: bool = False
-    shader: str = "default"
+    shader: Literal["default", "rt"] = "default"
     asset_root: str | None = None
 
 
@@ -174,7 +174,7 @@ class SamplingConfig(Config):
 
     sampler: Literal["euler_ancestral"] = "euler_ancestral"
     steps: Annotated[int, Field(ge=2, le=1000)] = 100
-    batch_size: PositiveInt = 8
+    batch_size: PositiveInt = 16
     storage: Literal["float16", "bfloat16", "float32"] = "float16"
 
 
@@ -185,7 +185,7 @@ class UpdateConfig(Config):
         beta: D3PO's temperature (eq. 7).
         clamp: probability ratios are clamped to 1 - clamp .. 1 + clamp.
         batch_size: pairs in one backward pass on each device; the U-Net sees eight times as many.
-        accumulation: backward passes over samples between two updates, each over all its timesteps.
+        accumulation: batches between two updates; each batch takes a backward pass for each of its timesteps.
         timesteps: the share of the denoising steps learned from, drawn anew for each sample.
         epochs: passes over a step's samples.
         learning_rate, betas, weight_decay: AdamW's.
@@ -195,8 +195,8 @@ class UpdateConfig(Config):
 
     beta: PositiveFloat = 0.1
     clamp: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    batch_size: PositiveInt = 1
-    accumulation: PositiveInt = 8
+    batch_size: PositiveInt = 4
+    accumulation: PositiveInt = 2
     timesteps: Share = 1.0
     epochs: PositiveInt = 1
     learning_rate: PositiveFloat = 3e-5
@@ -248,19 +248,17 @@ class TrainConfig(Config):
 
 
 def check_counts(config: TrainConfig, processes: int) -> None:
-    """Check that a step's samples divide evenly over processes, batches and updates.
+    """Check that a step's samples divide evenly over processes and updates.
 
     Raises:
         SimeditError: they do not; it names what would.
     """
-    for name, batch in (
-        ("sampling.batch_size", config.sampling.batch_size),
-        ("update.batch_size x update.accumulation", config.update.batch_size * config.update.accumulation),
-    ):
-        each = batch * processes
-        if config.samples % each:
-            near = max(each, round(config.samples / each) * each)
-            raise SimeditError(
-                f"samples ({config.samples}) must be a multiple of {name} ({batch}) x processes "
-                f"({processes}) = {each}: try samples={near}"
-            )
+    update = config.update
+    each = update.batch_size * update.accumulation * processes
+    if config.samples % each:
+        near = max(each, round(config.samples / each) * each)
+        raise SimeditError(
+            f"samples ({config.samples}) must be a multiple of update.batch_size ({update.batch_size}) x "
+            f"update.accumulation ({update.accumulation}) x processes ({processes}) = {each}: "
+            f"try samples={near}"
+        )

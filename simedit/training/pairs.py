@@ -93,17 +93,16 @@ def sample_pairs(
 def log_probs(
     policy: Policy, conditioning: Conditioning, latents: Tensor, schedule: Schedule, steps: Tensor
 ) -> Tensor:
-    """float32 [N, 2], under the policy as it is now, of one denoising step of each of N pairs.
+    """[N, 2], under the policy as it is now, of one denoising step of each of N pairs.
 
     Args:
         conditioning: of the pairs, `doubled`.
         latents: [N, 2, S+1, 4, h, w].
         steps: int64 [N] on the CPU, each pair's step.
     """
-    rows = torch.arange(len(steps))
+    rows, dtype = torch.arange(len(steps)), torch.promote_types(latents.dtype, torch.float32)
     x, after = (
-        latents[rows, :, steps + k].transpose(0, 1).flatten(0, 1).to(policy.device, torch.float32)
-        for k in (0, 1)
+        latents[rows, :, steps + k].transpose(0, 1).flatten(0, 1).to(policy.device, dtype) for k in (0, 1)
     )
 
     def model(x: Tensor, t: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,9 @@ def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
         "markersize": 4 if len(steps) <= 40 else 0,
     }
 
-    def plot(axes: Axes, title: str, *series: tuple[str, str, str]) -> None:
+    def plot(axes: Axes, title: str, *series: tuple[str, str, str], above: float = 0.0) -> None:
         for key, colour, label in series:
-            values = [np.nan if record.get(key) is None else record[key] for record in records]
+            values = [np.nan if record.get(key) is None else record[key] - above for record in records]
             axes.plot(steps, values, color=colour, label=label, **style)
         axes.set_title(title, fontsize=10, loc="left")
         if len(series) > 1:
@@ -115,7 +116,8 @@ def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
     plot(
         grid[0, 3], "pairs not learned from", ("dropped", "#d1495b", "no score"), ("tied", "#8a8f98", "tied")
     )
-    plot(grid[1, 0], "loss", ("loss", _BLUE, ""))
+    # ln 2 is the loss of a policy that is still the reference; it moves little from there.
+    plot(grid[1, 0], "loss - ln 2 (below 0: winners got likelier)", ("loss", _BLUE, ""), above=math.log(2))
     plot(grid[1, 1], "share of clamped ratios", ("clamped", _BLUE, ""))
     plot(grid[1, 2], "gradient norm before clipping", ("gradient_norm", _BLUE, ""))
     _stack_seconds(grid[1, 3], steps, records)

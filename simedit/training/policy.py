@@ -35,7 +35,7 @@ class Policy:
     """A specialist in training. With `reference()` it is the base that it started from.
 
     Both share one U-Net: peft switches the adapter off, and keeps the original of conv_in, which is trained
-    whole; of the style attention a copy is kept here. What is trained is float32, whatever the base is.
+    whole; of the style attention a copy is kept here. What is trained is float32 even where the base is less.
 
     Args:
         pipeline: the base, on its device; its U-Net gains the adapter in place.
@@ -60,17 +60,17 @@ class Policy:
         for module in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
             module.requires_grad_(False).eval()
         self.pipeline = pipeline
-        self.style_attention: Any = pipeline.style_attention.float().requires_grad_(True)
-        self._original = copy.deepcopy(self.style_attention).requires_grad_(False)
+        self.style_attention: Any = pipeline.style_attention.requires_grad_(True)
         if gradient_checkpointing:
             pipeline.unet.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.unet: Any = get_peft_model(pipeline.unet, lora_config(rank, alpha))
         self.parameters: list[nn.Parameter] = [p for p in self.unet.parameters() if p.requires_grad]
-        for parameter in self.parameters:
-            parameter.data = parameter.data.float()
         self.parameters += list(self.style_attention.parameters())
+        for parameter in self.parameters:
+            parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+        self._original = copy.deepcopy(self.style_attention).requires_grad_(False)
         self._attention = self.style_attention
         self._scales = scales
         self._bf16 = bf16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -21,10 +20,11 @@ def advantages(scores: Tensor, *, clip: float = 5.0) -> Tensor:
     Returns:
         [N, 2] of zero mean and unit deviation; NaN where the score is, zero where all scores are equal.
     """
-    known = scores[scores.isfinite()]
+    # In float32, equal scores have a mean a little beside them, and a deviation as small.
+    known = scores[scores.isfinite()].double()
     if len(known) < 2:
-        return torch.zeros_like(scores) * scores
-    return ((scores - known.mean()) / (known.std() + 1e-8)).clamp(-clip, clip)
+        return 0 * scores
+    return ((scores - known.mean()) / (known.std() + 1e-8)).clamp(-clip, clip).to(scores.dtype)
 
 
 def total(structural: Tensor, semantic: Tensor, *, alpha: float = 1.0, clip: float = 5.0) -> Tensor:

@@ -97,8 +97,8 @@ class Sampler:
         targets = Targets(
             inputs=inputs,
             masks=torch.from_numpy(masks).to(device),
-            styles=_images(self.style_frames[style]).to(device),
-            style_masks=torch.from_numpy(self._style_masks[style]).to(device),
+            styles=_images(self.style_frames[style.numpy()]).to(device),
+            style_masks=torch.from_numpy(self._style_masks[style.numpy()]).to(device),
         )
         structural = self.material.structural(edits, targets).float().cpu()
         semantic = self.material.semantic(edits, targets).float().cpu()

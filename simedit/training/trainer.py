@@ -157,6 +157,11 @@ class Trainer:
         self.show("step", self.config.steps, self.config.steps)
         return self.specialist()
 
+    def stop(self) -> None:
+        """Ask `run` to save what is done and to raise `Interrupted`, soon."""
+        self._stop = True
+        self.show("stopping", 0, 0)
+
     def _step(self, step: int) -> dict[str, Any]:
         config, rank = self.config, self.accelerator.process_index
         counts = len(self.material.inputs), len(self.sampler.wordings), len(self.material.styles)
@@ -328,11 +333,7 @@ class Trainer:
         """Inside, a request to stop is kept for `_stop_if_asked`. Several processes would stop at different
         points, so there it acts at once, and whole steps are what is saved."""
 
-        def ask() -> None:
-            self._stop = True
-            self.show("stopping", 0, 0)
-
-        return stopping(ask) if self.accelerator.num_processes == 1 else contextlib.nullcontext()
+        return stopping(self.stop) if self.accelerator.num_processes == 1 else contextlib.nullcontext()
 
     def _stop_if_asked(self) -> None:
         if self._stop:

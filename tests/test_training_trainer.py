@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from simedit.errors import SimeditError
+from simedit.library import SpecialistLibrary
+from simedit.pipeline import Scales
+from simedit.scores import Targets
+from simedit.specialist import Specialist
+from simedit.tiny import tiny_pipeline
+from simedit.training import checkpoint as checkpoints
+from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
+from simedit.training.sampler import Material
+from simedit.training.trainer import Interrupted, Trainer
+
+SIZE = 32
+STYLES = tuple(
+    np.random.default_rng(i).integers(0, 256, (40, 50, 3), np.uint8)  # of their own size
+    for i in range(2)
+)
+
+
+class Frames:
+    """Random frames whose mask is the left half."""
+
+    def __init__(self, count: int, seed: int):
+        self.frames = np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+        self.mask = np.zeros((SIZE, SIZE), bool)
+        self.mask[:, : SIZE // 2] = True
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.frames[index], self.mask
+
+
+def redness(edits: Tensor, targets: Targets) -> Tensor:
+    """How little red there is in the region, [N, G]: the best edit is pure red."""
+    inside = edits * targets.masks[:, None, None]
+    red, green, blue = (inside.sum((-2, -1)) / targets.masks.sum((-2, -1))[:, None, None]).unbind(-1)
+    return (green + blue) / 2 - red
+
+
+def blueness(edits: Tensor, targets: Targets) -> Tensor:
+    return -redness(edits, targets)
+
+
+def indifferent(edits: Tensor, targets: Targets) -> Tensor:
+    return torch.zeros(edits.shape[:2])
+
+
+def _trainer(
+    folder: Path,
+    score: Callable[[Tensor, Targets], Tensor] = redness,
+    *,
+    seed: int = 0,
+    update: dict[str, Any] | None = None,
+    sampling: dict[str, Any] | None = None,
+    show: Callable[[str, int, int], None] = lambda phase, done, of: None,
+    **changes: Any,
+) -> Trainer:
+    config = TrainConfig(
+        base="tiny",
+        seed=seed,
+        width=SIZE,
+        height=SIZE,
+        precision="fp32",
+        lora_rank=4,
+        lora_alpha=4,
+        style=StyleConfig(
+            instruction="make it red", wordings=("paint it red",), scales=Scales(image=1, style=1, text=1)
+        ),
+        sampling=SamplingConfig(**{"steps": 4, "batch_size": 3} | (sampling or {})),
+        update=UpdateConfig(**{"batch_size": 2, "accumulation": 2, "learning_rate": 3e-3} | (update or {})),
+        **{"steps": 2, "samples": 8} | changes,
+    )
+    inputs = Frames(12, seed)
+    material = Material(
+        inputs=inputs,
+        styles=STYLES,
+        masks=lambda indices, frames, own: np.stack([mask for mask in own if mask is not None]),
+        style_masks=[np.ones(style.shape[:2], bool) for style in STYLES],
+        structural=indifferent,
+        semantic=score,
+    )
+    base = folder / "base"
+    if not base.exists():
+        tiny_pipeline(seed).save_pretrained(base)
+    return Trainer(config, "red", tiny_pipeline(seed), str(base), material, folder / "run", show=show)
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+def _assert_same(one: Specialist, other: Specialist) -> None:
+    assert one.weights.keys() == other.weights.keys()
+    for key, value in one.weights.items():
+        assert (other.weights[key] == value).all(), key
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Specialist]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return folder, _trainer(folder, steps=3).run()
+
+
+def test_a_training_leaves_what_its_user_looks_for(uninterrupted: tuple[Path, Specialist]) -> None:
+    folder, specialist = uninterrupted
+    run = folder / "run"
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step_0002", "step_0003"]
+    for name in ("curves.png", "grid_0001.png", "grid_0002.png", "grid_0003.png"):
+        with Image.open(run / name) as image:
+            image.load()
+    records = _records(folder)
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert all(record["pairs"] == 8 and record["updates"] == 2 for record in records)
+    assert all(record["dropped"] == record["tied"] == 0 for record in records)
+    assert records[0]["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert records[0]["semantic_winner"] < records[0]["semantic"]
+    assert specialist.card.style == "red"
+    assert specialist.card.instruction == "make it red"
+    assert specialist.card.training is not None
+    assert specialist.card.training["steps"] == 3
+    _assert_same(Specialist.load(run / "checkpoints" / "step_0003"), specialist)
+
+
+def test_a_checkpoint_is_a_specialist(uninterrupted: tuple[Path, Specialist]) -> None:
+    library = SpecialistLibrary.load(uninterrupted[0] / "run" / "checkpoints" / "step_0002", device="cpu")
+    frame = Frames(1, 5).frames
+    assert library.edit(frame, styles=["red"], seeds=[0]).shape == frame.shape
+
+
+def test_going_on_equals_never_having_stopped(uninterrupted: tuple[Path, Specialist], tmp_path: Path) -> None:
+    _trainer(tmp_path, steps=2).run()
+    trainer = _trainer(tmp_path, steps=3)
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    trainer.resume(found)
+    _assert_same(trainer.run(), uninterrupted[1])
+    assert _records(tmp_path) == _records(uninterrupted[0])
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "done"), [("sample", 1, 3), ("reference", 1, 3), ("update", 0, 1), ("update", 1, 2)]
+)
+def test_a_training_asked_to_stop_goes_on_within_its_step(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path, phase: str, step: int, done: int
+) -> None:
+    steps: list[int] = []
+
+    def show(now: str, at: int, of: int) -> None:
+        if now == "step":
+            steps.append(at)
+        elif (now, steps[-1], at) == (phase, step, done):
+            trainer.stop()
+
+    trainer = _trainer(tmp_path, steps=3, show=show)
+    with pytest.raises(Interrupted):
+        trainer.run()
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found.name == f"step_{step:04d}_interrupted"
+    trainer = _trainer(tmp_path, steps=3)
+    trainer.resume(found)
+    _assert_same(trainer.run(), uninterrupted[1])
+    assert _records(tmp_path) == _records(uninterrupted[0])
+    assert not list((tmp_path / "run" / "checkpoints").glob("*_interrupted"))
+
+
+def test_neither_batch_sizes_nor_checkpointing_change_what_is_learned(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path
+) -> None:
+    other = _trainer(
+        tmp_path,
+        steps=3,
+        sampling={"batch_size": 1},
+        update={"batch_size": 4, "accumulation": 1, "gradient_checkpointing": False},
+    ).run()
+    for key, value in uninterrupted[1].weights.items():
+        torch.testing.assert_close(other.weights[key], value, atol=2e-3, rtol=0)
+
+
+def test_pairs_without_a_score_are_dropped_and_counted(tmp_path: Path) -> None:
+    def broken(edits: Tensor, targets: Targets) -> Tensor:
+        scores = redness(edits, targets)
+        if len(calls) == 2:
+            scores[0, 1] = torch.nan
+        calls.append(None)
+        return scores
+
+    calls: list[None] = []
+    specialist = _trainer(
+        tmp_path, broken, samples=12, sampling={"batch_size": 4}, update={"accumulation": 3}
+    ).run()
+    assert [record["dropped"] for record in _records(tmp_path)] == [1, 0]
+    assert all(weight.isfinite().all() for weight in specialist.weights.values())
+
+
+def test_too_many_pairs_without_a_score_stop_the_training(tmp_path: Path) -> None:
+    def broken(edits: Tensor, targets: Targets) -> Tensor:
+        return redness(edits, targets) * torch.tensor([torch.nan, 1])
+
+    with pytest.raises(SimeditError, match=r"8 of 8 pairs of step 1 have no score"):
+        _trainer(tmp_path, broken).run()
+
+
+def test_pairs_as_good_as_each_other_teach_nothing(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, indifferent, steps=1)
+    before = trainer.specialist()
+    _assert_same(trainer.run(), before)
+    assert _records(tmp_path)[0]["tied"] == 8
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path)
+    for parameter in trainer.policy.parameters:
+        parameter.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(SimeditError, match="the gradient is not finite"):
+        trainer.run()
+
+
+def test_out_of_memory_names_the_knobs(tmp_path: Path) -> None:
+    def greedy(edits: Tensor, targets: Targets) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    with pytest.raises(SimeditError, match=r"sampling\.batch_size \(now 3\).*update\.batch_size \(now 2\)"):
+        _trainer(tmp_path, greedy).run()
+
+
+def test_half_of_the_timesteps_can_be_learned_from(tmp_path: Path) -> None:
+    specialist = _trainer(tmp_path, update={"timesteps": 0.5, "epochs": 2}).run()
+    assert all(record["updates"] == 4 for record in _records(tmp_path))
+    assert all(weight.isfinite().all() for weight in specialist.weights.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("score", [redness, blueness])
+def test_ten_steps_teach_what_the_score_asks_for(
+    tmp_path: Path, seed: int, score: Callable[[Tensor, Targets], Tensor]
+) -> None:
+    """Trained edits beat the base's, with the same noise, on at least 80 % of inputs never seen."""
+    trainer = _trainer(
+        tmp_path,
+        score,
+        seed=seed,
+        steps=10,
+        samples=64,
+        sampling={"steps": 6, "batch_size": 16},
+        update={"batch_size": 8, "accumulation": 1, "timesteps": 0.5, "gradient_checkpointing": False},
+    )
+    untrained = trainer.specialist()
+    trained = trainer.run()
+    held_out, count = Frames(50, 1000 + seed), 50
+    frames = torch.from_numpy(held_out.frames).permute(0, 3, 1, 2) / 255
+    targets = Targets(
+        frames, torch.from_numpy(held_out.mask).expand(count, -1, -1), frames, torch.ones(count, 1, 1)
+    )
+    scores = []
+    for specialist in (untrained, trained):
+        library = SpecialistLibrary(tiny_pipeline(seed), batch_size=25)
+        library.add(specialist)
+        edits = library.edit(held_out.frames, styles=["red"] * count, seeds=range(count))
+        scores.append(score(torch.from_numpy(edits).permute(0, 3, 1, 2)[:, None] / 255, targets))
+    wins = (scores[1] < scores[0]).float().mean()
+    assert wins >= 0.8
