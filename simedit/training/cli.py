@@ -21,7 +21,8 @@ from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, Twin
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
-    from simedit.training.data import Inputs, Regions
+    from simedit.training.data import Inputs
+    from simedit.training.regions import Regions
 
 SPECIALISTS, RUNS, RUN = Path("specialists"), Path("runs/train"), "run.json"
 LOG_EVERY_S = 60.0
@@ -121,7 +122,8 @@ def _train(
     overwrite: bool,
 ) -> None:
     from simedit.training import checkpoint as checkpoints
-    from simedit.training.data import Regions, check_masks, read_style_images
+    from simedit.training.data import read_style_images
+    from simedit.training.regions import Regions, check_masks
 
     console, target = Console(stderr=True), Path(run["specialist"])
     newest = checkpoints.latest(folder / "checkpoints")
@@ -153,6 +155,8 @@ def _train(
     accelerator = Accelerator(cpu=cpu)
     main, device = accelerator.is_main_process, accelerator.device
     check_counts(config, accelerator.num_processes)
+    if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        raise SimeditError("this GPU cannot compute in bfloat16: add --set precision=fp32")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.deterministic = True
 

@@ -99,13 +99,16 @@ class RegionsConfig(Config):
     Attributes:
         inputs: "simulator" (inputs from the twin), "files" (inputs with a masks folder), "grounded-sam2"
             (looks for the style's noun) or "full-frame".
-        styles: of the style images: "grounded-sam2" (looks for style_noun) or "full-frame".
+        styles: of the style images: "grounded-sam2" (looks for style_noun), "full-frame", or "files".
+        style_masks: for "files": a folder of masks, white where the style is, which sort by name as the
+            style images do.
         detector, segmenter: Grounding DINO and SAM 2: hub ids or directories.
         box_threshold, text_threshold: the detector's.
     """
 
     inputs: Literal["simulator", "files", "grounded-sam2", "full-frame"] = "simulator"
-    styles: Literal["grounded-sam2", "full-frame"] = "grounded-sam2"
+    styles: Literal["grounded-sam2", "full-frame", "files"] = "grounded-sam2"
+    style_masks: str | None = None
     detector: str = "IDEA-Research/grounding-dino-tiny"
     segmenter: str = "facebook/sam2.1-hiera-large"
     box_threshold: Share = 0.4
@@ -244,6 +247,8 @@ class TrainConfig(Config):
             isinstance(self.inputs, ImagesConfig) and self.inputs.masks is not None
         ):
             raise ValueError("regions.inputs: 'files' needs inputs.kind 'images' with a masks folder")
+        if (self.regions.styles == "files") != (self.regions.style_masks is not None):
+            raise ValueError("regions.styles: 'files' and regions.style_masks need each other")
         return self
 
 

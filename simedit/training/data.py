@@ -1,30 +1,25 @@
-"""What a training is fed with: input frames, style images, the region of each, and what each sample draws."""
+"""What a training is fed with: input frames, style images, and what each sample draws of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from simedit.errors import SimeditError
 from simedit.files import images_in, open_image, read_mask
-from simedit.training.config import ImagesConfig, RegionsConfig, StyleConfig
+from simedit.training.config import ImagesConfig
 
 SMALLEST = 32
 """Pixels: a shorter side is refused."""
 
 STYLE_SIDE = 512
 """Pixels: a longer side of a style image is shrunk to it, as every specialist keeps its style images."""
-
-Segment = Callable[[Tensor, Sequence[str]], tuple[Tensor, Tensor]]
-"""(images float [N, 3, H, W] in 0..1, N nouns) -> (masks bool [N, H, W], found bool [N]), as GroundedSam2."""
 
 
 class Inputs(Protocol):
@@ -119,13 +114,36 @@ def read_style_images(path: Path) -> tuple[np.ndarray, ...]:
         raise SimeditError(
             f"no style images: {error}. Give a folder of photographs that show the style, five are usual"
         ) from error
-    files.sort(
-        key=lambda file: [(len(n), n) if n.isdigit() else (0, n) for n in re.split(r"(\d+)", str(file))]
-    )
+    files.sort(key=_natural)
     images = [Image.fromarray(read_photo(file)) for file in files]
     for image in images:
         image.thumbnail((STYLE_SIDE, STYLE_SIDE))
     return tuple(np.array(image) for image in images)
+
+
+def read_style_masks(path: Path, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """bool [h, w], the part of each style image that shows the style, from a folder of masks, white there.
+
+    Args:
+        path: the folder; sorted by name, as the style images are, its masks are theirs.
+        images: the style images, uint8 [h, w, 3] each.
+
+    Raises:
+        SimeditError: not as many masks as images, a broken or black one, or one of another aspect.
+    """
+    files = sorted((path / name for name in images_in(path)), key=_natural)
+    if len(files) != len(images):
+        raise SimeditError(f"{path} has {len(files)} masks for {len(images)} style images: each needs one")
+    masks = []
+    for file, image in zip(files, images, strict=True):
+        mask, (height, width) = read_mask(file), image.shape[:2]
+        if abs(mask.shape[1] / mask.shape[0] * height / width - 1) > 0.02:
+            raise SimeditError(
+                f"the mask {file} is {mask.shape[1]} x {mask.shape[0]} pixels, which is not the shape of its "
+                f"style image: masks and style images must sort alike by name"
+            )
+        masks.append(fit(mask, width, height))
+    return masks
 
 
 def fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -184,93 +202,9 @@ def draws(seed: int, step: int, samples: int, inputs: int, wordings: int, styles
     return result
 
 
-class Regions:
-    """Where the edit belongs in each input, and which part of each style image shows the style.
-
-    Args:
-        config: where masks come from.
-        style: its nouns, filled in. Where one is null, "grounded-sam2" means the whole image.
-        images: the style images, uint8 [h, w, 3] each.
-        load: loads what looks for nouns; called only if some noun is to be looked for.
-
-    Attributes:
-        styles: bool [h, w] for each style image; all of it where the noun was not found.
-        styles_found: whether the noun was found, for each; empty if none was looked for.
-        found: the same for each input looked at so far, by its index.
-    """
-
-    def __init__(
-        self,
-        config: RegionsConfig,
-        style: StyleConfig,
-        images: Sequence[np.ndarray],
-        load: Callable[[], Segment],
-    ) -> None:
-        self._own = config.inputs in ("simulator", "files")
-        self._noun = style.noun if config.inputs == "grounded-sam2" else None
-        self._kept: dict[int, np.ndarray] = {}
-        self.found: dict[int, bool] = {}
-        self.styles = [np.ones(image.shape[:2], bool) for image in images]
-        self.styles_found: list[bool] = []
-        style_noun = style.style_noun if config.styles == "grounded-sam2" else None
-        segment = None if self._noun is None and style_noun is None else load()
-        if segment is not None and style_noun is not None:
-            results = [_look(segment, image[None], style_noun) for image in images]
-            self.styles = [masks[0] for masks, _ in results]
-            self.styles_found = [found[0] for _, found in results]
-        self._segment = None if self._noun is None else segment  # not kept in memory for nothing
-
-    def inputs(
-        self, indices: Sequence[int], frames: np.ndarray, own: Sequence[np.ndarray | None]
-    ) -> np.ndarray:
-        """bool [N, H, W], the regions of the inputs `indices`. Each input is looked at once.
-
-        Args:
-            indices: N numbers of inputs.
-            frames: uint8 [N, H, W, 3], the inputs' frames.
-            own: the inputs' own masks.
-
-        Raises:
-            SimeditError: an input lacks the mask that the config asks for.
-        """
-        if self._own:
-            return np.stack([_own(index, mask) for index, mask in zip(indices, own, strict=True)])
-        if self._segment is None or self._noun is None:
-            return np.ones(frames.shape[:3], bool)
-        new = {index: frame for index, frame in zip(indices, frames, strict=True) if index not in self.found}
-        if new:
-            masks, found = _look(self._segment, np.stack(list(new.values())), self._noun)
-            self._kept |= zip(new, np.packbits(masks, axis=-1), strict=True)
-            self.found |= zip(new, found, strict=True)
-        kept = np.stack([self._kept[index] for index in indices])
-        return np.unpackbits(kept, axis=-1, count=frames.shape[2]).astype(bool)
-
-
-def check_masks(config: RegionsConfig, inputs: Inputs) -> None:
-    """Check that the inputs' own masks, if they are what is meant, mark something somewhere.
-
-    Raises:
-        SimeditError: all are empty, or one on the way to the first that is not is missing.
-    """
-    if config.inputs not in ("simulator", "files"):
-        return
-    if not any(_own(index, inputs[index][1]).any() for index in range(len(inputs))):
-        raise SimeditError(
-            f"the masks of all {len(inputs)} inputs are empty, so no edit belongs anywhere: masks are white "
-            f"(255) where it does. Without masks, set regions.inputs to full-frame or grounded-sam2"
-        )
-
-
-def _own(index: int, mask: np.ndarray | None) -> np.ndarray:
-    if mask is None:
-        raise SimeditError(f"input {index} has no mask: set regions.inputs to full-frame or grounded-sam2")
-    return mask
-
-
-def _look(segment: Segment, frames: np.ndarray, noun: str) -> tuple[np.ndarray, list[bool]]:
-    images = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
-    masks, found = segment(images, [noun] * len(frames))
-    return masks.numpy(), found.tolist()
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """2.jpg before 10.jpg."""
+    return [(len(n), n) if n.isdigit() else (0, n) for n in re.split(r"(\d+)", str(file))]
 
 
 def _masks(folder: Path, names: Sequence[Path], masks: Path) -> list[Path]:

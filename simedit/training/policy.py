@@ -65,7 +65,7 @@ class Policy:
             pipeline.unet.enable_gradient_checkpointing()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.unet: Any = get_peft_model(pipeline.unet, lora_config(rank, alpha))
+            self.unet: Any = get_peft_model(pipeline.unet, lora_config(rank, alpha)).eval()
         self.parameters: list[nn.Parameter] = [p for p in self.unet.parameters() if p.requires_grad]
         self.parameters += list(self.style_attention.parameters())
         for parameter in self.parameters:

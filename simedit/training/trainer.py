@@ -35,6 +35,9 @@ DROPPED = 0.1
 
 GRID_ROWS = 8
 
+# The base is on the card already, and paths mean nothing elsewhere.
+PATHS: Any = {"base": True, "inputs": {"path", "masks", "asset_root"}, "regions": {"style_masks"}}
+
 
 class Interrupted(Exception):
     """Training was asked to stop, and what it had done is saved."""
@@ -114,10 +117,7 @@ class Trainer:
     def specialist(self) -> Specialist:
         """The specialist as it is now."""
         config = self.config
-        # The base is on the card already, and paths mean nothing elsewhere.
-        kept = config.model_dump(
-            mode="json", exclude={"base": True, "inputs": {"path", "masks", "asset_root"}}
-        )
+        kept = config.model_dump(mode="json", exclude=PATHS)
         record = {"run": self.run_id, "steps": self.done.step, "config": kept}
         card = Card(
             style=self.name,
