@@ -83,20 +83,25 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         f"{i}.{key}": value.cpu() for i, one in enumerate(checkpoint.optimizer) for key, value in one.items()
     }
     # As deep as its final place, for the card's path to the base is relative.
-    new = folder / f".new-{name}"
+    new, old = folder / f".new-{name}", folder / f".old-{name}"
     try:
-        shutil.rmtree(new, ignore_errors=True)  # what a killed process left
+        for left in folder.glob(".*"):  # by a killed process
+            shutil.rmtree(left, ignore_errors=True)
         checkpoint.specialist.save(new)
         save_file(tensors, new / OPTIMIZER)
         if checkpoint.pairs is not None:
             pairs = {f.name: getattr(checkpoint.pairs, f.name).contiguous() for f in fields(Pairs)}
             save_file(pairs, new / PAIRS)
         (new / PROGRESS).write_text(json.dumps(asdict(progress)) + "\n", encoding="utf-8")
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
         new.rename(path)
-        found = _all(folder)
-        for old in {*found[:-keep], *(p for p in found[:-1] if (p / PAIRS).exists())}:
-            shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
+        *others, newest = _all(folder)
+        interrupted = [p for p in others if (p / PAIRS).exists()]
+        whole = [p for p in (*others, newest) if p not in interrupted]
+        for gone in (*interrupted, *whole[:-keep]):
+            shutil.rmtree(gone)
     # safetensors wraps the operating system's errors in its own.
     except (OSError, SafetensorError, SimeditError) as error:
         shutil.rmtree(new, ignore_errors=True)
@@ -119,15 +124,15 @@ def load(path: Path) -> Checkpoint:
     Raises:
         SimeditError: something is missing or broken.
     """
-    specialist = Specialist.load(path)
     try:
+        specialist = Specialist.load(path)
         progress = Progress(**json.loads((path / PROGRESS).read_text(encoding="utf-8")))
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in load_file(path / OPTIMIZER).items():
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = value
         pairs = Pairs(**load_file(path / PAIRS)) if (path / PAIRS).exists() else None
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError, SimeditError) as error:
         raise SimeditError(
             f"the checkpoint {path} is broken ({error}): remove its folder to go on from the one before it"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -100,8 +100,9 @@ class Sampler:
             styles=_images(self.style_frames[style.numpy()]).to(device),
             style_masks=torch.from_numpy(self._style_masks[style.numpy()]).to(device),
         )
-        structural = self.material.structural(edits, targets).float().cpu()
-        semantic = self.material.semantic(edits, targets).float().cpu()
+        structural, semantic = (
+            _scored(score, edits, targets) for score in (self.material.structural, self.material.semantic)
+        )
         seconds["score"] += time.perf_counter() - now
         return Pairs(latents, log_probs, image, wording, style, structural, semantic)
 
@@ -120,6 +121,15 @@ class Sampler:
                 for pair in latents
             ]
         return torch.stack(images)
+
+
+def _scored(score: Score, edits: Tensor, targets: Targets) -> Tensor:
+    """float32 [N, 2] on the CPU; input by input, for a depth model's maps of a whole batch fill a GPU."""
+    parts = [
+        score(edits[i : i + 1], Targets(*(getattr(targets, f.name)[i : i + 1] for f in fields(Targets))))
+        for i in range(len(edits))
+    ]
+    return torch.cat(parts).float().cpu()
 
 
 def _images(frames: np.ndarray) -> Tensor:
