@@ -60,7 +60,10 @@ def with_override(data: dict[str, Any], override: str) -> dict[str, Any]:
         raise SimeditError(f"override {override!r} must read KEY=VALUE, for example seeds=[0,1]")
     head, dot, rest = key.partition(".")
     if not dot:
-        return {**data, head: yaml.safe_load(value)}
+        try:
+            return {**data, head: yaml.safe_load(value)}
+        except yaml.YAMLError as error:
+            raise SimeditError(f"override {override!r}: {value!r} is not valid YAML") from error
     inner = data.get(head)
     return {**data, head: with_override(inner if isinstance(inner, dict) else {}, f"{rest}={value}")}
 

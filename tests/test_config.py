@@ -71,6 +71,7 @@ def test_overrides_reach_into_mappings(tmp_path):
     ("override", "message"),
     [
         ("seeds", "KEY=VALUE"),
+        ("favourite.lives=[1", r"'lives=\[1': '\[1' is not valid YAML"),
         ("sedes=[1]", "did you mean 'seeds'"),
         ("favourite.lifes=1", "did you mean 'lives'"),
     ],

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,14 +29,16 @@ from simedit.library import SpecialistLibrary
 from simedit.pipeline import SpecialistPipeline
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
+from simedit.training.checkpoint import load as load_checkpoint
 from simedit.training.cli import main
-from simedit.training.trainer import Trainer
 from simedit.wrapper import EditObservation
 
 NEW = ("--config", "small.yaml", "--style-images", "photos", "--name", "gold", "--cpu")
 RESUME = ("--resume", "runs/train/gold", "--cpu")
+COPY = (*RESUME, "--specialist", "specialists/gold")
+"""Goes on with a copied run folder: its own specialist is elsewhere."""
 CHECKPOINTS = Path("runs/train/gold/checkpoints")
-SIZES = ("steps=4", "samples=4", "sampling.batch_size=1", "update.accumulation=1")
+SIZES = ("steps=4", "samples=6", "sampling.batch_size=1")
 """Small batches: there are moments in between to stop at."""
 
 
@@ -93,7 +96,9 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def assert_equals(trained: Path) -> None:
     """The current folder's specialist and metrics are, bit for bit, those of `trained`."""
-    ours, theirs = (load_file(folder / "specialists/gold/adapter.safetensors") for folder in (Path(), trained))
+    ours, theirs = (
+        load_file(folder / "specialists/gold/adapter.safetensors") for folder in (Path(), trained)
+    )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert metrics(Path()) == metrics(trained)
@@ -180,8 +185,10 @@ def test_sigterm_from_a_batch_system_saves_and_names_the_command_to_go_on(traine
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("step", "phase"), [(0, "update"), (1, "sample"), (2, "update")])
-def test_a_signal_saves_within_the_step(trained: Path, monkeypatch, step: int, phase: str, number: signal.Signals):
-    terminal = Terminal(rf"step.*\b{step}/4.*{phase}", number)
+def test_a_signal_saves_within_the_step(
+    trained: Path, monkeypatch, step: int, phase: str, number: signal.Signals
+):
+    terminal = Terminal(rf"{step}/4.*{phase}.*[12]/[36]", number)
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         patch.setenv("TERM", "xterm")
@@ -199,3 +206,345 @@ def test_a_signal_saves_within_the_step(trained: Path, monkeypatch, step: int, p
     assert not Path("specialists").exists()
     assert main(RESUME) == 0
     assert_equals(trained)
+
+
+def test_a_signal_between_two_steps_stops_there(capsys, trained: Path):
+    def interrupt() -> None:
+        while not Path("runs/train/gold/curves.png").exists():  # it is written before the step's checkpoint
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert main([*NEW, "--set", *SIZES]) == 2
+    thread.join()
+    assert capsys.readouterr().err.rstrip().endswith("Go on with: simedit-train --resume runs/train/gold")
+    assert (CHECKPOINTS / "step_0001").exists()
+    assert main(RESUME) == 0
+    assert_equals(trained)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does():
+    """One update a step: processes sum in another order, which shows in the last bits, no more. AdamW blows
+    that up where a gradient is next to nothing, as in the second step: there its moments are compared."""
+    out = ("--out", "runs/two", "--specialist", "specialists/two")
+    launch = (
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "-m",
+        "simedit.training.cli",
+    )
+    process = started(*NEW, *out, module=launch)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert err.count("step 1 of 2") == 1
+    assert main([*NEW, "--set", "update.accumulation=4"]) == 0
+    for step in (1, 2):
+        one, two = (
+            load_checkpoint(Path(f"{run}/checkpoints/step_{step:04d}"))
+            for run in ("runs/train/gold", "runs/two")
+        )
+        if step == 1:
+            torch.testing.assert_close(two.specialist.weights, one.specialist.weights, atol=1e-6, rtol=0)
+            moved = [value.abs().max() for key, value in one.specialist.weights.items() if "lora_B" in key]
+            assert max(moved) > 5e-4  # from zero
+        torch.testing.assert_close(two.optimizer, one.optimizer, atol=1e-6, rtol=0)
+        assert max(float(state["exp_avg"].abs().max()) for state in one.optimizer if state) > 1e-3
+    lines = Path("runs/two/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    for line, record in zip(lines, metrics(Path()), strict=True):
+        numbers = {key: value for key, value in record.items() if value is not None}
+        assert {key: json.loads(line)[key] for key in numbers} == pytest.approx(numbers, rel=1e-3)
+
+
+def test_an_update_may_be_on_one_pair():
+    assert main([*NEW, "--set", "steps=1", "update.accumulation=1"]) == 0
+    assert metrics(Path())[0]["updates"] == 4
+
+
+def everything(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """The one line that `simedit-train` says, after checking that it did nothing else."""
+    before = everything(Path())
+    capsys.readouterr()
+    assert main(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert everything(Path()) == before
+    return err
+
+
+@pytest.fixture
+def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test if the base is loaded: mistakes are to be met before that."""
+
+    def loaded(*args: Any, **options: Any) -> None:
+        pytest.fail("the base was loaded")
+
+    monkeypatch.setattr(SpecialistPipeline, "from_pretrained", loaded)
+
+
+@pytest.mark.usefixtures("no_base")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("--style-images", "nowhere"),
+            "no style images: there is no folder nowhere. Give a folder of photo",
+        ),
+        (("--style-images", "runs"), "no style images: no images in runs"),
+        (("--style", "configs/rain.yaml"), "cannot read config configs/rain.yaml: No such file"),
+        (("--name", "white/marble"), "--name 'white/marble' must be of letters"),
+        (("--name", "white marble"), "--name 'white marble' must be of letters"),
+        (("--name", ".."), "--name '..' must be of letters"),
+        (("--name", ""), "--name '' must be of letters"),
+        (("--config", "nowhere.yaml"), "cannot read config nowhere.yaml"),
+        (
+            ("--set", "samples=7"),
+            "samples (7) must be a multiple of update.batch_size (1) x update.accumulation (2)",
+        ),
+        (("--set", "sampling.step=3"), "sampling: unknown key 'step': did you mean 'steps'?"),
+        (("--set", "sampling.steps=[3"), "'[3' is not valid YAML"),
+        (("--set", "seed"), "override 'seed' must read KEY=VALUE"),
+        (("--set", "inputs.path=nowhere"), "there is no folder nowhere"),
+        (("--set", "regions.inputs=simulator"), "'simulator' needs inputs.kind 'twin'"),
+        (("--specialist", "photos"), "photos exists already: choose another --name or --specialist"),
+        (("--specialist", "photos", "--overwrite"), "photos exists and is not a specialist's folder"),
+        (("--specialist", "small.yaml/gold"), "small.yaml is a file: choose another --out or --specialist"),
+        (("--out", "small.yaml"), "small.yaml is a file: choose another --out or --specialist"),
+    ],
+)
+def test_a_mistake_is_explained_before_any_work(capsys, change: tuple[str, ...], message: str):
+    Path("runs").mkdir()
+    assert message in refused(capsys, *NEW, *change)
+
+
+@pytest.mark.usefixtures("no_base")
+def test_what_is_needed_is_asked_for(capsys):
+    assert "--config is missing" in refused(capsys)
+    assert "--style-images and --name are needed" in refused(capsys, *NEW[:4])
+
+
+@pytest.mark.usefixtures("no_base")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.jpg", b"not a photograph", "cannot read the image photos/text.jpg"),
+        ("cut.jpg", None, "cannot read the image photos/cut.jpg"),
+        ("point.png", (1, 1), "photos/point.png is 1 x 1 pixels: 32 a side is the least"),
+    ],
+)
+def test_a_bad_photo_is_named(capsys, name: str, content: Any, message: str):
+    path = Path("photos") / name
+    if isinstance(content, tuple):
+        Image.new("RGB", content).save(path)
+    else:
+        path.write_bytes(content or Path("photos/photo_0.jpg").read_bytes()[:700])
+    assert message in refused(capsys, *NEW)
+
+
+def test_grey_transparent_and_deep_photos_are_fine():
+    rgb = Image.open("photos/photo_0.jpg")
+    rgb.convert("L").save("photos/photo_0.jpg")
+    rgb.convert("RGBA").resize((50, 70)).save("photos/rgba.png")
+    Image.fromarray(np.asarray(rgb)[..., 0].astype(np.uint16) * 257).save("photos/deep.png")
+    assert main([*NEW, "--set", "steps=1"]) == 0
+    images = Specialist.load("specialists/gold").style_images
+    assert len(images) == 7
+    assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in images)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.usefixtures("no_base")
+@pytest.mark.parametrize("option", ["--out", "--specialist"])
+def test_a_read_only_folder_is_named(capsys, option: str):
+    Path("locked").mkdir(mode=0o500)
+    assert "locked cannot be written" in refused(capsys, *NEW, option, "locked/gold")
+
+
+def test_a_base_that_is_not_there_is_named(capsys):
+    assert "no base at ./nowhere" in refused(capsys, *NEW, "--set", "base=./nowhere")
+
+
+def test_a_base_that_edits_no_images_is_refused(capsys, pool: Path, folder: Path):
+    """Four channels: a Stable Diffusion as it came, not an InstructPix2Pix."""
+    pipeline = tiny_pipeline(0)
+    config = dict(pipeline.unet.config) | {"in_channels": 4}
+    shutil.copytree(pool / "base", folder / "plain")
+    type(pipeline.unet).from_config(config).save_pretrained(folder / "plain/unet")
+    capsys.readouterr()
+    assert "InstructPix2Pix" in refused(capsys, *NEW, "--set", "base=./plain")
+
+
+@pytest.fixture
+def finished(trained: Path, folder: Path) -> Path:
+    """The current folder, with copies of the finished training's run folder and specialist."""
+    for name in ("runs", "specialists"):
+        shutil.copytree(trained / name, folder / name)
+    return folder
+
+
+@pytest.mark.usefixtures("no_base", "finished")
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            NEW,
+            "runs/train/gold holds a training: go on with --resume runs/train/gold, or choose another --out",
+        ),
+        ((*NEW, "--overwrite"), "runs/train/gold holds a training: go on with --resume"),
+        (
+            (*NEW, "--out", "runs/new"),
+            "gold exists already: choose another --name or --specialist, or add --ov",
+        ),
+        (("--resume", "photos"), "photos is not a training's run folder"),
+        (("--resume", "nowhere"), "nowhere is not a training's run folder"),
+        ((*NEW, *RESUME), "--resume goes on with the run's own config, style images and name: give none of"),
+        ((*RESUME, "--name", "teak"), "--resume goes on with the run's own config, style images and name"),
+        (
+            (*RESUME, "--set", "seed=1"),
+            "seed cannot change when a training goes on, only keep, sampling.batch",
+        ),
+        ((*RESUME, "--set", "update.batch_size=2"), "update.accumulation was 2 and would be 4"),
+        ((*RESUME, "--set", "steps=0"), "steps: Input should be greater than 0"),
+    ],
+)
+def test_a_training_is_neither_replaced_nor_bent(capsys, args: tuple[str, ...], message: str):
+    assert message in refused(capsys, *args)
+
+
+@pytest.mark.usefixtures("no_base", "finished")
+def test_a_run_folder_without_checkpoints_says_so(capsys):
+    shutil.rmtree(CHECKPOINTS)
+    assert "runs/train/gold holds no checkpoint to go on from: start it anew" in refused(capsys, *RESUME)
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("name", ["adapter.safetensors", "optimizer.safetensors"])
+def test_a_broken_checkpoint_says_how_to_go_on_from_the_one_before(capsys, trained: Path, name: str):
+    file = CHECKPOINTS / "step_0004" / name
+    file.write_bytes(file.read_bytes()[:-100])
+    shutil.rmtree("specialists")
+    assert "step_0004 is broken" in (said := refused(capsys, *COPY))
+    assert "remove its folder to go on from the one before it" in said
+    shutil.rmtree(file.parent)
+    assert main(COPY) == 0
+    assert_equals(trained)
+
+
+@pytest.mark.usefixtures("finished")
+def test_more_steps_can_be_asked_for_and_replace_the_runs_own_specialist(trained: Path):
+    assert main([*COPY, "--set", "steps=5", "keep=1"]) == 0
+    assert [path.name for path in CHECKPOINTS.iterdir()] == ["step_0005"]
+    assert metrics(Path())[:4] == metrics(trained)
+    training = Specialist.load("specialists/gold").card.training
+    assert training is not None
+    assert training["steps"] == 5
+
+
+@pytest.mark.slow
+def test_a_full_disk_names_the_last_whole_checkpoint_and_training_goes_on_from_it(capsys):
+    """The system refuses files larger than a limit, and the optimizer's is the largest."""
+    options = ("--set", "lora_rank=128")
+    assert main([*NEW, "--out", "runs/whole", "--specialist", "whole", *options]) == 0
+    first = Path("runs/whole/checkpoints/step_0001")
+    sizes = {path: path.stat().st_size for path in (*first.iterdir(), *Path("runs/whole").glob("*.png"))}
+    optimizer, largest = sizes.pop(first / "optimizer.safetensors"), max(sizes.values())
+    assert optimizer > largest + 1000
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 500, before[1]))
+    try:
+        capsys.readouterr()
+        assert main([*NEW, *options]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("step ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: cannot write the checkpoint runs/train/gold/checkpoints/step_0001")
+    assert "step_0000, is whole. Go on with: simedit-train --resume runs/train/gold" in errors[0]
+    assert [path.name for path in CHECKPOINTS.iterdir()] == ["step_0000"]
+    assert main(RESUME) == 0
+    ours, whole = (load_file(f"{path}/adapter.safetensors") for path in ("specialists/gold", "whole"))
+    assert all(torch.equal(ours[key], whole[key]) for key in whole)
+
+
+def test_a_full_disk_at_the_end_keeps_the_training(capsys, finished: Path):
+    shutil.rmtree("specialists")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        capsys.readouterr()
+        assert main(COPY) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: cannot write the specialist")
+    assert said.endswith("Go on with: simedit-train --resume runs/train/gold")
+    assert list(Path().glob("specialists/*")) == []
+    assert main(COPY) == 0
+
+
+class Camera(gym.Env):
+    """Shows a wall."""
+
+    observation_space = gym.spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full((SIDE, SIDE, 3), 120, np.uint8), {}
+
+    def step(self, action):
+        return np.full((SIDE, SIDE, 3), 90, np.uint8), 0.0, False, False, {}
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    "path", ["specialists/gold", str(CHECKPOINTS / "step_0003"), str(CHECKPOINTS / "step_0004")]
+)
+def test_the_result_is_a_specialist_wherever_one_is_wanted(path: str):
+    library = SpecialistLibrary.load(path, device="cpu")
+    frames = np.full((1, SIDE, SIDE, 3), 120, np.uint8)
+    edits = library.edit(frames, styles=["gold"], seeds=[0])
+    assert edits.shape == frames.shape
+    assert not np.array_equal(edits, frames)
+    assert find_specialists(Path(path).parent, ["gold"])["gold"].parent == Path(path).parent
+    env = EditObservation(Camera(), library, style="gold", seed=0, composition="none")
+    observation, _ = env.reset(seed=0)
+    assert observation.shape == (SIDE, SIDE, 3)
+    assert not np.array_equal(observation, frames[0])
+    Image.fromarray(frames[0]).save("in.png")
+    assert edit(["--specialist", path, "in.png", "out.png"]) == 0
+    with Image.open("out.png") as image:
+        assert image.size == (SIDE, SIDE)
+
+
+@pytest.mark.usefixtures("no_base")
+def test_a_dry_run_prints_and_leaves_nothing(capsys):
+    before = everything(Path())
+    assert main(["--config", "small.yaml", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "2 training steps on 1 device, each of 4 pairs (8 edits)" in out
+    assert "in 4 denoising steps, and 2 updates" in out
+    assert everything(Path()) == before
+
+
+def test_help_needs_no_torch_and_has_examples():
+    script = """
+import sys
+from simedit.training.cli import main
+try:
+    main(["--help"])
+finally:
+    print("torch" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.rstrip().endswith("False")
+    assert "simedit-train --resume" in result.stdout

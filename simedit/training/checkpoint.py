@@ -108,7 +108,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         found = latest(folder)
         raise SimeditError(
             f"cannot write the checkpoint {path}: {error}. "
-            + (f"Make room, then go on from {found.name}, which is whole." if found else "Make room.")
+            + (f"Make room: the one before it, {found.name}, is whole." if found else "Make room.")
         ) from error
     return path
 

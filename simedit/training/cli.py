@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,8 +100,10 @@ def train(
             return _dry_run(training)
         if style_images is None or name is None:
             raise SimeditError("--style-images and --name are needed, for example photos/gold and gold")
-        if not name or Path(name).name != name or name.startswith("."):
-            raise SimeditError(f"--name {name!r} must be one word that can name a folder")
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise SimeditError(
+                f"--name {name!r} must be of letters, digits, - and _ (read as a space): it names a folder"
+            )
         training = training.model_copy(update={"style": training.style.named(name)})
         folder = out or RUNS / name
         target = specialist or SPECIALISTS / name
@@ -134,6 +138,8 @@ def _train(
     if not fresh and newest is None:
         raise SimeditError(f"{folder} holds no checkpoint to go on from: start it anew")
     _check_target(target, run["id"], overwrite)
+    for path in (folder, target.parent):
+        _check_writable(path)
     if style_images is not None:
         styles = read_style_images(style_images)
     else:
@@ -198,14 +204,18 @@ def _train(
                 trainer.resume(newest)
             if main:
                 _write_run(folder, run, config)
+            go_on = f"Go on with: simedit-train --resume {folder}"
             try:
                 result = trainer.run()
+                if main:
+                    result.save(target)
             except Interrupted:
-                raise SimeditError(
-                    f"stopped, and saved. Go on with: simedit-train --resume {folder}"
-                ) from None
+                raise SimeditError(f"stopped, and saved. {go_on}") from None
+            except SimeditError as error:
+                if checkpoints.latest(folder / "checkpoints") is None:
+                    raise
+                raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
         if main:
-            result.save(target)
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
             print(f"try it:     simedit-edit --specialist {target} photo.png edited.png")
 
@@ -294,13 +304,25 @@ def _changed(run: dict[str, Any], overrides: Sequence[str], folder: Path) -> Tra
 def _check_target(target: Path, run_id: str, overwrite: bool) -> None:
     from simedit.specialist import CARD, Specialist
 
-    if not target.exists() or overwrite:
+    if not target.exists():
         return
-    if (target / CARD).is_file():
+    found = (target / CARD).is_file()
+    if overwrite and found:
+        return
+    if overwrite:
+        raise SimeditError(f"{target} exists and is not a specialist's folder: choose another --specialist")
+    if found:
         training = Specialist.load(target).card.training
         if training is not None and training.get("run") == run_id:
             return
     raise SimeditError(f"{target} exists already: choose another --name or --specialist, or add --overwrite")
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "cannot be written" if there.is_dir() else "is a file"
+        raise SimeditError(f"{there} {reason}: choose another --out or --specialist")
 
 
 def _dry_run(config: TrainConfig) -> None:
@@ -332,8 +354,10 @@ def _shown(console: Console) -> Iterator[Callable[[str, int, int], None]]:
                 bars.console.print("stopping at the next safe point (Ctrl-C again: at once, without saving)")
             elif phase == "step":
                 bars.update(steps, completed=done, total=of)
+            elif phase != bars.tasks[phase_bar].description:  # its time counts from here
+                bars.reset(phase_bar, description=phase, completed=done, total=of)
             else:
-                bars.update(phase_bar, description=phase, completed=done, total=of)
+                bars.update(phase_bar, completed=done, total=of)
 
         yield show
 
