@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from simedit.config import check_set_once
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.downloads import assets, checkpoints
 
@@ -181,11 +182,14 @@ def main(args: Sequence[str] | None = None) -> int:
         "assets": assets,
         "checkpoints": checkpoints,
     }
-    return run_cli(
-        lambda: tyro.extras.subcommand_cli_from_dict(
+
+    def command() -> None:
+        check_set_once(sys.argv[1:] if args is None else args)
+        tyro.extras.subcommand_cli_from_dict(
             commands, prog="simedit-eval", description=DESCRIPTION, args=args
         )
-    )
+
+    return run_cli(command)
 
 
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:

@@ -53,11 +53,21 @@ def parse_config(cls: type[C], data: Any, *, where: str) -> C:
         raise SimeditError(f"{where}: " + "; ".join(_explain(cls, e) for e in error.errors())) from None
 
 
+def check_set_once(args: Sequence[str]) -> None:
+    """Check that a command line has one --set at most, for of two the parser drops the first.
+
+    Raises:
+        SimeditError: it has more.
+    """
+    if sum(arg.partition("=")[0] == "--set" for arg in args) > 1:
+        raise SimeditError("give --set once, with all settings after it: --set steps=8 seed=1")
+
+
 def with_override(data: dict[str, Any], override: str) -> dict[str, Any]:
     """Plain data with one KEY=VALUE set; a dot in KEY goes into a nested mapping, VALUE is YAML."""
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise SimeditError(f"override {override!r} must read KEY=VALUE, for example seeds=[0,1]")
+        raise SimeditError(f"override {override!r} must read KEY=VALUE, for example steps=8")
     head, dot, rest = key.partition(".")
     if not dot:
         try:

@@ -13,7 +13,6 @@ from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.torch_utils import randn_tensor
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from pydantic import NonNegativeFloat
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
@@ -21,21 +20,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from simedit import samplers
-from simedit.config import Config
 from simedit.errors import SimeditError, unknown
 from simedit.samplers import Schedule
+from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
 
-DEFAULT_BASE = "timbrooks/instruct-pix2pix"
 SAMPLERS = ("euler_ancestral", "ddim")
-
-
-class Scales(Config):
-    """How hard each condition pulls (eq. 13). The defaults are the paper's."""
-
-    image: NonNegativeFloat = 1.5
-    style: NonNegativeFloat = 3.0
-    text: NonNegativeFloat = 7.5
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from simedit.config import Config, parse_config
 from simedit.errors import SimeditError
-from simedit.pipeline import DEFAULT_BASE, Scales
+from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
 
 CARD = "card.json"
@@ -127,8 +127,9 @@ class Specialist:
                 if path.exists():
                     path.rename(Path(scratch) / "old")
                 new.rename(path)
-        except OSError as error:
-            raise SimeditError(f"cannot write the specialist {path}: {error.strerror or error}") from error
+        # safetensors wraps the operating system's errors in its own.
+        except (OSError, SafetensorError) as error:
+            raise SimeditError(f"cannot write the specialist {path}: {error}") from error
 
 
 def lora_config(rank: int, alpha: float) -> LoraConfig:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from simedit.config import Config, load_config, parse_config
+from simedit.config import Config, check_set_once, load_config, parse_config
 from simedit.errors import SimeditError
 
 
@@ -30,6 +30,12 @@ def write(tmp_path, text: str):
     path = tmp_path / "home.yaml"
     path.write_text(text)
     return path
+
+
+def test_settings_are_given_once() -> None:
+    check_set_once(["run", "--set", "a=1", "b=2"])
+    with pytest.raises(SimeditError, match="give --set once"):
+        check_set_once(["run", "--set", "a=1", "--set", "b=2"])
 
 
 def test_reads_and_freezes(tmp_path):

@@ -13,7 +13,7 @@ from peft import PeftModel
 from simedit.composition import compose
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
-from simedit.pipeline import Scales
+from simedit.settings import Scales
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 

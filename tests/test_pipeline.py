@@ -22,13 +22,13 @@ from simedit import samplers
 from simedit.errors import SimeditError
 from simedit.pipeline import (
     Conditioning,
-    Scales,
     SpecialistPipeline,
     guidance,
     predict,
     scales_tensor,
     widen,
 )
+from simedit.settings import Scales
 from simedit.style_attention import StyleAttention
 from simedit.tiny import tiny_pipeline
 

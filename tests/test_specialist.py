@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from simedit.errors import SimeditError
-from simedit.pipeline import Scales
+from simedit.settings import Scales
 from simedit.specialist import Card, Specialist
 
 

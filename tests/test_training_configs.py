@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from simedit.config import load_config
-from simedit.pipeline import Scales
+from simedit.settings import Scales
 from simedit.training.config import (
     CannyConfig,
     DepthConfig,

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from simedit.config import parse_config
 from simedit.errors import SimeditError
-from simedit.pipeline import Scales, SpecialistPipeline
+from simedit.pipeline import SpecialistPipeline
+from simedit.settings import Scales
 from simedit.tiny import tiny_pipeline
 from simedit.training.config import TrainConfig
 from simedit.training.footprint import (

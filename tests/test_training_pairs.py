@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from simedit import samplers
-from simedit.pipeline import Scales
 from simedit.samplers import Schedule
+from simedit.settings import Scales
 from simedit.tiny import tiny_pipeline
 from simedit.training.pairs import Pairs, doubled, log_probs, sample_pairs
 from simedit.training.policy import Encoded, Policy

@@ -7,7 +7,8 @@ import torch
 
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
-from simedit.pipeline import Scales, predict, scales_tensor
+from simedit.pipeline import predict, scales_tensor
+from simedit.settings import Scales
 from simedit.specialist import Card, Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training.policy import Encoded, Policy

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
-from simedit.pipeline import Scales
 from simedit.scores import Targets
+from simedit.settings import Scales
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training import checkpoint as checkpoints
@@ -260,7 +260,7 @@ def test_ten_steps_teach_what_the_score_asks_for(
         steps=10,
         samples=64,
         sampling={"steps": 6, "batch_size": 16},
-        update={"batch_size": 8, "accumulation": 1, "timesteps": 0.5, "gradient_checkpointing": False},
+        update={"batch_size": 8, "accumulation": 1, "learning_rate": 4e-3, "gradient_checkpointing": False},
     )
     untrained = trainer.specialist()
     trained = trainer.run()

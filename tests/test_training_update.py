@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from simedit.pipeline import Scales
 from simedit.samplers import Schedule
+from simedit.settings import Scales
 from simedit.tiny import tiny_pipeline
 from simedit.training.config import UpdateConfig
 from simedit.training.pairs import Pairs, sample_pairs

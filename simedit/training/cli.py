@@ -7,27 +7,23 @@ import json
 import os
 import re
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from simedit.config import load_config, parse_config, with_override
+from simedit.config import check_set_once, load_config, parse_config, with_override
 from simedit.errors import SimeditError, run_cli
 from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
     from simedit.training.data import Inputs
-    from simedit.training.regions import Regions
 
 SPECIALISTS, RUNS, RUN = Path("specialists"), Path("runs/train"), "run.json"
-LOG_EVERY_S = 60.0
 
 MAY_CHANGE = {"steps", "keep", "sampling.batch_size", "update.batch_size", "update.accumulation"} | {
     "update.gradient_checkpointing"
@@ -43,25 +39,27 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
   simedit-train --config configs/train/photo.yaml --style configs/styles/rain.yaml \\
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
-  accelerate launch --num_processes 4 -m simedit.training.cli --config ... (the same options)
+  accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
 
 Look at grid_*.png and curves.png in the run folder while it trains: scores should fall. Ctrl-C saves what
-is done, also within a step; kill -9 loses the step begun. The finished specialist goes to specialists/NAME,
-where simedit-edit and simedit-eval find it; each checkpoint is a specialist too.
+is done, also within a step; kill -9 loses the step begun, and so does Ctrl-C with several GPUs. The finished
+specialist goes to specialists/NAME, where simedit-edit and simedit-eval find it; each checkpoint is one too.
 """
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Given = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 
 
 def train(
-    config: Path | None = None,
-    style_images: Path | None = None,
-    name: str | None = None,
-    style: Path | None = None,
-    out: Path | None = None,
-    specialist: Path | None = None,
+    config: Given = None,
+    style_images: Given = None,
+    name: Name = None,
+    style: Given = None,
+    out: Given = None,
+    specialist: Given = None,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
-    resume: Path | None = None,
+    resume: Given = None,
     cpu: Flag = False,
     dry_run: Flag = False,
     overwrite: Flag = False,
@@ -107,11 +105,11 @@ def train(
         training = training.model_copy(update={"style": training.style.named(name)})
         folder = out or RUNS / name
         target = specialist or SPECIALISTS / name
-        run = {"name": name, "id": secrets.token_hex(8), "specialist": str(target.absolute())}
+        run = {"name": name, "id": secrets.token_hex(8), "specialist": str(target)}
     if dry_run:
         return _dry_run(training)
     if resume is not None and specialist is not None:
-        run["specialist"] = str(specialist.absolute())
+        run["specialist"] = str(specialist)
     _train(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
 
 
@@ -155,6 +153,7 @@ def _train(
     from simedit.scores.semantic import Semantic
     from simedit.scores.structural import load_structural
     from simedit.training.sampler import Material
+    from simedit.training.terminal import shown, silent, warning_masks
     from simedit.training.trainer import Interrupted, Trainer
 
     silence_loading()
@@ -191,30 +190,39 @@ def _train(
         material = Material(
             inputs=inputs,
             styles=styles,
-            masks=_warned(regions, config.style, console) if main else regions.inputs,
+            masks=warning_masks(regions, config.style, console) if main else regions.inputs,
             style_masks=regions.styles,
             structural=structural,
             semantic=Semantic(encoder, semantic.outside),
         )
         base = str(Path(config.base).resolve()) if Path(config.base).is_dir() else config.base
-        with _shown(console) if main else contextlib.nullcontext(_silent) as show:
-            options: dict[str, Any] = {"run_id": run["id"], "accelerator": accelerator, "show": show}
-            trainer = Trainer(config, run["name"], pipeline, base, material, folder, **options)
-            if newest is not None:
-                trainer.resume(newest)
-            if main:
-                _write_run(folder, run, config)
-            go_on = f"Go on with: simedit-train --resume {folder}"
-            try:
+        trainer = Trainer(
+            config,
+            run["name"],
+            pipeline,
+            base,
+            material,
+            folder,
+            run_id=run["id"],
+            accelerator=accelerator,
+        )
+        if newest is not None:
+            trainer.resume(newest)
+        if main:
+            _write_run(folder, run, config)
+        go_on = f"Go on with: simedit-train --resume {folder}"
+        try:
+            with shown(console) if main else contextlib.nullcontext(silent) as trainer.show:
                 result = trainer.run()
-                if main:
-                    result.save(target)
-            except Interrupted:
-                raise SimeditError(f"stopped, and saved. {go_on}") from None
-            except SimeditError as error:
-                if checkpoints.latest(folder / "checkpoints") is None:
-                    raise
-                raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
+            if main:
+                result.save(target)
+        except Interrupted:
+            console.print(f"stopped, and saved. {go_on}", soft_wrap=True, highlight=False)
+            raise KeyboardInterrupt from None
+        except SimeditError as error:
+            if checkpoints.latest(folder / "checkpoints") is None:
+                raise
+            raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
         if main:
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
             print(f"try it:     simedit-edit --specialist {target} photo.png edited.png")
@@ -233,32 +241,6 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
     from simedit.eval.inputs import RunInputs
 
     return RunInputs(config.inputs, config.width, config.height)
-
-
-def _warned(
-    regions: Regions, style: StyleConfig, console: Console
-) -> Callable[[Sequence[int], np.ndarray, Sequence[np.ndarray | None]], np.ndarray]:
-    """`regions.inputs`, with a warning where nouns are not found."""
-    if regions.styles_found and not all(regions.styles_found):
-        count = regions.styles_found.count(False)
-        console.print(
-            f"warning: {style.style_noun!r} was not found in {count} of {len(regions.styles_found)} style "
-            f"images: there the whole image counts as style (see style_noun and regions.box_threshold)"
-        )
-    warned = False
-
-    def masks(indices: Sequence[int], frames: np.ndarray, own: Sequence[np.ndarray | None]) -> np.ndarray:
-        nonlocal warned
-        found = regions.inputs(indices, frames, own)
-        if not warned and regions.found and not any(regions.found.values()):
-            warned = True
-            console.print(
-                f"warning: {style.noun!r} was found in none of the first {len(regions.found)} inputs: their "
-                f"whole frames are edited (see noun and regions.box_threshold)"
-            )
-        return found
-
-    return masks
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
@@ -335,48 +317,14 @@ def _dry_run(config: TrainConfig) -> None:
         Console().print(table(estimate(config, state.num_processes)))
 
 
-def _silent(phase: str, done: int, of: int) -> None:
-    """Shows nothing: the main process does."""
-
-
-@contextlib.contextmanager
-def _shown(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """Show progress on stderr: live on a terminal, else a line at each step and at most every minute."""
-    if not console.is_terminal:
-        yield _logged(console)
-        return
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
-        steps, phase_bar = bars.add_task("step", total=None), bars.add_task("", total=None)
-
-        def show(phase: str, done: int, of: int) -> None:
-            if phase == "stopping":
-                bars.console.print("stopping at the next safe point (Ctrl-C again: at once, without saving)")
-            elif phase == "step":
-                bars.update(steps, completed=done, total=of)
-            elif phase != bars.tasks[phase_bar].description:  # its time counts from here
-                bars.reset(phase_bar, description=phase, completed=done, total=of)
-            else:
-                bars.update(phase_bar, completed=done, total=of)
-
-        yield show
-
-
-def _logged(console: Console) -> Callable[[str, int, int], None]:
-    last = time.monotonic()
-
-    def show(phase: str, done: int, of: int) -> None:
-        nonlocal last
-        if phase in ("step", "stopping") or time.monotonic() - last > LOG_EVERY_S:
-            last = time.monotonic()
-            console.print(phase if phase == "stopping" else f"{phase} {done} of {of}")
-
-    return show
-
-
 def main(args: Sequence[str] | None = None) -> int:
     """Run `simedit-train` with `args` (default: the process's) and return its exit code."""
-    return run_cli(lambda: tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=args))
+
+    def command() -> None:
+        check_set_once(sys.argv[1:] if args is None else args)
+        tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=args)
+
+    return run_cli(command)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from simedit.config import Config
 from simedit.errors import SimeditError
-from simedit.pipeline import DEFAULT_BASE, Scales
+from simedit.settings import DEFAULT_BASE, Scales
 
 Share = Annotated[float, Field(gt=0, le=1)]
 

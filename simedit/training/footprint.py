@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from simedit.errors import SimeditError
-from simedit.pipeline import Conditioning, Scales, predict, scales_tensor, widen
+from simedit.pipeline import Conditioning, predict, scales_tensor, widen
+from simedit.settings import Scales
 from simedit.specialist import lora_config
 from simedit.style_attention import StyleAttention
 from simedit.training.config import TrainConfig

@@ -12,7 +12,8 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from simedit.pipeline import Conditioning, Scales, SpecialistPipeline, predict, scales_tensor
+from simedit.pipeline import Conditioning, SpecialistPipeline, predict, scales_tensor
+from simedit.settings import Scales
 from simedit.specialist import Specialist, adapter_weights, lora_config, set_weights
 
 

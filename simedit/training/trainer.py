@@ -107,9 +107,13 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            SimeditError: it is broken, or of another base or adapter.
+            SimeditError: it is broken, of another base or adapter, or further than the config's steps.
         """
         found = checkpoints.load(path)
+        if found.progress.step > self.config.steps:
+            raise SimeditError(
+                f"{path} has {found.progress.step} steps behind it, more than steps={self.config.steps}"
+            )
         self.policy.load(found.specialist)
         checkpoints.set_optimizer_state(self.optimizer, found.optimizer)
         self.done, self._pairs = found.progress, found.pairs
@@ -148,6 +152,7 @@ class Trainer:
             self._save()
         with enough_memory(self.config), self._stoppable():
             for step in range(self.done.step, self.config.steps):
+                self._stop_if_asked()
                 self.show("step", step, self.config.steps)
                 record = self._step(step)
                 if log is not None:
@@ -263,10 +268,11 @@ class Trainer:
         groups = [[o[p][i : i + size] for p in processes] for o in orders for i in range(0, share, size)]
         names = ("updates", "terms", "loss", "clamped", "gradient_norm")
         sums = dict.fromkeys(names, 0.0) | self.done.sums
+        learn = useful.numpy()
         self.policy.unet.train()
         for i in range(self.done.updates, len(groups)):
             started = time.perf_counter()
-            kept = [torch.from_numpy(rows[useful[p * share + rows]]) for p, rows in enumerate(groups[i])]
+            kept = [torch.from_numpy(rows[learn[p * share + rows]]) for p, rows in enumerate(groups[i])]
             if count := sum(len(rows) for rows in kept):
                 part, policy, encode = ranked[kept[mine]], self.policy, self.sampler.encode
                 found = accumulate(policy, encode, part, self.sampler.schedule, config, total=count)

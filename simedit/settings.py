@@ -1,0 +1,17 @@
+"""What the pipeline, the specialists' cards and the trainings' configs share, free of torch."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat
+
+from simedit.config import Config
+
+DEFAULT_BASE = "timbrooks/instruct-pix2pix"
+
+
+class Scales(Config):
+    """How hard each condition pulls (eq. 13). The defaults are the paper's."""
+
+    image: NonNegativeFloat = 1.5
+    style: NonNegativeFloat = 3.0
+    text: NonNegativeFloat = 7.5
