@@ -91,9 +91,7 @@ class SpecialistLibrary:
             )
         device = torch.device(_usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-        # diffusers renames this option: do not trouble the users of float32 with its warning.
-        precision = {} if dtype == torch.float32 else {"torch_dtype": dtype}
-        pipeline = SpecialistPipeline.from_pretrained(bases.pop(), **precision).to(device)
+        pipeline = SpecialistPipeline.from_pretrained(bases.pop(), torch_dtype=dtype).to(device)
         library = cls(pipeline, batch_size=batch_size, steps=steps)
         for specialist in specialists:
             library.add(specialist)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,7 +194,10 @@ class SpecialistPipeline(DiffusionPipeline):
             if not folder.is_dir():
                 folder = Path(_download(str(base)))
             _check_complete(folder)
-            return super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
+            with warnings.catch_warnings():
+                # Newer diffusers call it `dtype`, older ones do not know that name.
+                warnings.filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
+                return super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise SimeditError(f"cannot load the base {str(base)!r}: {error}") from error
 

@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 
 SPECIALISTS, RUNS, RUN = Path("specialists"), Path("runs/train"), "run.json"
 
-MAY_CHANGE = {"steps", "keep", "sampling.batch_size", "update.batch_size", "update.accumulation"} | {
-    "update.gradient_checkpointing"
+MAY_CHANGE = {
+    "steps",
+    "keep",
+    "sampling.batch_size",
+    "update.batch_size",
+    "update.accumulation",
+    "update.gradient_checkpointing",
+    "update.learning_rate",
 }
-"""Settings that may differ when a training goes on: the rest would make it another one."""
+"""Settings that may differ when a training goes on; all but the learning rate leave its course as it was."""
 
 DESCRIPTION = """\
 Make a specialist from a few photographs of a style, with AI feedback and no labels.
@@ -181,8 +187,8 @@ def _train(
         check_masks(config.regions, inputs)
         # One process downloads, the others find it there.
         with accelerator.main_process_first():
-            precision = {"torch_dtype": torch.bfloat16} if config.precision == "bf16" else {}
-            pipeline = SpecialistPipeline.from_pretrained(config.base, **precision).to(device)
+            dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+            pipeline = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
             regions = Regions(config.regions, config.style, styles, segmenter)
             structural = load_structural(config.scores.structural, device)
             semantic = config.scores.semantic

@@ -182,7 +182,7 @@ class Trainer:
         if lost > DROPPED * config.samples:
             raise SimeditError(
                 f"{lost} of {config.samples} pairs of step {step + 1} have no score (NaN or infinite): edits "
-                f"or a score's model overflow. Try precision=fp32 or a lower update.learning_rate"
+                f"or a score's model overflow. Start anew with precision=fp32 or a lower update.learning_rate"
             )
         ranks = total(structural, semantic, alpha=config.scores.alpha, clip=config.scores.clip)
         margins = (ranks[:, 0] - ranks[:, 1]).abs()
@@ -296,8 +296,8 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.update.gradient_norm).item()
         if not np.isfinite(norm):
             raise SimeditError(
-                "the gradient is not finite: go on from the last checkpoint with precision=fp32 or a lower "
-                "update.learning_rate"
+                "the gradient is not finite: go on with a lower update.learning_rate, or start anew with "
+                "precision=fp32"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
