@@ -136,7 +136,7 @@ def edit_images(jobs: Iterable[Job], edit: Edit, *, batch_size: int, done: Calla
         for batch in _batches(same, batch_size):
             edits = edit(np.stack([read_image(job.source) for job in batch]))
             for job, edited in zip(batch, edits, strict=True):
-                with _whole(job.target) as partial:
+                with whole(job.target) as partial:
                     Image.fromarray(edited).save(partial, quality=95)
             done(len(batch))
 
@@ -144,7 +144,7 @@ def edit_images(jobs: Iterable[Job], edit: Edit, *, batch_size: int, done: Calla
 def edit_video(job: Job, edit: Edit, *, batch_size: int, done: Callable[[int], None]) -> None:
     """Edit a video into H.264 of the same frame size and rate, without sound; `done` as in `edit_images`."""
     even = all(side % 2 == 0 for side in job.size)
-    with _whole(job.target) as partial, _opened(job.source) as reader:
+    with whole(job.target) as partial, _opened(job.source) as reader:
         writer = imageio.get_writer(
             partial,
             format="FFMPEG",  # type: ignore[arg-type]
@@ -196,17 +196,22 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A hidden name to write to, which becomes `path` at the end, or goes if there is no good end."""
+def whole(path: Path) -> Iterator[Path]:
+    """A hidden name to write to, which becomes `path` at the end, or goes if there is no good end.
+
+    Raises:
+        SimeditError: the path cannot be written.
+    """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise SimeditError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

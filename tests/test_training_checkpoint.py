@@ -34,7 +34,7 @@ def checkpoint(step: int, *, pairs: bool = False, updates: int = 0) -> Checkpoin
         {"step": torch.tensor(float(step)), "exp_avg": torch.randn(2, generator=random)},
     ]
     image = np.full((4, 5, 3), step, np.uint8)
-    progress = Progress(step, updates, {"loss": 0.1 + 0.2, "terms": 3.0})
+    progress = Progress(step, 2, updates, {"loss": 0.1 + 0.2, "terms": 3.0})
     specialist = Specialist(Card(style="gold", instruction="make it gold"), weights, (image, image + 1))
     return Checkpoint(specialist, state, progress, small_pairs(step) if pairs else None)
 

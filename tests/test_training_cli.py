@@ -551,3 +551,10 @@ finally:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.rstrip().endswith("False")
     assert "simedit-train --resume" in result.stdout
+
+
+def test_a_style_file_may_be_overridden():
+    Path("rain.yaml").write_text("{instruction: add rain, noun: road, style_noun: null}", encoding="utf-8")
+    assert main([*NEW, "--style", "rain.yaml", "--set", "steps=1", "style.scales.text=5"]) == 0
+    card = Specialist.load("specialists/gold").card
+    assert (card.instruction, card.scales.text, card.scales.style) == ("add rain", 5, 3)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,12 +233,14 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path: Path) -> Non
         trainer.run()
 
 
-def test_out_of_memory_names_the_knobs(tmp_path: Path) -> None:
-    def greedy(edits: Tensor, targets: Targets) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-
-    with pytest.raises(SimeditError, match=r"sampling\.batch_size \(now 3\).*update\.batch_size \(now 2\)"):
-        _trainer(tmp_path, greedy).run()
+def test_another_number_of_processes_is_refused(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "step_0002"
+    shutil.copytree(uninterrupted[0] / "run" / "checkpoints" / "step_0002", checkpoint)
+    (checkpoint / "progress.json").write_text('{"step": 2, "processes": 4}')
+    with pytest.raises(SimeditError, match="trained by 4 processes, here are 1"):
+        _trainer(tmp_path, steps=3).resume(checkpoint)
 
 
 def test_half_of_the_timesteps_can_be_learned_from(tmp_path: Path) -> None:

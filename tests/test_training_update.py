@@ -159,6 +159,12 @@ def test_shares_of_several_processes_add_up_to_one_big_batch(setting: Setting) -
         torch.testing.assert_close(a + b, expected, atol=1e-12, rtol=1e-6)
 
 
+def test_a_process_without_pairs_adds_nothing(setting: Setting) -> None:
+    gradients, sums = setting.gradients(setting.ranked()[torch.tensor([], dtype=torch.int64)])
+    assert sums == Sums()
+    assert not any(gradient.any() for gradient in gradients)
+
+
 def test_the_reference_is_what_sampled_the_pairs_and_costs_no_gradient(setting: Setting) -> None:
     ranked = setting.ranked()
     expected = setting.pairs.log_probs.gather(2, ranked.noisy[:, None].expand(-1, 2, -1))

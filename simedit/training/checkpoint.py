@@ -33,11 +33,13 @@ class Progress:
 
     Attributes:
         step: whole training steps done.
+        processes: that train, each on its share of the pairs.
         updates: updates done in the step after them.
         sums: what those updates' record has so far.
     """
 
     step: int
+    processes: int = 1
     updates: int = 0
     sums: dict[str, float] = field(default_factory=dict)
 

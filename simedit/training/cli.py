@@ -9,6 +9,7 @@ import re
 import secrets
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +35,8 @@ MAY_CHANGE = {
     "update.gradient_checkpointing",
     "update.learning_rate",
 }
-"""Settings that may differ when a training goes on; all but the learning rate leave its course as it was."""
+"""Settings that may differ when a training goes on; but for the learning rate, and rounding, they leave its
+course as it was."""
 
 DESCRIPTION = """\
 Make a specialist from a few photographs of a style, with AI feedback and no labels.
@@ -97,9 +99,7 @@ def train(
     else:
         if config is None:
             raise SimeditError("--config is missing: configs/train has some (--help shows examples)")
-        training = load_config(TrainConfig, config, overrides)
-        if style is not None:
-            training = training.model_copy(update={"style": load_config(StyleConfig, style)})
+        training = _configured(config, style, overrides)
         if dry_run:
             return _dry_run(training)
         if style_images is None or name is None:
@@ -152,18 +152,22 @@ def _train(
 
     import torch
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
     from simedit.pipeline import SpecialistPipeline, silence_loading
     from simedit.scores.encoders import load_encoder
     from simedit.scores.grounded_sam2 import GroundedSam2
     from simedit.scores.semantic import Semantic
     from simedit.scores.structural import load_structural
+    from simedit.training.guards import enough_memory
     from simedit.training.sampler import Material
     from simedit.training.terminal import shown, silent, warning_masks
     from simedit.training.trainer import Interrupted, Trainer
 
     silence_loading()
-    accelerator = Accelerator(cpu=cpu)
+    # Others wait while one process downloads some gigabytes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=3))
+    accelerator = Accelerator(cpu=cpu, kwargs_handlers=[patience])
     main, device = accelerator.is_main_process, accelerator.device
     check_counts(config, accelerator.num_processes)
     if config.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
@@ -182,6 +186,7 @@ def _train(
         )
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(enough_memory(config))
         inputs = _inputs(config, stack)
         inputs[0]  # what cannot be rendered or read is met here, and before TensorBoard loads TensorFlow
         check_masks(config.regions, inputs)
@@ -229,9 +234,21 @@ def _train(
             if checkpoints.latest(folder / "checkpoints") is None:
                 raise
             raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
+        accelerator.end_training()
         if main:
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
             print(f"try it:     simedit-edit --specialist {target} photo.png edited.png")
+
+
+def _configured(config: Path, style: Path | None, overrides: Sequence[str]) -> TrainConfig:
+    """The config, its style section from a file of its own if there is one, then the overrides."""
+    if style is None:
+        return load_config(TrainConfig, config, overrides)
+    section = "style."
+    of_style = [override.removeprefix(section) for override in overrides if override.startswith(section)]
+    others = [override for override in overrides if not override.startswith(section)]
+    told = load_config(StyleConfig, style, of_style)
+    return load_config(TrainConfig, config, others).model_copy(update={"style": told})
 
 
 def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
@@ -261,7 +278,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def _write_run(folder: Path, run: dict[str, Any], config: TrainConfig) -> None:
-    from simedit.training.log import whole
+    from simedit.files import whole
 
     with whole(folder / RUN) as draft:
         content = run | {"config": config.model_dump(mode="json")}

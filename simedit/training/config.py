@@ -166,7 +166,7 @@ class ScoresConfig(Config):
 
 
 class SamplingConfig(Config):
-    """How pairs of edits are sampled.
+    """How pairs of edits are sampled, by Euler ancestral steps on Karras' sigmas.
 
     Attributes:
         steps: denoising steps, in training and on the card.
@@ -175,7 +175,6 @@ class SamplingConfig(Config):
             trajectory is exactly the one that was sampled.
     """
 
-    sampler: Literal["euler_ancestral"] = "euler_ancestral"
     steps: Annotated[int, Field(ge=2, le=1000)] = 100
     batch_size: PositiveInt = 16
     storage: Literal["float16", "bfloat16", "float32"] = "float16"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from simedit.errors import SimeditError
+from simedit.files import whole
 
 METRICS = "metrics.jsonl"
 
@@ -67,23 +67,6 @@ class Log:
     def _save(self) -> None:
         with whole(self._path) as draft:
             draft.write_text("".join(json.dumps(r) + "\n" for r in self._records), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` at the end, or goes if there is no good end.
-
-    Raises:
-        SimeditError: the path cannot be written.
-    """
-    draft = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield draft
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
-from simedit.training.log import whole
+from simedit.files import whole
 
 _CELL, _GAP, _FRAME, _FONT = 224, 12, 5, 15
 _PAPER, _INK, _WON, _LOST = (255, 255, 255), (40, 40, 40), (30, 160, 70), (190, 190, 190)

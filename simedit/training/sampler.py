@@ -16,6 +16,9 @@ from simedit.training.data import Draw, Inputs, fit
 from simedit.training.pairs import Pairs, sample_pairs
 from simedit.training.policy import Encoded, Policy
 
+AT_ONCE = 4
+"""Inputs whose edits are scored at once."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -54,12 +57,12 @@ class Sampler:
     def __init__(self, config: TrainConfig, policy: Policy, material: Material):
         self.config, self.policy, self.material = config, policy, material
         pipeline = policy.pipeline
-        self.schedule = pipeline.schedule(config.sampling.sampler, config.sampling.steps)
+        self.schedule = pipeline.schedule("euler_ancestral", config.sampling.steps)
         self.wordings = (config.style.instruction, *config.style.wordings)
         size = (config.width, config.height)
         self.style_frames = np.stack([fit(image, *size) for image in material.styles])
         self._style_masks = np.stack([fit(mask, *size) for mask in material.style_masks])
-        with torch.no_grad(), policy.autocast():
+        with torch.no_grad():
             self._text = pipeline.encode_text(self.wordings)
             # Each for itself, as edits encode it: they have sizes of their own.
             self._style = torch.cat(
@@ -78,8 +81,7 @@ class Sampler:
         inputs = _images(frames).to(device)
         wording = torch.tensor([draw.wording for draw in draws])
         style = torch.tensor([draw.style for draw in draws])
-        with self.policy.autocast():
-            image = self.policy.pipeline.encode_images(inputs)
+        image = self.policy.pipeline.encode_images(inputs)
         latents, log_probs = sample_pairs(
             self.policy,
             Encoded(self._text[wording], image, self._style[style]),
@@ -115,19 +117,22 @@ class Sampler:
     def decode(self, latents: Tensor) -> Tensor:
         """float32 [N, 2, 3, H, W] in 0..1 of final latents [N, 2, 4, h, w]; pair by pair, to spare memory."""
         size = (self.config.height, self.config.width)
-        with self.policy.autocast():
-            images = [
+        return torch.stack(
+            [
                 self.policy.pipeline.decode(pair.to(self.policy.device, torch.float32), *size)
                 for pair in latents
             ]
-        return torch.stack(images)
+        )
 
 
 def _scored(score: Score, edits: Tensor, targets: Targets) -> Tensor:
-    """float32 [N, 2] on the CPU; input by input, for a depth model's maps of a whole batch fill a GPU."""
+    """float32 [N, 2] on the CPU; few at once, for a depth model's maps of a whole batch fill a GPU."""
     parts = [
-        score(edits[i : i + 1], Targets(*(getattr(targets, f.name)[i : i + 1] for f in fields(Targets))))
-        for i in range(len(edits))
+        score(
+            edits[i : i + AT_ONCE],
+            Targets(*(getattr(targets, f.name)[i : i + AT_ONCE] for f in fields(Targets))),
+        )
+        for i in range(0, len(edits), AT_ONCE)
     ]
     return torch.cat(parts).float().cpu()
 

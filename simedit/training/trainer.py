@@ -21,7 +21,7 @@ from simedit.training import checkpoint as checkpoints
 from simedit.training.checkpoint import Checkpoint, Progress
 from simedit.training.config import TrainConfig, check_counts
 from simedit.training.data import Draw, draws
-from simedit.training.guards import enough_memory, stopping
+from simedit.training.guards import stopping
 from simedit.training.log import Log
 from simedit.training.pairs import Pairs
 from simedit.training.pictures import save_curves, save_grid
@@ -99,7 +99,7 @@ class Trainer:
             betas=update.betas,
             weight_decay=update.weight_decay,
         )
-        self.done = Progress(step=0)
+        self.done = Progress(step=0, processes=self.accelerator.num_processes)
         self._pairs: Pairs | None = None
         self._stop = False
 
@@ -107,12 +107,18 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            SimeditError: it is broken, of another base or adapter, or further than the config's steps.
+            SimeditError: it is broken, of another base or adapter, further than the config's steps, or of
+                another number of processes, which would share the pairs out otherwise.
         """
         found = checkpoints.load(path)
         if found.progress.step > self.config.steps:
             raise SimeditError(
                 f"{path} has {found.progress.step} steps behind it, more than steps={self.config.steps}"
+            )
+        if found.progress.processes != self.done.processes:
+            raise SimeditError(
+                f"{path} was trained by {found.progress.processes} processes, here are "
+                f"{self.done.processes}: go on with as many"
             )
         self.policy.load(found.specialist)
         checkpoints.set_optimizer_state(self.optimizer, found.optimizer)
@@ -129,7 +135,6 @@ class Trainer:
             instruction=config.style.instruction,
             scales=config.style.scales,
             steps=config.sampling.steps,
-            sampler=config.sampling.sampler,
             lora_rank=config.lora_rank,
             lora_alpha=config.lora_alpha,
             training=record if self.done.step else None,
@@ -143,14 +148,14 @@ class Trainer:
         Raises:
             Interrupted: Ctrl-C or SIGTERM; a second one stops at once, without saving. Where several
                 processes train, the first one does.
-            SimeditError: out of memory, too many pairs without a score, a gradient that is not finite, or
-                the folder cannot be written.
+            SimeditError: too many pairs without a score, a gradient that is not finite, or the folder cannot
+                be written.
         """
         main = self.accelerator.is_main_process
         log = Log(self.folder, self.done.step + 1) if main else None
         if self.done.step == 0 and self._pairs is None:
             self._save()
-        with enough_memory(self.config), self._stoppable():
+        with self._stoppable():
             for step in range(self.done.step, self.config.steps):
                 self._stop_if_asked()
                 self.show("step", step, self.config.steps)
@@ -194,7 +199,7 @@ class Trainer:
         ranked = self._ranked(step, mine, pairs, winner[here], seconds)
         sums = self._learn(step, ranked, useful, seconds)
 
-        self.done, self._pairs = Progress(step=step + 1), None
+        self.done, self._pairs = Progress(step + 1, self.accelerator.num_processes), None
         terms, updates, best = max(1, sums["terms"]), max(1, sums["updates"]), winner[useful, None]
         return {
             "step": step + 1,
@@ -219,11 +224,13 @@ class Trainer:
         """This process's pairs of the step, with their scores; those of an interrupted step come first."""
         parts = [] if self._pairs is None else [self._pairs]
         done = sum(len(part) for part in parts)
-        while done < len(mine) and not self._stop:
+        while done < len(mine):
             batch = mine[done : done + self.config.sampling.batch_size]
             parts.append(self.sampler.batch(batch, seconds))
             done += len(batch)
             self.show("sample", done, len(mine))
+            if self._stop:
+                break
         self._pairs = Pairs.cat(parts)
         self._stop_if_asked()
         return self._pairs

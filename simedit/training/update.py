@@ -112,6 +112,8 @@ def accumulate(
     """
     steps = torch.tensor(schedule.noisy_steps)[ranked.noisy]
     sums = Sums()
+    if not len(ranked):  # of this update's pairs all are other processes'
+        return sums
     for rows in torch.arange(len(ranked)).split(config.batch_size):
         batch = ranked.pairs[rows]
         encoded, latents = encode(batch), batch.latents.to(policy.device)
