@@ -9,19 +9,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from simedit.config import parse_config, with_override
-from simedit.training.config import TrainConfig
+from simedit.config import with_override
 
 SIDE = 32
 
 
-def small_config(base: str | Path, inputs: str | Path, **changes: Any) -> TrainConfig:
-    """The config of a training on the images in `inputs`. Changes are whole top-level settings."""
-    return parse_config(TrainConfig, small_settings(base, inputs) | changes, where="small training")
-
-
 def small_settings(base: str | Path, inputs: str | Path) -> dict[str, Any]:
-    """The same as plain data."""
+    """The config of a training on the images in `inputs`, as plain data."""
     return {
         "base": str(base),
         "steps": 2,
