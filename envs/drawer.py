@@ -30,7 +30,7 @@ from simedit.envs.assets import (
     robot_urdf,
     room_mesh,
 )
-from simedit.envs.poses import CLOSE_START, HANDLE, POSES, Pose, check_task, find_pose, instruction, succeeded
+from simedit.envs.poses import CLOSE_START, DRAWERS, HANDLE, POSES, Pose, check_task, find_pose, instruction, succeeded
 from simedit.envs.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
 from simedit.envs.scenery import (
     LIGHTS,
@@ -41,6 +41,7 @@ from simedit.envs.scenery import (
     polish,
     show_ambient_only,
 )
+from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState
 
@@ -290,6 +291,37 @@ class DrawerEnv(BaseEnv):
             "segmentation": segmentation,
         }
         return {"overhead_camera": {name: torch.from_numpy(array)[None] for name, array in seen.items()}}
+
+    def surface(self) -> Surface:
+        """The frame of the last observation and the geometry behind it, for whoever paints it anew."""
+        sensor: Any = self._sensors["overhead_camera"]
+        camera = sensor.camera._render_cameras[0]
+        color, position, ids = map(camera.get_picture, ("Color", "Position", "Segmentation"))
+        ids = ids[..., 1].astype(np.int16)
+        world_from_gl = camera.get_model_matrix()
+        world = position[..., :3] @ world_from_gl[:3, :3].T + world_from_gl[:3, 3]
+        world[ids == 0] = np.nan
+        kind = np.where(ids == 0, NOTHING, GROUND).astype(np.uint8)
+        kind[np.isin(ids, _segmentation_ids(self.agent.robot))] = ROBOT
+        part, local = np.full(ids.shape, -1, np.int16), world.copy()
+        links = self.cabinet.links_map
+        names = [name for name in links if name not in (f"{drawer}_drawer" for drawer in DRAWERS)]
+        for number, names in enumerate([names, *([f"{drawer}_drawer"] for drawer in DRAWERS)]):
+            for link in (links[name] for name in names):
+                here = ids == int(link.per_scene_id[0])
+                kind[here], part[here] = CABINET, number
+                inverse = link.pose.sp.inv().to_transformation_matrix()
+                local[here] = world[here] @ inverse[:3, :3].T + inverse[:3, 3]
+        return Surface(
+            rgb=cv2.cvtColor((color * 255).astype(np.uint8), cv2.COLOR_RGBA2RGB),
+            kind=kind,
+            part=part,
+            local=local.astype(np.float32),
+            world=world.astype(np.float32),
+            normal=normals(world, world_from_gl[:3, 3]).astype(np.float32),
+            camera=world_from_gl @ np.diag([1.0, -1.0, -1.0, 1.0]),
+            focal=float(camera.get_intrinsic_matrix()[0, 0]),
+        )
 
     @property
     def instruction(self) -> str:
