@@ -30,15 +30,27 @@ from simedit.envs.assets import (
     robot_urdf,
     room_mesh,
 )
-from simedit.envs.poses import CLOSE_START, DRAWERS, HANDLE, POSES, Pose, check_task, find_pose, instruction, succeeded
+from simedit.envs.poses import (
+    CLOSE_START,
+    DRAWERS,
+    HANDLE,
+    POSES,
+    Pose,
+    check_task,
+    find_pose,
+    instruction,
+    succeeded,
+)
 from simedit.envs.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
 from simedit.envs.scenery import (
     LIGHTS,
     add_cabinet,
     add_ground,
     add_lights,
+    add_plain_room,
     add_room,
     polish,
+    recolour,
     show_ambient_only,
 )
 from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
@@ -83,9 +95,9 @@ class DrawerEnv(BaseEnv):
         overlay: lay SIMPLER's photograph of the pose over all but robot and cabinet (Visual Matching).
         width, height: size of the camera frame; the view stays the same.
         robot_variant: "" or a texture variant of the robot, skin "simpler" only.
-        cabinet: one of `assets.CABINETS`; skin "primitive" has the first alone.
-        room: "" (a white floor) or one of `assets.ROOMS`, skin "simpler" only. In a room the robot has the
-            sheen that SIMPLER gives it in Variant Aggregation.
+        cabinet: one of `assets.CABINETS`; in skin "primitive" one cabinet in three colours.
+        room: "" (a white floor) or one of `assets.ROOMS`; in skin "primitive" a floor and a wall of other
+            colours in each. In a room the robot has the sheen that SIMPLER gives it in Variant Aggregation.
         light: "simple" (Visual Matching), or Variant Aggregation's "base", "brighter" or "darker".
         samples_per_pixel: of the ray tracer; SIMPLER takes 32.
         denoiser: of the ray tracer: "none", "oidn", "optix", or "auto": optix on an NVIDIA GPU, elsewhere
@@ -135,6 +147,7 @@ class DrawerEnv(BaseEnv):
         self._overlay = overlay
         self._ambient_only = skin == "simpler" and shader == "default" and light == "simple"
         self._room, self._light = room, light
+        self._recolour = cabinet if skin == "primitive" else ""
         self._task, self._drawer, self._pose = task, drawer, pose
         self._aim({})
         files = _skin_files(skin, asset_root, robot_variant, cabinet, room)
@@ -187,11 +200,15 @@ class DrawerEnv(BaseEnv):
         self.cabinet = add_cabinet(self.scene, self._cabinet_urdf)
         if self._ambient_only:
             show_ambient_only(self.cabinet)
+        if self._recolour:
+            recolour(self.cabinet, self._recolour)
+        if not self._room:
+            return add_ground(self.scene)
         if self._room_mesh is None:
-            add_ground(self.scene)
+            add_plain_room(self.scene, self._room)
         else:
             add_room(self.scene, self._room, self._room_mesh)
-            polish(self.agent.robot)
+        polish(self.agent.robot)
 
     def _load_lighting(self, options: dict[str, Any]) -> None:
         add_lights(self.scene, self._light)
@@ -305,8 +322,9 @@ class DrawerEnv(BaseEnv):
         kind[np.isin(ids, _segmentation_ids(self.agent.robot))] = ROBOT
         part, local = np.full(ids.shape, -1, np.int16), world.copy()
         links = self.cabinet.links_map
-        names = [name for name in links if name not in (f"{drawer}_drawer" for drawer in DRAWERS)]
-        for number, names in enumerate([names, *([f"{drawer}_drawer"] for drawer in DRAWERS)]):
+        drawers = [f"{drawer}_drawer" for drawer in DRAWERS]
+        body = [name for name in links if name not in drawers]
+        for number, names in enumerate([body, *([drawer] for drawer in drawers)]):
             for link in (links[name] for name in names):
                 here = ids == int(link.per_scene_id[0])
                 kind[here], part[here] = CABINET, number
@@ -359,7 +377,7 @@ def _segmentation_ids(articulation: Articulation) -> tuple[int, ...]:
 def _skin_files(
     skin: str, asset_root: str | Path | None, robot_variant: str, cabinet: str, room: str
 ) -> tuple[Path, Path, Path | None]:
-    """The files of the robot, of the cabinet, and of the room if there is one."""
+    """The files of the robot, of the cabinet, and of the room if it has one."""
     for kind, name, known in (
         ("robot_variant", robot_variant, [variant or "" for variant in ROBOT_VARIANTS]),
         ("cabinet", cabinet, CABINETS),
@@ -367,9 +385,11 @@ def _skin_files(
     ):
         if name not in known:
             raise unknown(kind, name, known)
-        if skin == "primitive" and name != known[0]:
-            raise SimeditError(f"{kind} {name!r} is made of asset files: it needs skin='simpler'")
     if skin == "primitive":
+        if robot_variant:
+            raise SimeditError(
+                f"robot_variant {robot_variant!r} is made of asset files: it needs skin='simpler'"
+            )
         folder = Path(str(resources.files("simedit.envs"))) / "primitive"
         return folder / "google_robot.urdf", folder / "mk_station.urdf", None
     root = resolve_asset_root(asset_root)

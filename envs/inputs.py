@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from simedit.envs.assets import cabinet_urdf, photograph, require, resolve_asset_root, robot_urdf
 from simedit.envs.poses import DRAWERS, POSES
+from simedit.envs.surface import Surface
 from simedit.errors import SimeditError
 from simedit.training.config import TwinConfig
 
@@ -22,9 +23,10 @@ _OPEN_MOST = 0.25  # metres
 class TwinInputs:
     """Frames of the drawer twin, each with its cabinet's mask; rendered when asked for.
 
-    The poses take turns. Each drawer is closed or partly open, and the hand is somewhere between its start
-    and the drawers' fronts, as in an episode. A frame depends on the seed and its index alone, to the last
-    bit with the raster shader. The camera's view is cut at the centre to the asked shape.
+    The poses take turns, each moved by the config's jitter. Each drawer is closed or partly open, and the
+    hand is somewhere between its start and the drawers' fronts, as in an episode. A frame depends on the
+    seed and its index alone, to the last bit with the raster shader. The camera's view is cut at the centre
+    to the asked shape.
 
     The environment is built for the first frame, which takes seconds, and let go by `close`.
 
@@ -63,13 +65,22 @@ class TwinInputs:
             self._env = self._build()
         twin: Any = self._env.unwrapped
         random = np.random.default_rng((self._seed, index))
+        pose = list(POSES)[index % len(POSES)]
+        if self._config.jitter:
+            pose = np.add(POSES[pose], random.uniform(-1, 1, 3) * self._config.jitter)
         open_ = random.random(len(DRAWERS)) < _OPEN_SHARE
         extensions = open_ * random.uniform(0, _OPEN_MOST, len(DRAWERS))
-        twin.arrange(list(POSES)[index % len(POSES)], dict(zip(DRAWERS, extensions, strict=True)))
+        twin.arrange(pose, dict(zip(DRAWERS, extensions, strict=True)))
         _reach(twin, extensions.max(), random)
         seen = twin.get_obs()["sensor_data"]["overhead_camera"]
         ids = seen["segmentation"][0, ..., 0].numpy()[self._cut]
         return seen["rgb"][0].numpy()[self._cut].copy(), np.isin(ids, twin.edit_segmentation_ids)
+
+    def surface(self, index: int) -> Surface:
+        """The frame and the geometry behind it, as rendered, before the view is cut to the asked shape."""
+        self[index]
+        twin: Any = self._env and self._env.unwrapped
+        return twin.surface()
 
     def close(self) -> None:
         """Let the environment go; a further frame builds it anew."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import sapien
 from mani_skill.envs.scene import ManiSkillScene
 from mani_skill.utils.structs import Articulation
@@ -23,6 +24,15 @@ _ROOM_POSES = {
     "modern_bedroom_no_roof": sapien.Pose([0.178, -2.235, 1.669], [0.007, 0.0, 0.0, -1.0]) * _Y_UP,
     "modern_office_no_roof": sapien.Pose([-0.192, -1.728, 1.48], [0.709, 0.0, 0.0, -0.705]) * _Y_UP,
 }
+
+# What the primitive skin has in their place, in linear RGB: floor, wall and where the wall stands (x, m);
+# then the colour of a cabinet's top, after those in SIMPLER's files. "mk_station" keeps the colours of ours.
+_PLAIN_ROOMS = {
+    "frl_apartment_stage_simple": ((0.40, 0.36, 0.31), (0.62, 0.60, 0.55), -1.4),
+    "modern_bedroom_no_roof": ((0.20, 0.11, 0.06), (0.35, 0.42, 0.52), -0.9),
+    "modern_office_no_roof": ((0.16, 0.18, 0.20), (0.70, 0.70, 0.68), -2.0),
+}
+_CABINET_COLOURS = {"mk_station2": (0.64, 0.53, 0.41), "mk_station3": (0.39, 0.32, 0.27)}
 
 
 def add_cabinet(scene: ManiSkillScene, urdf: Path) -> Articulation:
@@ -53,6 +63,31 @@ def add_room(scene: ManiSkillScene, name: str, mesh: Path) -> None:
     room.add_visual_from_file(str(mesh), pose=_ROOM_POSES[name])
     room.set_initial_pose(_ROOMS_ORIGIN)
     room.build_static(name="room")
+
+
+def add_plain_room(scene: ManiSkillScene, name: str) -> None:
+    """A floor and a wall behind the cabinet, in place of the room of that name; to look at alone."""
+    room = scene.create_actor_builder()
+    floor, wall, behind = _PLAIN_ROOMS[name]
+    for colour, centre, half_size in (
+        (floor, (0.0, 0.0, 0.0), (10.0, 10.0, 0.017)),
+        (wall, (behind, 0.0, 2.0), (0.02, 10.0, 2.0)),
+    ):
+        material = sapien.render.RenderMaterial(base_color=[*colour, 1.0])
+        room.add_box_visual(pose=sapien.Pose(centre), half_size=half_size, material=material)
+    room.set_initial_pose(sapien.Pose())
+    room.build_static(name="room")
+
+
+def recolour(cabinet: Articulation, name: str) -> None:
+    """Give the primitive cabinet the colour of the cabinet of that name; what was dark stays dark."""
+    if name not in _CABINET_COLOURS:
+        return
+    shapes = list(_render_shapes(cabinet))
+    # All are read before any is set, for shapes may share a material.
+    light = np.array([shape.material.base_color[:3] for shape in shapes]).mean(1)
+    for shape, share in zip(shapes, light / light.max(), strict=True):
+        shape.material.base_color = [*(share * np.array(_CABINET_COLOURS[name])), 1.0]
 
 
 def add_lights(scene: ManiSkillScene, light: str) -> None:

@@ -22,6 +22,8 @@ def absent_variants(config: StudyConfig) -> dict[str, dict[str, str]]:
         SimeditError: there is no asset root.
     """
     found: dict[str, dict[str, str]] = {}
+    if config.env.primitive:
+        return found
     for domain in config.domains:
         for variant in config.variants_of(domain):
             room = scene(domain, variant, over=config.editor.over).room

@@ -10,9 +10,10 @@ from pathlib import Path
 from simedit.envs.assets import resolve_asset_root, verify
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants
-from simedit.eval.config import RT1Config, StudyConfig
+from simedit.eval.config import ClonedConfig, RT1Config, StudyConfig
 from simedit.eval.estimate import disk_bytes
 from simedit.eval.library import find_specialists
+from simedit.eval.packaged import library_folder, policy_folder
 from simedit.eval.published import load_real
 from simedit.eval.trials import Trial
 from simedit.policies.checkpoints import check_saved_model
@@ -53,8 +54,10 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
         elif not Path(policy.embeddings).is_file():
             table = Path(policy.embeddings).absolute()
             found.append(f"no table of embeddings at {table}: `simedit-eval checkpoints embed` makes one")
+    for checkpoint in [p.checkpoint for p in study.policies.values() if isinstance(p, ClonedConfig)]:
+        check(_load_cloned, checkpoint)
     if "edited" in study.domains and study.editor.library != "tiny":
-        check(find_specialists, Path(study.editor.library), study.styles)
+        check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
     overlaid = "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
     absent: dict[str, dict[str, str]] = {}
     # The original is installed with files of its own.
@@ -62,6 +65,12 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
         check(lambda: verify(resolve_asset_root(study.env.asset_root)))
         check(lambda: absent.update(absent_variants(study)))
     return list(dict.fromkeys(found)), absent
+
+
+def _load_cloned(checkpoint: str) -> None:
+    from simedit.policies.cloned import load  # here, for it brings torch
+
+    load(policy_folder(checkpoint))
 
 
 def check_disk(study: StudyConfig, todo: Sequence[Trial], out: Path) -> None:

@@ -63,8 +63,9 @@ def run(
     from simedit.config import load_config
     from simedit.eval.absent import describe, playable
     from simedit.eval.checks import check_disk, find_problems
-    from simedit.eval.config import StudyConfig, meaning
+    from simedit.eval.config import ClonedConfig, StudyConfig, meaning
     from simedit.eval.library import digest, is_untrained
+    from simedit.eval.packaged import policy_folder
     from simedit.eval.published import load_real
     from simedit.eval.run_folder import keep, write_report
     from simedit.eval.store import Store
@@ -88,7 +89,13 @@ def run(
         raise SimeditError("this study cannot start:" + "".join(f"\n  - {problem}" for problem in problems))
     with Store(out, write=True) as store:
         specialists = _specialists(study, out)
-        store.agree(meaning(study, {style: digest(folder) for style, folder in specialists.items()}))
+        checkpoints = {
+            name: digest(policy_folder(policy.checkpoint))
+            for name, policy in study.policies.items()
+            if isinstance(policy, ClonedConfig)
+        }
+        styles = {style: digest(folder) for style, folder in specialists.items()}
+        store.agree(meaning(study, styles, checkpoints))
         todo = remaining(wanted, store.results())
         check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
@@ -195,11 +202,12 @@ def main(args: Sequence[str] | None = None) -> int:
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
     """The folder of each wanted style's specialist; "tiny" makes them in the folder `out`."""
     from simedit.eval.library import find_specialists
+    from simedit.eval.packaged import library_folder
 
     if "edited" not in study.domains:
         return {}
     if study.editor.library != "tiny":
-        return find_specialists(Path(study.editor.library), study.styles)
+        return find_specialists(library_folder(study.editor.library), study.styles)
     from simedit.pipeline import silence_loading
     from simedit.tiny import make_tiny_library
 
@@ -208,10 +216,11 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
 
 
 def _blind(study: StudyConfig) -> list[str]:
+    from simedit.policies.cloned import ClonedPolicy
     from simedit.policies.rt1 import RT1Policy
     from simedit.policies.scripted import ScriptedExpert
 
-    kinds = {"scripted": ScriptedExpert, "rt1": RT1Policy}
+    kinds = {"scripted": ScriptedExpert, "rt1": RT1Policy, "cloned": ClonedPolicy}
     return [name for name, policy in study.policies.items() if not kinds[policy.kind].uses_images]
 
 
@@ -221,10 +230,13 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
 
     import simedit.envs  # noqa: F401  registers the environments
     from simedit.envs.domains import scene
-    from simedit.eval.config import RT1Config
+    from simedit.envs.proxy_real import ProxyReal
+    from simedit.eval.config import ClonedConfig, RT1Config
+    from simedit.eval.packaged import policy_folder
     from simedit.eval.rollout import RAW_KEY, Stage
     from simedit.library import SpecialistLibrary
     from simedit.pipeline import silence_loading
+    from simedit.policies.cloned import ClonedPolicy
     from simedit.policies.rt1 import RT1Policy
     from simedit.policies.scripted import ScriptedExpert
     from simedit.wrapper import EditObservation
@@ -241,6 +253,8 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     def make(domain: str, variant: str) -> gym.Env:
         look = asdict(scene(domain, variant, over=settings.over))
         env = gym.make(env_id, **env_settings, **look, max_episode_steps=study.max_steps)
+        if domain == "proxy_real":
+            return ProxyReal(env, kitchens=(variant,))
         if editor is None or domain != "edited":
             return env
         return EditObservation(
@@ -252,6 +266,8 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
     for name, policy in study.policies.items():
         if isinstance(policy, RT1Config):
             policies[name] = RT1Policy(policy.checkpoint, embeddings=policy.embeddings, gpu=policy.gpu)
+        elif isinstance(policy, ClonedConfig):
+            policies[name] = ClonedPolicy(policy_folder(policy.checkpoint))
         else:
             policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
     return stage, policies

@@ -5,7 +5,6 @@ Relative paths in a config resolve against the working directory, as paths on a 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -44,10 +43,21 @@ class RT1Config(Config):
     gpu: bool = False
 
 
-PolicyConfig = Annotated[ScriptedConfig | RT1Config, Field(discriminator="kind")]
+class ClonedConfig(Config):
+    """A small policy that was cloned from expert episodes; see `simedit.policies.cloned.ClonedPolicy`.
+
+    Attributes:
+        checkpoint: its folder, or "lab:NAME", one of those that ship with the lab.
+    """
+
+    kind: Literal["cloned"]
+    checkpoint: str
 
 
-Domain = Literal["raw", "vismatch", "varagg", "edited"]
+PolicyConfig = Annotated[ScriptedConfig | RT1Config | ClonedConfig, Field(discriminator="kind")]
+
+
+Domain = Literal["raw", "vismatch", "varagg", "edited", "proxy_real"]
 
 
 class EnvConfig(Config):
@@ -67,6 +77,11 @@ class EnvConfig(Config):
     samples_per_pixel: int = Field(default=32, gt=0)
     denoiser: Literal["auto", "none", "oidn", "optix"] = "auto"
 
+    @property
+    def primitive(self) -> bool:
+        """Whether scenes are made of what ships with the package, and of no asset files."""
+        return self.simulator == "twin" and self.skin == "primitive"
+
 
 def _distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) < len(values):
@@ -78,7 +93,8 @@ class EditorConfig(Config):
     """What repaints the frames of the domain "edited".
 
     Attributes:
-        library: folder of a specialist library, or "tiny": a small untrained one made on the spot.
+        library: folder of a specialist library, "lab" (the one that ships with the package), or "tiny", a
+            small untrained one made on the spot.
         base: folder or hub id of the base; None takes the one that the specialists name.
         steps: denoising steps; None takes the number that the specialists name.
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
@@ -98,7 +114,8 @@ class RealConfig(Config):
     """Where the real success rates come from.
 
     Attributes:
-        source: "published", or the path of a YAML file laid out as `simedit.eval.published.Rates`.
+        source: "published"; "lab", what the lab's policies reach in proxy_real; the path of a YAML file laid
+            out as `simedit.eval.published.Rates`; or "none", for a study that only measures rates.
         names: from this study's policy names to those of the source; a policy not in it keeps its name.
     """
 
@@ -164,12 +181,12 @@ class StudyConfig(Config):
     def _consistent(self) -> StudyConfig:
         if "edited" in self.domains and not self.styles:
             raise ValueError("the domain edited needs styles, for example styles: [gold, wood]")
-        if self.env.simulator == "twin" and self.env.skin == "primitive":
-            plain = scene("raw")
+        if "proxy_real" in self.domains and not self.env.primitive:
+            raise ValueError("the domain proxy_real needs env.simulator: twin and env.skin: primitive")
+        if self.env.primitive:
             for domain in self.domains:
                 for variant in self.variants_of(domain):
-                    look = scene(domain, variant, over=self.editor.over)
-                    if replace(look, overlay=plain.overlay, light=plain.light) != plain:
+                    if scene(domain, variant, over=self.editor.over).robot_variant:
                         raise ValueError(f"the domain {domain} needs env.skin: simpler, for {variant}")
         for name in self.real.names:
             if name not in self.policies:
@@ -181,18 +198,20 @@ class StudyConfig(Config):
         return self.variants.get(domain, list(VARIANTS[domain]))
 
 
-def meaning(config: StudyConfig, specialists: dict[str, str]) -> dict[str, Any]:
+def meaning(config: StudyConfig, specialists: dict[str, str], checkpoints: dict[str, str]) -> dict[str, Any]:
     """What a trial's result depends on beside the trial itself, as flat keys.
 
     Two configs whose common keys agree may share a run folder. Where the assets lie is left out.
 
     Args:
         specialists: from style to a digest of its specialist's files.
+        checkpoints: from the name of a cloned policy to a digest of its files.
     """
     parts: dict[str, Any] = {
         "max_steps": config.max_steps,
         "env": config.env.model_dump(exclude={"asset_root"}),
         "policies": {name: policy.model_dump_json() for name, policy in config.policies.items()},
+        "checkpoints": checkpoints,
     }
     if "edited" in config.domains:
         parts["editor"] = config.editor.model_dump(exclude={"library", "seeds"})

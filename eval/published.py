@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from simedit.config import Config, load_config
 from simedit.errors import SimeditError, unknown
 from simedit.eval.config import EditorConfig, EnvConfig, RealConfig, ScriptedConfig, StudyConfig
+from simedit.eval.packaged import lab_data
 from simedit.eval.trials import trials
 
 
@@ -90,14 +91,18 @@ def load_real(config: RealConfig, policies: list[str], tasks: list[str]) -> Rate
     Raises:
         SimeditError: no such file, or no rate there for a policy and task.
     """
+    if config.source == "none":
+        return Rates(source="none: this study measures rates", policies={p: TaskRates() for p in policies})
     if config.source == "published":
         rates = load_published().real
+    elif config.source == "lab":
+        rates = load_config(Rates, lab_data("real.yaml"))
     elif Path(config.source).exists():
         rates = load_config(Rates, config.source)
     else:
         raise SimeditError(
             f"real rates: no file {Path(config.source).absolute()} "
-            "(real.source is `published` or a file; paths in a config are relative to the working directory)"
+            "(real.source is published, lab, none or a file; paths are relative to the working directory)"
         )
     renamed = {}
     for policy in policies:

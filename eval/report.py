@@ -18,7 +18,13 @@ _DOMAINS = {
     "vismatch": "Visual Matching frames",
     "varagg": "Variant Aggregation frames",
     "edited": "edited frames",
+    "proxy_real": "proxy-real photographs",
 }
+_SCATTERS = (
+    "<h2>Simulated against real</h2>"
+    '<p class="note">A policy on the dashed line succeeds as often in simulation as in reality. '
+    "What counts is that the order from left to right is the order from bottom to top.</p>"
+)
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,19 @@ def html(summary: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     """
     css = (Path(__file__).parent / "data" / "report.css").read_text(encoding="utf-8")
     policies = list(summary["config"]["policies"])
+    predicting = {domain: blocks for domain, blocks in summary["domains"].items() if _has_real(blocks)}
     colours = {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(policies)}
     parts = [
         '<p class="kicker">simedit evaluation report</p>',
         f"<h1>{escape(headline(summary))}</h1>",
         _warnings(summary["warnings"]),
-        _metrics(summary),
+        _metrics(summary, predicting),
         "<h2>Success rates</h2>",
         '<p class="note">Bar: simulated success rate. Line across it: 95 % Wilson interval. '
         "Upright mark: the real rate. Errors are left out of the rates.</p>",
         *(_rates(domain, blocks, colours) for domain, blocks in summary["domains"].items()),
-        "<h2>Simulated against real</h2>",
-        '<p class="note">A policy on the dashed line succeeds as often in simulation as in reality. '
-        "What counts is that the order from left to right is the order from bottom to top.</p>",
-        *(_scatters(domain, blocks) for domain, blocks in summary["domains"].items()),
+        _SCATTERS if predicting else "",
+        *(_scatters(domain, blocks) for domain, blocks in predicting.items()),
         _styles(summary["styles"], colours),
         "<h2>Where each policy succeeds</h2>",
         '<p class="note">Successes of trials by drawer and robot pose: a, b and c stand side by side, '
@@ -95,7 +100,7 @@ def headline(summary: Mapping[str, Any]) -> str:
                 f"{_DOMAINS[domain]} {rank} ({name} MMRV {block['mmrv']:.3f}, r {block['pearson_r']:.3f})"
             )
     if not found:
-        return "There are rates, but no correlation: it needs two policies or more, with trials of each."
+        return "There are rates, but no correlation: it needs real rates, and trials of two policies or more."
     text = "; ".join(found) + "."
     early = f"So far ({counts['finished']} of {counts['wanted']} trials): " if counts["missing"] else ""
     return early + (text if early else text[0].upper() + text[1:])
@@ -108,7 +113,7 @@ def _warnings(warnings: Sequence[str]) -> str:
     return f'<div class="warnings" role="note"><strong>Before the numbers</strong><ul>{items}</ul></div>'
 
 
-def _metrics(summary: Mapping[str, Any]) -> str:
+def _metrics(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> str:
     names = list(next(iter(summary["domains"].values())))
     rows = [
         [
@@ -116,13 +121,17 @@ def _metrics(summary: Mapping[str, Any]) -> str:
             *(_with_interval(blocks[name][key], blocks[name][f"{key}_ci"]) for name in names),
         ]
         for key, label in (("mmrv", "MMRV &darr;"), ("pearson_r", "r &uarr;"))
-        for domain, blocks in summary["domains"].items()
+        for domain, blocks in predicting.items()
     ]
     counts = summary["trials"]
     done = f"{counts['finished']} of {counts['wanted']} trials finished, {counts['errors']} errors"
     done += f", {counts['absent']} absent." if counts["absent"] else "."
-    table = _table(["", *names], rows)
+    table = _table(["", *names], rows) if rows else ""
     return f'<h2>How well simulation predicts reality</h2>{table}<p class="note">{done}</p>'
+
+
+def _has_real(blocks: Mapping[str, Any]) -> bool:
+    return any(entry["real"] is not None for block in blocks.values() for entry in block["policies"].values())
 
 
 def _rates(domain: str, blocks: Mapping[str, Any], colours: Mapping[str, str]) -> str:

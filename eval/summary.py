@@ -58,7 +58,8 @@ def summarise(
 
     Rates pool a domain's variants and seeds, and those of "edited" all styles. "average" is the mean of the
     open and the close rate. Bootstrap intervals resample (task, drawer, pose, seed) units, the same for all
-    policies and domains, a unit's variants and styles together; real rates are taken as exact.
+    policies and domains, a unit's variants and styles together; real rates are taken as exact. "proxy_real"
+    has rates, but no real ones beside them and so no metrics.
 
     Args:
         results: every stored result; those that `config` does not want are left out.
@@ -83,7 +84,9 @@ def summarise(
     for domain in config.domains:
         blocks: dict[str, Any] = {}
         for task in config.tasks:
-            entries = {p: _entry(tallies[domain, p, task], real.policies[p].rate(task)) for p in policies}
+            # Proxy-real is where real rates come from: it predicts nothing.
+            truth = {p: None if domain == "proxy_real" else real.policies[p].rate(task) for p in policies}
+            entries = {p: _entry(tallies[domain, p, task], truth[p]) for p in policies}
             blocks[task] = _block(entries, samples[domain, task])
         if len(config.tasks) == 2:
             entries = {p: _average([blocks[task]["policies"][p] for task in config.tasks]) for p in policies}

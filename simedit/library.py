@@ -15,7 +15,7 @@ from torch import Tensor
 
 from simedit.composition import compose
 from simedit.errors import SimeditError, unknown
-from simedit.pipeline import Conditioning, SpecialistPipeline, denoise, scales_tensor
+from simedit.pipeline import Conditioning, SpecialistPipeline, denoise
 from simedit.samplers import Schedule
 from simedit.specialist import CARD, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
@@ -42,7 +42,7 @@ class SpecialistLibrary:
 
     Args:
         pipeline: the base, on its device.
-        batch_size: frames edited at once (the U-Net sees four times as many).
+        batch_size: frames edited at once (the U-Net sees up to four times as many).
         steps: denoising steps, in place of the cards'.
     """
 
@@ -179,7 +179,7 @@ class SpecialistLibrary:
             empty_text=self._empty_text,
             image=image,
             style=style,
-            scales=scales_tensor([one.card.scales for one in loaded]),
+            scales=[one.card.scales for one in loaded],
         )
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         # A batch of one style needs no routing by frame, which takes peft a third of a small model's time.
@@ -187,7 +187,7 @@ class SpecialistLibrary:
         if len(set(styles)) == 1:
             self._unet.set_adapter(loaded[0].adapter)
         else:
-            routing = {"adapter_names": [one.adapter for one in loaded] * 4}
+            routing = {"adapter_names": [one.adapter for one in loaded]}
         latents = denoise(self._unet, conditioning, schedule, generators, **routing)
         images = pipe.decode(latents, height, width)
         return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -38,14 +38,16 @@ class Conditioning:
         empty_text: [1, L, D], text states of the empty instruction.
         image: [N, 4, h, w], latents of the input frames.
         style: [N, 4, h, w], the style attention's output.
-        scales: [3, N, 1, 1, 1], image, style and text scale of each frame.
+        scales: of each frame, or one for all.
+
+    The four channels are Stable Diffusion's; a base may have any number of them.
     """
 
     text: Tensor
     empty_text: Tensor
     image: Tensor
     style: Tensor
-    scales: Tensor
+    scales: Sequence[Scales]
 
 
 def scales_tensor(scales: Sequence[Scales]) -> Tensor:
@@ -77,29 +79,50 @@ def guidance(
 
 
 def predict(
-    unet: nn.Module, conditioning: Conditioning, x: Tensor, t: float | Tensor, **unet_kwargs: Any
+    unet: nn.Module,
+    conditioning: Conditioning,
+    x: Tensor,
+    t: float | Tensor,
+    adapter_names: Sequence[str] | None = None,
 ) -> Tensor:
-    """The guided noise prediction: four branches in one U-Net batch (full, image, none, image+style).
+    """The guided noise prediction, its branches in one U-Net batch: four (full, image+style, image, none),
+    but those that the scales of no frame need are left out, for they would cancel out (`Scales.branches`).
 
     Args:
-        unet: the 12-channel U-Net, or a peft model around it.
+        unet: the widened U-Net, or a peft model around it.
         conditioning: of N frames.
         x: [N, 4, h, w], latents, scaled as the sampler says.
         t: timestep, one or [N].
-        unet_kwargs: passed on, for example peft's `adapter_names` (4 N of them).
+        adapter_names: N of peft's adapters, one for each frame; None takes the active one.
 
     Returns:
         [N, 4, h, w] in x's dtype.
     """
-    c, n = conditioning, len(x)
-    dtype, zeros = c.image.dtype, torch.zeros_like(c.image)
-    image = torch.cat([c.image, c.image, zeros, c.image])
-    style = torch.cat([c.style, zeros, zeros, c.style])
-    text = torch.cat([c.text, c.empty_text.expand(3 * n, -1, -1)])
-    time = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(n).repeat(4)
-    latents = torch.cat([x.to(dtype).repeat(4, 1, 1, 1), image, style], 1)
-    eps = unet(latents, time, encoder_hidden_states=text, return_dict=False, **unet_kwargs)[0]
-    return guidance(*eps.to(x.dtype).chunk(4), scales=c.scales.to(x))
+    c, n, zeros = conditioning, len(x), torch.zeros_like(conditioning.image)
+    empty = c.empty_text.expand(n, -1, -1)
+    branches = [(c.image, c.style, c.text)]
+    needed = [
+        any(scales.text != scales.style for scales in c.scales),
+        any(scales.style != scales.image for scales in c.scales),
+        any(scales.image != 1 for scales in c.scales),
+    ]
+    for is_needed, branch in zip(needed, [(c.image, c.style), (c.image, zeros), (zeros, zeros)], strict=True):
+        if is_needed:
+            branches.append((*branch, empty))
+    image, style, text = map(torch.cat, zip(*branches, strict=True))
+    count = len(branches)
+    time = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(n).repeat(count)
+    latents = torch.cat([x.to(image.dtype).repeat(count, 1, 1, 1), image, style], 1)
+    routing = {} if adapter_names is None else {"adapter_names": [*adapter_names] * count}
+    eps = unet(latents, time, encoder_hidden_states=text, return_dict=False, **routing)[0]
+    rest = list(eps.to(x.dtype).chunk(count))
+    # A branch left out counts as much as the one before it: their difference has weight 0.
+    full = eps_image_style = rest.pop(0)
+    if needed[0]:
+        eps_image_style = rest.pop(0)
+    eps_image = rest.pop(0) if needed[1] else eps_image_style
+    eps_none = rest.pop(0) if needed[2] else eps_image
+    return guidance(full, eps_image, eps_none, eps_image_style, scales=scales_tensor(c.scales).to(x))
 
 
 def denoise(
@@ -107,7 +130,7 @@ def denoise(
     conditioning: Conditioning,
     schedule: Schedule,
     generators: Sequence[torch.Generator],
-    **unet_kwargs: Any,
+    adapter_names: Sequence[str] | None = None,
 ) -> Tensor:
     """Sample N latents, float32 [N, 4, h, w]. All of frame i's noise, initial and ancestral, comes from
     generators[i], so that it depends neither on the batch nor on its other frames."""
@@ -117,7 +140,7 @@ def denoise(
         return randn_tensor(shape, generator=list(generators), device=device, dtype=torch.float32)
 
     def model(x: Tensor, t: float) -> Tensor:
-        return predict(unet, conditioning, x, t, **unet_kwargs)
+        return predict(unet, conditioning, x, t, adapter_names)
 
     return samplers.sample(model, draw(-1) * schedule.init_scale, schedule, draw).final
 
@@ -127,7 +150,8 @@ class SpecialistPipeline(DiffusionPipeline):
 
     Made from an InstructPix2Pix checkpoint's parts (an 8-channel U-Net, no style attention) it widens the
     U-Net with zeros, in place, and starts the style attention from it; untrained, it edits as
-    InstructPix2Pix does, whatever the style scale.
+    InstructPix2Pix does, whatever the style scale. With a VAE of other than 4 latent channels the U-Net's
+    are twice or three times as many.
 
     Raises:
         SimeditError: the parts do not fit together.
@@ -158,13 +182,13 @@ class SpecialistPipeline(DiffusionPipeline):
             raise SimeditError(
                 f"the base predicts {prediction!r}; only bases that predict 'epsilon' can be edited with"
             )
-        channels = unet.config["in_channels"]
-        if channels not in (8, 12):
+        channels, latent = unet.config["in_channels"], vae.config["latent_channels"]
+        if channels not in (2 * latent, 3 * latent) or unet.config["out_channels"] != latent:
             raise SimeditError(
-                f"the base's U-Net takes {channels} channels; it must be InstructPix2Pix's 8 "
-                f"or simedit's 12 (Stable Diffusion's 4 cannot see the image)"
+                f"the base's U-Net takes {channels} channels; it must be InstructPix2Pix's {2 * latent} "
+                f"or simedit's {3 * latent} (Stable Diffusion's {latent} cannot see the image)"
             )
-        if channels == 8:
+        if channels == 2 * latent:
             widen(unet)
         self.register_modules(
             vae=vae,
@@ -292,22 +316,23 @@ class SpecialistPipeline(DiffusionPipeline):
             empty_text=self.encode_text([""]),
             image=image_latents,
             style=self.style_attention(style_latents, image_latents, text),
-            scales=scales_tensor([scales] * n),
+            scales=[scales],
         )
         schedule = schedule or self.schedule("euler_ancestral", 100)
         return self.decode(denoise(self.unet, conditioning, schedule, generator), height, width)
 
 
 def widen(unet: UNet2DConditionModel) -> None:
-    """Give `unet`, in place, four more input channels whose weights are zero."""
+    """Give `unet`, in place, half as many input channels again, whose weights are zero."""
     old: Any = unet.conv_in
-    new: Any = nn.Conv2d(12, old.out_channels, old.kernel_size, padding=old.padding).to(old.weight)
+    channels = old.in_channels // 2 * 3
+    new: Any = nn.Conv2d(channels, old.out_channels, old.kernel_size, padding=old.padding).to(old.weight)
     with torch.no_grad():
         new.weight.zero_()
-        new.weight[:, :8] = old.weight
+        new.weight[:, : old.in_channels] = old.weight
         new.bias.copy_(old.bias)
     unet.conv_in = new
-    unet.register_to_config(in_channels=12)
+    unet.register_to_config(in_channels=channels)
 
 
 def silence_loading() -> None:

@@ -15,3 +15,9 @@ class Scales(Config):
     image: NonNegativeFloat = 1.5
     style: NonNegativeFloat = 3.0
     text: NonNegativeFloat = 7.5
+
+    @property
+    def branches(self) -> int:
+        """U-Net evaluations that guidance needs for a frame: where two neighbours of 1, image, style and
+        text are equal, the condition between them cancels out."""
+        return 1 + (self.text != self.style) + (self.style != self.image) + (self.image != 1)

@@ -23,16 +23,17 @@ class StyleAttention(ModelMixin, ConfigMixin):
         inner_dim: width of query, key and value: that of the U-Net's first block; divisible by `heads`.
         text_dim: width of the text states.
         heads: attention heads.
+        latent_channels: of the VAE.
     """
 
     @register_to_config
-    def __init__(self, inner_dim: int = 320, text_dim: int = 768, heads: int = 8):
+    def __init__(self, inner_dim: int = 320, text_dim: int = 768, heads: int = 8, latent_channels: int = 4):
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(8, inner_dim, bias=False)
+        self.to_q = nn.Linear(2 * latent_channels, inner_dim, bias=False)
         self.to_k = nn.Linear(text_dim, inner_dim, bias=False)
         self.to_v = nn.Linear(text_dim, inner_dim, bias=False)
-        self.to_out = nn.Linear(inner_dim, 4, bias=False)
+        self.to_out = nn.Linear(inner_dim, latent_channels, bias=False)
 
     @classmethod
     def for_unet(cls, unet: UNet2DConditionModel) -> StyleAttention:
@@ -50,16 +51,17 @@ class StyleAttention(ModelMixin, ConfigMixin):
                 "the U-Net's first block has no cross-attention to start the style attention from"
             )
         inner_dim, text_dim = cross.to_v.weight.shape
-        if inner_dim % 8 or text_dim % 8:
+        latent = unet.config["out_channels"]
+        if inner_dim % 8 or text_dim % (2 * latent):
             raise SimeditError(
-                f"style attention needs widths divisible by its 8 heads and 8 input channels, "
+                f"style attention needs widths divisible by its 8 heads and {2 * latent} input channels, "
                 f"but the U-Net's first cross-attention is {inner_dim} wide on {text_dim} wide text"
             )
-        module = cls(inner_dim, text_dim)
+        module = cls(inner_dim, text_dim, latent_channels=latent)
         with torch.no_grad():
             module.to_k.weight.copy_(cross.to_k.weight)
             module.to_v.weight.copy_(cross.to_v.weight)
-            module.to_q.weight.copy_(cross.to_v.weight.unflatten(1, (8, -1)).mean(-1))
+            module.to_q.weight.copy_(cross.to_v.weight.unflatten(1, (2 * latent, -1)).mean(-1))
             bound = inner_dim**-0.5
             module.to_out.weight.uniform_(-bound, bound, generator=torch.Generator().manual_seed(0))
         return module.to(cross.to_v.weight)

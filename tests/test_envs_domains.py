@@ -15,6 +15,7 @@ def test_the_published_variants() -> None:
         "vismatch": 4,
         "varagg": 7,
         "edited": 1,
+        "proxy_real": 6,
     }
     for domain, variants in VARIANTS.items():
         assert {look.overlay for look in variants.values()} == {domain == "vismatch"}
@@ -32,7 +33,7 @@ def test_a_variant_of_variant_aggregation_differs_from_its_base_in_one_thing(var
 
 
 def test_edited_frames_lie_over_the_plain_robot() -> None:
-    assert scene("edited") == scene("raw") == Scene()
+    assert scene("edited") == scene("raw") == scene("proxy_real", "loft") == Scene()
     assert scene("edited", over="vismatch") == scene("vismatch", "plain") == Scene(overlay=True)
 
 
@@ -45,4 +46,4 @@ def test_variant_aggregation_has_an_even_grid_under_the_same_names() -> None:
     # Each name stands near the photographed pose of that name.
     assert all(abs(grid[name].x - POSES[name].x) < 0.04 for name in POSES)
     assert all(abs(grid[name].y - POSES[name].y) < 0.04 for name in POSES)
-    assert poses("vismatch") is poses("edited") is poses("raw") is POSES
+    assert poses("vismatch") is poses("edited") is poses("raw") is poses("proxy_real") is POSES

@@ -160,8 +160,7 @@ def test_reset_refuses_and_changes_nothing(small: Any, options: dict, message: s
         ({"robot_variant": "recolour"}, "unknown robot_variant"),
         ({"robot_variant": "recolor_cabinet_visual_matching_1"}, "needs skin='simpler'"),
         ({"cabinet": "mk_station9"}, "unknown cabinet"),
-        ({"cabinet": "mk_station2"}, "needs skin='simpler'"),
-        ({"room": "modern_office_no_roof"}, "needs skin='simpler'"),
+        ({"room": "modern_ofice_no_roof"}, "did you mean 'modern_office_no_roof'"),
         ({"skin": "simpler", "room": "modern_ofice_no_roof"}, "did you mean 'modern_office_no_roof'"),
         ({"light": "dark"}, "did you mean 'darker'"),
         ({"denoiser": "optics"}, "did you mean 'optix'"),
@@ -174,6 +173,27 @@ def test_reset_refuses_and_changes_nothing(small: Any, options: dict, message: s
 def test_make_refuses(kwargs: dict, message: str) -> None:
     with pytest.raises(SimeditError, match=message):
         gymnasium.make("simedit/Drawer-v1", **kwargs)
+
+
+def test_primitives_stand_in_for_the_scenes_of_variant_aggregation() -> None:
+    pictures, ids = {}, {}
+    for variant, look in VARIANTS["varagg"].items():
+        env: Any = gymnasium.make("simedit/Drawer-v1", width=80, height=64, **asdict(look))
+        obs, _ = env.reset(options={"pose": poses("varagg")["b1"]})
+        pictures[variant] = rgb(obs).astype(float)
+        segmentation = obs["sensor_data"][CAMERA]["segmentation"][0, ..., 0].numpy()
+        ids[variant] = np.isin(segmentation, env.unwrapped.edit_segmentation_ids)
+        env.close()
+    base, cabinet = pictures["base"], ids["base"]
+    assert all((found == cabinet).all() for found in ids.values())
+    for variant, picture in pictures.items():
+        apart = np.abs(picture - base).mean(-1)
+        if variant.startswith("modern"):
+            assert apart[~cabinet].mean() > 10 > apart[cabinet].mean()
+        elif variant.startswith("mk"):
+            assert apart[cabinet].mean() > 10 > apart[~cabinet].mean()
+            assert picture[cabinet].min() < 30  # the handles stay black
+    assert pictures["darker"].mean() < base.mean() - 5 < pictures["brighter"].mean() - 10
 
 
 @pytest.mark.parametrize("action", [[0.0] * 6, [0.0] * 6 + [float("nan")], [float("inf")] + [0.0] * 6])

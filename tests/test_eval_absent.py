@@ -46,5 +46,6 @@ def test_variants_without_their_room_are_found_and_their_trials_left_out(root):
 def test_rooms_that_nobody_wants_are_not_missed(root):
     assert absent_variants(config(root, variants={"varagg": ["base", "darker"]})) == {}
     assert absent_variants(config("nowhere", domains=["vismatch"])) == {}
+    assert absent_variants(config("nowhere", domains=["varagg"], env={"skin": "primitive"})) == {}
     with pytest.raises(SimeditError, match="nowhere is not a folder"):
         absent_variants(config("nowhere"))

@@ -112,6 +112,7 @@ def test_folders_without_a_run(tmp_path, capsys):
         ("env.simulator=original", "the original simulator needs SimplerEnv"),
         ("policies.two={kind: rt1, checkpoint: absent}", "does not exist: `simedit-eval checkpoints fetch"),
         ("policies.two={kind: rt1, checkpoint: absent}", "needs embeddings"),
+        ("policies.two={kind: cloned, checkpoint: absent}", "absent is no cloned policy: it holds no config"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_starts(study, tmp_path, capsys, setting, message):

@@ -26,7 +26,10 @@ def parsed(**changes):
         ({"policies": {"a": {"kind": "scripted", "nois": 1}}}, "did you mean 'noise'"),
         ({"policies": {"a": {"kind": "octo"}}}, "scripted"),
         ({"domains": ["aggregated"]}, "varagg"),
-        ({"domains": ["varagg"]}, "varagg needs env.skin: simpler"),
+        ({"domains": ["proxy_real"], "env": {"skin": "simpler"}}, "proxy_real needs .* env.skin: primitive"),
+        ({"domains": ["proxy_real"], "env": {"simulator": "original"}}, "needs env.simulator: twin"),
+        ({"variants": {"proxy_real": ["lofd"]}}, "did you mean 'loft'"),
+        ({"policies": {"a": {"kind": "cloned"}}}, "checkpoint"),
         ({"domains": ["vismatch"]}, "vismatch needs env.skin: simpler, for recolor_cabinet"),
         ({"variants": {"varagg": ["darkr"]}}, "unknown variant of varagg 'darkr': did you mean 'darker'"),
         ({"variants": {"varagg": ["base", "base"]}}, "twice"),
@@ -52,19 +55,21 @@ def test_overrides_from_the_command_line():
 
 
 def test_meaning_follows_what_changes_a_trial_and_nothing_else():
-    plain = meaning(parsed(), {})
+    plain = meaning(parsed(), {}, {})
     assert (
-        meaning(parsed(seeds=[0, 1], poses=["a0"], report={"videos": 0}, env={"asset_root": "x"}), {})
+        meaning(parsed(seeds=[0, 1], poses=["a0"], report={"videos": 0}, env={"asset_root": "x"}), {}, {})
         == plain
     )
-    more = meaning(parsed(policies={**BASE["policies"], "c": {"kind": "scripted"}}), {})
+    more = meaning(parsed(policies={**BASE["policies"], "c": {"kind": "scripted"}}), {}, {})
     assert plain.items() < more.items()
-    assert meaning(parsed(max_steps=5), {})["max_steps"] != plain["max_steps"]
-    noisier = meaning(parsed(policies={"a": {"kind": "scripted", "noise": 0.2}}), {})
+    assert meaning(parsed(max_steps=5), {}, {})["max_steps"] != plain["max_steps"]
+    noisier = meaning(parsed(policies={"a": {"kind": "scripted", "noise": 0.2}}), {}, {})
     assert noisier["policies.a"] != plain["policies.a"]
-    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"gold": "12ab"})
+    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"gold": "12ab"}, {})
     assert plain.items() < edited.items()
     assert edited["specialists.gold"] == "12ab"
+    # A policy that was trained again is another, even in the same folder.
+    assert meaning(parsed(), {}, {"a": "34cd"})["checkpoints.a"] == "34cd"
 
 
 def test_variants_are_all_or_those_chosen():
@@ -73,6 +78,8 @@ def test_variants_are_all_or_those_chosen():
     # The plain robot under a photograph needs no asset of the robot.
     parsed(domains=["vismatch"], variants={"vismatch": ["plain"]})
     parsed(domains=["varagg"], env={"simulator": "original"})
+    # Primitives stand in for rooms and cabinets.
+    parsed(domains=["raw", "varagg", "proxy_real"])
 
 
 def test_the_paper_protocol():

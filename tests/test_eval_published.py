@@ -70,6 +70,11 @@ def test_a_missing_file_of_real_rates_is_named_in_full(tmp_path, monkeypatch):
         load_real(RealConfig(source="real.yaml"), ["a"], ["open"])
 
 
+def test_a_study_may_measure_rates_and_compare_them_with_none():
+    real = load_real(RealConfig(source="none"), ["a"], ["open", "close"])
+    assert [real.policies["a"].rate(task) for task in ("open", "close")] == [None, None]
+
+
 def test_the_published_protocols_have_their_published_sizes():
     # SIMPLER: 6 tasks, 9 poses, 4 robots; 7 scenes. arXiv 2504.12833: 54 trials, 7 styles, 3 seeds.
     assert protocol_counts() == {"vismatch": 216, "varagg": 378, "edited": 1134}

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 import small_drawer
 
-from simedit.eval.config import StudyConfig
-from simedit.eval.published import load_published
+from simedit.eval.config import RealConfig, StudyConfig
+from simedit.eval.published import load_published, load_real
 from simedit.eval.report import headline, html
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
@@ -52,6 +52,21 @@ def test_the_page_is_whole_and_loads_nothing(folder):
     assert checker.loads
     assert all(value.startswith(("data:", "#")) for value in checker.loads)
     assert not re.search(r"url\((?!#)|@import", page)
+
+
+def test_a_study_of_proxy_real_alone_reports_its_rates():
+    config = small_drawer.CONFIG.model_copy(update={"domains": ["proxy_real"], "styles": []})
+    real = load_real(RealConfig(source="none"), list(config.policies), config.tasks)
+    results = {t: Result(t, "success" if t.policy == "able" else "failure") for t in trials(config)}
+    summary = summarise(config, results, real, Facts())
+    assert headline(summary).startswith("There are rates, but no correlation")
+    page = html(summary, [])
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert "proxy-real photographs" in page
+    assert "1.00 <small>n 36</small>" in page
+    assert "Simulated against real" not in page
 
 
 def test_what_must_be_said_stands_before_any_number(folder):

@@ -64,6 +64,19 @@ def test_rates_by_hand():
     assert domains["raw"]["open"]["pearson_r"] == pytest.approx(1, abs=1e-6)
 
 
+def test_proxy_real_has_rates_and_predicts_nothing():
+    config = CONFIG.model_copy(update={"domains": ["raw", "proxy_real"], "styles": []})
+    results = {t: Result(t, outcome(t)) for t in trials(config)}
+    found = summary(results, config)
+    assert found["domains"]["raw"]["open"]["mmrv"] == 0
+    for task, sim, n in (("open", 0.75, 24), ("close", 1.0, 24), ("average", 0.875, 48)):
+        block = found["domains"]["proxy_real"][task]
+        assert [block[key] for key in ("mmrv", "mmrv_ci", "pearson_r", "pearson_r_ci")] == [None] * 4
+        entry = block["policies"]["good"]
+        assert (entry["sim"], entry["n"], entry["real"]) == (sim, n, None)
+        assert entry["wilson"][0] < sim
+
+
 def test_styles_and_cells():
     found = summary()
     by_style = {(s["style"], s["policy"], s["task"]): s["successes"] for s in found["styles"]}

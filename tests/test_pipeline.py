@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_the_whole_tiny_pipeline_as_the_public_code() -> None:
             empty_text=pipe.encode_text([""]),
             image=image,
             style=attention(style, image, text),
-            scales=scales_tensor([Scales()] * 2),
+            scales=[Scales()],
         )
         model = partial(predict, pipe.unet, conditioning)
         schedule = pipe.schedule("ddim", 6)
@@ -100,6 +101,58 @@ def test_the_whole_tiny_pipeline_as_the_public_code() -> None:
     close(style, run["style_latents"])
     close(result.latents, run["latents"])
     close(output, run["output"])
+
+
+@pytest.mark.parametrize(
+    ("scales", "branches"),
+    [
+        (Scales(), 4),
+        (Scales(image=1, style=3, text=7), 3),
+        (Scales(image=1.5, style=1.5, text=7), 3),
+        (Scales(image=1, style=1, text=2), 2),
+        (Scales(image=2, style=2, text=2), 2),
+        (Scales(image=1, style=1, text=1), 1),
+    ],
+)
+def test_branches_that_cancel_out_are_not_evaluated(
+    pipe: SpecialistPipeline, scales: Scales, branches: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, image, style = torch.randn(3, 2, 4, 4, 4, generator=generator)
+    with torch.no_grad():
+        text, empty = pipe.encode_text(["make it gold", "make it wood"]), pipe.encode_text([""])
+        conditioning = Conditioning(text, empty, image, style, [scales])
+        batches = []
+        handle = pipe.unet.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
+        fewer = predict(pipe.unet, conditioning, x, 500)
+        handle.remove()
+        # Beside a frame that needs all four, each frame gets all four.
+        all_four = predict(pipe.unet, replace(conditioning, scales=[scales, Scales()]), x, 500)
+    assert batches == [2 * branches]
+    assert scales.branches == branches
+    torch.testing.assert_close(fewer[0], all_four[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_vae_with_other_latent_channels() -> None:
+    tiny = tiny_pipeline()
+    vae = AutoencoderKL(**{**tiny.vae.config, "latent_channels": 8})
+    unet = UNet2DConditionModel(**{**tiny.unet.config, "in_channels": 16, "out_channels": 8})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipe = SpecialistPipeline(vae, tiny.text_encoder, tiny.tokenizer, unet, tiny.scheduler)
+    assert pipe.unet.config["in_channels"] == 24
+    edit = pipe(
+        _images(1, 32, 32), _images(1, 20, 20), "make it gold", generator=_generators(0), scales=Scales()
+    )
+    assert edit.shape == (1, 3, 32, 32)
+    with pytest.raises(SimeditError, match="takes 16 channels; it must be InstructPix2Pix's 8"):
+        SpecialistPipeline(
+            tiny.vae,
+            tiny.text_encoder,
+            tiny.tokenizer,
+            UNet2DConditionModel(**{**tiny.unet.config, "in_channels": 16, "out_channels": 8}),
+            tiny.scheduler,
+        )
 
 
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "ddim"])

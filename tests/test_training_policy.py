@@ -7,7 +7,7 @@ import torch
 
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
-from simedit.pipeline import predict, scales_tensor
+from simedit.pipeline import predict
 from simedit.settings import Scales
 from simedit.specialist import Card, Specialist
 from simedit.tiny import tiny_pipeline
@@ -46,7 +46,7 @@ def test_before_training_it_is_the_base() -> None:
         style = base.style_attention(encoded.style, encoded.image, encoded.text)
         conditioning = policy.conditioning(encoded)
         torch.testing.assert_close(conditioning.style, style)
-        assert (conditioning.scales == scales_tensor([Scales()])).all()
+        assert conditioning.scales == [Scales()]
         x = torch.randn(encoded.image.shape, generator=torch.Generator().manual_seed(2))
         torch.testing.assert_close(_predict(policy, encoded), predict(base.unet, conditioning, x, 500.0))
 

@@ -66,15 +66,23 @@ class TwinConfig(Config):
 
     Attributes:
         frames: how many different frames there are.
+        jitter: each pose is moved by at most so many metres in x and in y, and turned by so many radians.
         skin, overlay, shader, asset_root: as simedit/Drawer-v1's.
     """
 
     kind: Literal["twin"] = "twin"
     frames: PositiveInt = 1024
+    jitter: Annotated[float, Field(ge=0, le=0.1)] = 0.0
     skin: Literal["primitive", "simpler"] = "primitive"
     overlay: bool = False
     shader: Literal["default", "rt"] = "default"
     asset_root: str | None = None
+
+    @model_validator(mode="after")
+    def _photographed(self) -> TwinConfig:
+        if self.overlay and self.jitter:
+            raise ValueError("overlay shows photographs of the poses, which jitter moves away from: drop one")
+        return self
 
 
 class RunConfig(Config):
@@ -170,7 +178,7 @@ class SamplingConfig(Config):
 
     Attributes:
         steps: denoising steps, in training and on the card.
-        batch_size: pairs sampled at once on each device; the U-Net sees eight times as many.
+        batch_size: pairs sampled at once on each device; the U-Net sees up to eight times as many.
         storage: the trajectories' dtype. Latents are rounded to it while sampling, so that the stored
             trajectory is exactly the one that was sampled.
     """
@@ -186,7 +194,7 @@ class UpdateConfig(Config):
     Attributes:
         beta: D3PO's temperature (eq. 7).
         clamp: probability ratios are clamped to 1 - clamp .. 1 + clamp.
-        batch_size: pairs in one backward pass on each device; the U-Net sees eight times as many.
+        batch_size: pairs in one backward pass on each device; the U-Net sees up to eight times as many.
         accumulation: batches between two updates; each batch takes a backward pass for each of its timesteps.
         timesteps: the share of the denoising steps learned from, drawn anew for each sample.
         epochs: passes over a step's samples.

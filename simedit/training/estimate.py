@@ -84,7 +84,7 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
     update, sampled = config.update, config.sampling.steps
     # Euler ancestral's last step has no variance: nothing is learned from it.
     learned = max(1, round(update.timesteps * (sampled - 1)))
-    branches, steps = config.samples * 2 * 4, config.steps
+    branches, steps = config.samples * 2 * config.style.scales.branches, config.steps
     parts = base_configs(config.base)
     needs = footprint(config, parts or STABLE_DIFFUSION)
 
@@ -119,12 +119,12 @@ def table(estimate: Estimate) -> RenderableType:
 
     memory = Table("", box=box.SIMPLE, title="Memory of each device (estimated)", title_justify="left")
     memory.add_column("GB", justify="right")
-    frames = 8 * config.update.batch_size
+    frames = 2 * config.style.scales.branches  # of a pair, as the U-Net sees it
     rows = {
         f"the base, {config.precision}": needs.base,
         f"{needs.trained / 1e6:.1f} M trained parameters, gradients, AdamW": estimate.trained_bytes,
-        f"one backward pass, U-Net batch {frames}": needs.update,
-        f"one step of sampling, U-Net batch {8 * config.sampling.batch_size}": needs.sampling,
+        f"one backward pass, U-Net batch {frames * config.update.batch_size}": needs.update,
+        f"one step of sampling, U-Net batch {frames * config.sampling.batch_size}": needs.sampling,
         f"the VAE, {config.sampling.batch_size} frames": needs.coding,
     }
     for name, size in rows.items():

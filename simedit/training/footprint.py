@@ -27,8 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from simedit.errors import SimeditError
-from simedit.pipeline import Conditioning, predict, scales_tensor, widen
-from simedit.settings import Scales
+from simedit.pipeline import Conditioning, predict, widen
 from simedit.specialist import lora_config
 from simedit.style_attention import StyleAttention
 from simedit.training.config import TrainConfig
@@ -108,7 +107,7 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
     """
     networks = _Networks(config, parts)
     pairs, (forward, learning) = config.sampling.batch_size, networks.flops()
-    latent = 4 * math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
+    latent = math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
 
     return Footprint(
         base=networks.base,
@@ -119,8 +118,8 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
         # The trainer decodes one pair at a time.
         coding=max(networks.peak(lambda: networks.encode(pairs)), networks.peak(lambda: networks.decode(2))),
         latent=latent,
-        forward=forward // 8,  # a pair is two edits of four branches
-        learning=learning // 8,
+        forward=forward // (2 * config.style.scales.branches),  # a pair is two edits
+        learning=learning // (2 * config.style.scales.branches),
     )
 
 
@@ -135,7 +134,7 @@ class _Networks:
             self._vae: Any = AutoencoderKL.from_config(parts["vae"])
             self._text = CLIPTextConfig.from_dict(parts["text_encoder"])
             text_encoder = CLIPTextModel(self._text)
-            if unet.config["in_channels"] == 8:
+            if unet.config["in_channels"] == 2 * unet.config["out_channels"]:
                 widen(unet)
             self._attention = StyleAttention.for_unet(unet)
             frozen = [p for m in (unet, self._vae, text_encoder) for p in m.parameters()]
@@ -158,7 +157,8 @@ class _Networks:
         down = 2 ** (len(self._vae.config["block_out_channels"]) - 1)
         factor = down * 2 ** (len(unet.config["block_out_channels"]) - 1)
         self._size = tuple(-(-side // factor) * factor for side in (config.height, config.width))
-        self.latent = self._size[0] // down, self._size[1] // down
+        self.latent = unet.config["out_channels"], self._size[0] // down, self._size[1] // down
+        self._scales = config.style.scales
         self._fake = FakeTensorMode()
         with self._fake:
             for inner in (inner for m in modules for inner in m.modules()):
@@ -189,17 +189,17 @@ class _Networks:
 
     def predict(self, pairs: int) -> Tensor:
         """The guided prediction for both edits of some pairs."""
-        text, image = self._states(pairs), self._empty(pairs, 4, *self.latent)
+        text, image = self._states(pairs), self._empty(pairs, *self.latent)
         style = self._attention(image, image, text).to(self._dtype)
-        conditioning = Conditioning(text, self._states(1), image, style, scales_tensor([Scales()]))
-        x = torch.empty(2 * pairs, 4, *self.latent)
+        conditioning = Conditioning(text, self._states(1), image, style, [self._scales])
+        x = torch.empty(2 * pairs, *self.latent)
         return predict(self._unet, doubled(conditioning), x, torch.zeros(len(x)))
 
     def encode(self, frames: int) -> None:
         self._vae.encode(self._empty(frames, 3, *self._size))
 
     def decode(self, frames: int) -> None:
-        self._vae.decode(self._empty(frames, 4, *self.latent))
+        self._vae.decode(self._empty(frames, *self.latent))
 
     def _states(self, texts: int) -> Tensor:
         return self._empty(texts, self._text.max_position_embeddings, self._text.hidden_size)

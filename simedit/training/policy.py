@@ -12,7 +12,7 @@ import torch
 from peft import get_peft_model
 from torch import Tensor, nn
 
-from simedit.pipeline import Conditioning, SpecialistPipeline, predict, scales_tensor
+from simedit.pipeline import Conditioning, SpecialistPipeline, predict
 from simedit.settings import Scales
 from simedit.specialist import Specialist, adapter_weights, lora_config, set_weights
 
@@ -104,7 +104,7 @@ class Policy:
             empty_text=self._empty_text,
             image=encoded.image,
             style=style.to(encoded.image.dtype),
-            scales=scales_tensor([self._scales]).to(self.device),
+            scales=[self._scales],
         )
 
     def predict(self, conditioning: Conditioning, x: Tensor, t: float | Tensor) -> Tensor:

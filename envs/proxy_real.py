@@ -1,0 +1,298 @@
+"""Proxy-real, the lab's real world: the drawer twin as a poor photograph of one of six kitchens shows it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import gymnasium as gym
+import numpy as np
+
+from simedit.envs.kitchens import DRAWER_HEIGHTS, KITCHENS, Kitchen, linear, maps
+from simedit.envs.surface import CABINET, GROUND, ROBOT, Surface
+from simedit.errors import SimeditError, unknown
+
+_FOOT = np.array([-0.295, 0.0, 0.017], np.float32)  # the origin of the cabinet in the world
+_SKY = ((0.8, 0.0, 0.6), (0.1, 0.7, 0.7), (0.1, -0.7, 0.7), (0.0, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an episode looks: a kitchen, and what differs from one visit to the next.
+
+    Attributes:
+        kitchen: one of `KITCHENS`.
+        light: unit [3], from the scene towards the light, in the world.
+        gains: of red, green and blue, of the light as well as of the camera's white balance.
+        exposure: factor on all light.
+        blur: standard deviation of the lens' blur, share of the frame's height.
+        grain: standard deviation of the sensor's noise at mid grey, share of white.
+        vignette: share of light lost in the frame's corners.
+        shift: the camera's error, right and down, share of the frame's height.
+        roll: the camera's error about its axis, radians.
+        scale: the error of its focal length, a factor.
+    """
+
+    kitchen: str
+    light: tuple[float, float, float]
+    gains: tuple[float, float, float]
+    exposure: float
+    blur: float
+    grain: float
+    vignette: float
+    shift: tuple[float, float]
+    roll: float
+    scale: float
+
+
+def check_kitchens(names: Sequence[str]) -> None:
+    """Refuse an empty list and a kitchen that there is not.
+
+    Raises:
+        SimeditError: names the nearest match.
+    """
+    if not names:
+        raise SimeditError(f"name one kitchen or more of: {', '.join(KITCHENS)}")
+    for name in names:
+        if name not in KITCHENS:
+            raise unknown("kitchen", name, KITCHENS)
+
+
+def draw_look(random: np.random.Generator, kitchens: Sequence[str] = tuple(KITCHENS)) -> Look:
+    """A look of one of the kitchens.
+
+    Raises:
+        SimeditError: an unknown kitchen, or none.
+    """
+    check_kitchens(kitchens)
+    name = kitchens[int(random.integers(len(kitchens)))]
+    kitchen = KITCHENS[name]
+    azimuth, height = np.radians(kitchen.light) + random.uniform(-0.2, 0.2, 2)
+    warm = 0.12 * kitchen.warmth + random.normal(0, 0.03)
+    green = random.normal(0, 0.02)
+    shift = random.uniform(-0.015, 0.015, 2)
+    return Look(
+        kitchen=name,
+        light=(
+            math.cos(height) * math.cos(azimuth),
+            math.cos(height) * math.sin(azimuth),
+            math.sin(height),
+        ),
+        gains=(1 + warm, 1 + green, 1 - warm),
+        exposure=random.uniform(0.85, 1.15),
+        blur=kitchen.blur * random.uniform(0.8, 1.3),
+        grain=kitchen.grain * random.uniform(0.7, 1.4),
+        vignette=random.uniform(0.1, 0.35),
+        shift=(float(shift[0]), float(shift[1])),
+        roll=random.uniform(-0.015, 0.015),
+        scale=random.uniform(0.985, 1.015),
+    )
+
+
+def photograph(surface: Surface, look: Look, random: np.random.Generator) -> np.ndarray:
+    """A photograph of the scene, uint8 [H, W, 3].
+
+    Cabinet, floor and wall are painted by where they are; the robot keeps its colours. Light falls from one
+    side and from all around; the shadows are those of the cabinet's boards and of what is seen of the robot.
+
+    Args:
+        random: draws the sensor's noise, of this frame alone.
+    """
+    kitchen = KITCHENS[look.kitchen]
+    points, normal, wall = _geometry(surface, kitchen)
+    colour = _painted(surface, kitchen, look.kitchen, points, normal, wall)
+    light = _light(surface, kitchen, look, points, normal, wall)
+    return _develop(colour * light, look, random)
+
+
+class ProxyReal(gym.ObservationWrapper):
+    """Shows the drawer twin as proxy-real; `sensor_data/overhead_camera/rgb` alone changes, in kind not.
+
+    `reset(seed=...)` draws the episode's look and, later, its frames' noise; the same seed gives the same
+    pictures of the same actions. A reset without a seed goes on in that sequence.
+
+    Args:
+        env: `simedit/Drawer-v1` in its plain look (the domain "raw").
+        kitchens: where episodes take place, each drawn from `KITCHENS` alike.
+
+    Raises:
+        SimeditError: an unknown kitchen, or none.
+    """
+
+    def __init__(self, env: gym.Env, kitchens: Sequence[str] = tuple(KITCHENS)) -> None:
+        super().__init__(env)
+        check_kitchens(kitchens)
+        self._kitchens = tuple(kitchens)
+        self._random = np.random.default_rng(0)
+        self.look = draw_look(self._random, self._kitchens)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """Reset the environment and draw the episode's look."""
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+        self.look = draw_look(self._random, self._kitchens)
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> Any:
+        """The observation with its image photographed; the one given is not changed."""
+        sensors = observation["sensor_data"]
+        camera = sensors["overhead_camera"]
+        picture = photograph(self.unwrapped.surface(), self.look, self._random)  # pyright: ignore
+        camera = {**camera, "rgb": camera["rgb"].new_tensor(picture[None])}
+        return {**observation, "sensor_data": {**sensors, "overhead_camera": camera}}
+
+
+def _geometry(surface: Surface, kitchen: Kitchen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every pixel's place and normal, float32 [H, W, 3], and where the wall is seen, bool [H, W]."""
+    eye, rays = surface.camera[:3, 3].astype(np.float32), surface.rays()
+    with np.errstate(divide="ignore"):
+        far = np.where(rays[..., 0] < 0, (kitchen.wall_x - eye[0]) / rays[..., 0], 10.0)
+    behind = np.nan_to_num(surface.world[..., 0], nan=-np.inf) < kitchen.wall_x
+    wall = behind & (surface.kind <= GROUND)
+    points = np.where(wall[..., None], eye + rays * far[..., None], surface.world)
+    normal = np.zeros_like(points)
+    normal[surface.kind == ROBOT] = np.nan_to_num(surface.normal[surface.kind == ROBOT])
+    normal[surface.kind == GROUND, 2] = 1.0
+    normal[wall] = (1.0, 0.0, 0.0)
+    # The cabinet is made of boards: of the three axes the nearest is a pixel's normal, at edges too.
+    found = np.nan_to_num(surface.normal[surface.kind == CABINET])
+    axis = abs(found).argmax(-1)[:, None]
+    boards = np.zeros_like(found)
+    np.put_along_axis(boards, axis, np.sign(np.take_along_axis(found, axis, 1)), 1)
+    normal[surface.kind == CABINET] = boards
+    return points.astype(np.float32), normal, wall
+
+
+def _painted(
+    surface: Surface, kitchen: Kitchen, name: str, points: np.ndarray, normal: np.ndarray, wall: np.ndarray
+) -> np.ndarray:
+    """The share of light that every pixel gives back, float32 [H, W, 3]."""
+    textures = maps(name)
+    x, y, z = (np.ascontiguousarray(points[..., i]) for i in range(3))
+    # The robot was rendered in full light from above, which leaves its colours nearly as they are.
+    colour = 0.9 * (surface.rgb.astype(np.float32) / 255) ** 2.2
+    floor = (surface.kind <= GROUND) & ~wall
+    colour[floor] = textures["floor"].at(x, y)[floor]
+    skirting = np.where(z < 0.07, np.float32(0.55), np.float32(1.0))[..., None]
+    colour[wall] = (textures["wall"].at(y, z) * skirting)[wall]
+    # As if every drawer were closed, so that each has its own piece of the pattern.
+    heights = np.array([0.0, *DRAWER_HEIGHTS], np.float32)[np.maximum(surface.part, 0)]
+    a, b, c = (np.ascontiguousarray(surface.local[..., i]) for i in range(3))
+    drawer = surface.part > 0
+    inner = np.where(drawer, a < 0.296, (abs(b) < 0.295) & (c < 0.846) & (a < 0.31))
+    facing = abs(normal).argmax(-1)
+    for axis, (key, u, v) in enumerate((("front", b, c + heights), ("side", a, c + heights), ("top", a, b))):
+        here = (surface.kind == CABINET) & ~inner & (facing == axis)
+        colour[here] = textures[key].at(u, v)[here]
+    colour[(surface.kind == CABINET) & inner] = linear(kitchen.inside)
+    colour[drawer & (a > 0.3135)] = 0.012  # the handles
+    return colour
+
+
+def _light(
+    surface: Surface,
+    kitchen: Kitchen,
+    look: Look,
+    points: np.ndarray,
+    normal: np.ndarray,
+    wall: np.ndarray,
+) -> np.ndarray:
+    """The light that falls on every pixel, float32 [H, W, 3]."""
+    boards = _boards(surface)
+    start = points + 0.012 * normal
+    main = np.array(look.light, np.float32)
+    side = np.cross(main, (0.0, 0.0, 1.0))
+    seen = np.zeros(surface.kind.shape, np.float32)
+    for spread in (-0.06, 0.0, 0.06):  # a light has a size
+        ray = main + np.float32(spread) * side.astype(np.float32)
+        seen += (_open(start, ray, boards) & _unshaded(surface, points, ray)) / np.float32(3)
+    sun = kitchen.sun * np.maximum(normal @ main, 0) * seen
+    open_ = sum(_open(start, np.array(ray, np.float32), boards).astype(np.float32) for ray in _SKY) / len(
+        _SKY
+    )
+    sky = kitchen.sky * (0.15 + 0.85 * open_) * (0.8 + 0.2 * normal[..., 2])
+    half = main - surface.rays()
+    half /= np.linalg.norm(half, axis=-1, keepdims=True)
+    shine = np.maximum((normal * half).sum(-1), 0) ** 30 * seen * (surface.kind == CABINET) * kitchen.gloss
+    warm = np.array([1 + 0.15 * kitchen.warmth, 1.0, 1 - 0.15 * kitchen.warmth], np.float32)
+    return (sun + shine)[..., None] * warm + (sky * np.where(wall, 0.9, 1.0))[..., None].astype(np.float32)
+
+
+def _boards(surface: Surface) -> np.ndarray:
+    """The boards that the cabinet is made of, [N, 2, 3]: two corners in the world, metres; drawers where they
+    are, as far as they are seen."""
+    body = [
+        ((-0.315, -0.3075, 0.0), (-0.295, 0.3075, 0.845)),
+        ((-0.295, -0.3075, 0.0), (0.295, -0.2875, 0.845)),
+        ((-0.295, 0.2875, 0.0), (0.295, 0.3075, 0.845)),
+        ((-0.315, -0.3075, 0.845), (0.315, 0.3075, 0.865)),
+    ]
+    drawer = [
+        ((0.2975, -0.3075, -0.07), (0.3125, 0.3075, 0.07)),
+        ((-0.295, -0.2775, -0.07), (0.295, -0.2575, 0.03)),
+        ((-0.295, 0.2575, -0.07), (0.295, 0.2775, 0.03)),
+        ((-0.275, -0.2575, -0.07), (0.275, 0.2575, -0.05)),
+    ]
+    found = [np.array(body, np.float32) + _FOOT]
+    for number, height in enumerate(DRAWER_HEIGHTS, 1):
+        here = surface.part == number
+        offset = _FOOT + np.array([0, 0, height], np.float32)
+        if here.any():
+            offset = surface.world[here][0] - surface.local[here][0]
+        found.append(np.array(drawer, np.float32) + offset)
+    return np.concatenate(found).astype(np.float32)
+
+
+def _open(start: np.ndarray, ray: np.ndarray, boards: np.ndarray) -> np.ndarray:
+    """Where no board stands between a point [H, W, 3] and the light [3], bool [H, W]."""
+    with np.errstate(divide="ignore"):
+        inverse = 1 / np.where(abs(ray) < 1e-4, np.float32(1e-4), ray)
+    scaled = [np.ascontiguousarray(start[..., i]) * inverse[i] for i in range(3)]
+    blocked = np.zeros(start.shape[:2], bool)
+    for corners in boards * inverse:
+        (x0, y0, z0), (x1, y1, z1) = corners.min(0), corners.max(0)
+        x, y, z = scaled
+        enter = np.maximum(np.maximum(x0 - x, y0 - y), z0 - z)
+        leave = np.minimum(np.minimum(x1 - x, y1 - y), z1 - z)
+        blocked |= (enter < leave) & (leave > 0)
+    return ~blocked
+
+
+def _unshaded(surface: Surface, points: np.ndarray, ray: np.ndarray) -> np.ndarray:
+    """Where what is seen of the robot stands not between a point [H, W, 3] and the light, bool [H, W]."""
+    size, count = 0.025, 256
+    ray = ray / np.linalg.norm(ray)
+    across = np.cross(ray, (0.0, 0.0, 1.0))
+    across /= np.linalg.norm(across)
+    down = np.cross(ray, across)
+    cell = np.stack([points @ across, points @ down], -1) / size + count / 2
+    cell = np.clip(cell, 0, count - 1).astype(np.int32)
+    height = points @ ray
+    robot = surface.kind == ROBOT
+    highest = np.full((count, count), -np.inf, np.float32)
+    np.maximum.at(highest, (cell[robot][:, 0], cell[robot][:, 1]), height[robot])
+    highest = cv2.dilate(highest, np.ones((3, 3), np.uint8))
+    return robot | (highest[cell[..., 0], cell[..., 1]] < height + 0.04)
+
+
+def _develop(scene: np.ndarray, look: Look, random: np.random.Generator) -> np.ndarray:
+    """The picture that lens, sensor and camera make of light, float32 [H, W, 3] -> uint8 [H, W, 3]."""
+    height, width = scene.shape[:2]
+    centre = (width / 2, height / 2)
+    warp = cv2.getRotationMatrix2D(centre, math.degrees(look.roll), look.scale)
+    warp[:, 2] += np.array(look.shift) * height
+    picture = cv2.warpAffine(scene, warp, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    picture = cv2.GaussianBlur(picture, (0, 0), max(look.blur * height, 0.05))
+    x, y = np.meshgrid(np.arange(width) - centre[0], np.arange(height) - centre[1])
+    radius = (x**2 + y**2) / (centre[0] ** 2 + centre[1] ** 2)
+    fall = (look.exposure * (1 - look.vignette * radius)).astype(np.float32)[..., None]
+    picture *= fall * np.array(look.gains, np.float32)
+    picture = cv2.pow(np.maximum(picture, 0), 1 / 2.2)
+    picture = np.where(
+        picture > 0.8, 1 - 0.2 * np.exp(-(picture - 0.8) / 0.2), picture
+    )  # highlights roll off
+    grain = random.standard_normal(picture.shape, np.float32) * np.float32(look.grain)
+    return (np.clip(picture + grain * (0.6 + 0.8 * (1 - picture)), 0, 1) * 255 + 0.5).astype(np.uint8)

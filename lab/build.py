@@ -1,0 +1,259 @@
+"""Everything the lab ships, made from nothing: stages that each leave their work on disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import NonNegativeInt, PositiveInt
+from rich.progress import track
+
+from simedit.config import Config
+from simedit.errors import SimeditError
+from simedit.files import whole
+from simedit.lab.materials import STYLES
+
+TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
+WIDTH, HEIGHT = 160, 128
+MAX_STEPS = 60
+LIMITS = (
+    "It knows one cabinet, seen by one camera at 160x128, and the materials of lab/materials.py.",
+    "The policies know the expert's way of opening and closing three drawers, and nothing else.",
+    "Its real world is proxy-real, a rendering: nothing here says anything about a real robot.",
+)
+
+
+class Plan(Config):
+    """How much work a build does; the defaults are those of the weights that ship.
+
+    Attributes:
+        seed: of everything drawn.
+        scenes: rendered for the base to learn from; each is painted in three materials.
+        vae_steps, vae_batch: of the autoencoder's training, and crops in one.
+        base_steps, base_batch: of the base's training, and pairs in one.
+        style_settings: of the specialists' trainings, in place of lab/train.yaml's, as `simedit-train --set`.
+        styles: that get a specialist.
+        episodes: of the expert in proxy-real.
+        real_seeds: of the trials that real rates come from, in each of the 54 situations.
+    """
+
+    seed: NonNegativeInt = 0
+    scenes: PositiveInt = 3000
+    vae_steps: PositiveInt = 6000
+    vae_batch: PositiveInt = 16
+    base_steps: PositiveInt = 4000
+    base_batch: PositiveInt = 24
+    style_settings: tuple[str, ...] = ()
+    styles: tuple[str, ...] = STYLES
+    episodes: PositiveInt = 400
+    real_seeds: PositiveInt = 3
+
+
+def build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
+    """Do the stages that `folder` lacks; what ships is in folder/data. A stage that was stopped goes on.
+
+    Args:
+        say: gets a line at each stage's begin and end.
+
+    Raises:
+        SimeditError: the folder was begun with another plan, or cannot be written.
+    """
+    kept = folder / "plan.json"
+    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) != plan.model_dump(mode="json"):
+        raise SimeditError(f"{folder} was begun with other settings (see {kept}): choose another --out")
+    _write(kept, plan.model_dump(mode="json"))
+    for number, (name, stage) in enumerate(STAGES.items(), 1):
+        title, record, spent = (
+            f"{number}/{len(STAGES)} {name}",
+            _record(folder, name),
+            folder / f"{name}.spent",
+        )
+        if record.exists():
+            say(f"{title}: done before")
+            continue
+        say(f"{title} ...")
+        started, before = time.perf_counter(), float(spent.read_text()) if spent.exists() else 0.0
+        try:
+            stage(folder, plan)
+        finally:
+            seconds = before + time.perf_counter() - started
+            spent.write_text(f"{seconds:.1f}\n", encoding="utf-8")
+        _write(record, {"minutes": round(seconds / 60, 1), "commit": _commit(), "ended": _now()})
+        say(f"{title}: {seconds / 60:.1f} min")
+    stages = {name: json.loads(_record(folder, name).read_text(encoding="utf-8")) for name in STAGES}
+    content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
+    _write(folder / "data" / "card.json", content | {"limits": LIMITS})
+
+
+def _pairs(folder: Path, plan: Plan) -> None:
+    from simedit.lab.pairs import render_pairs
+
+    render_pairs(folder / "pairs", plan.scenes, plan.seed)
+
+
+def _autoencoder(folder: Path, plan: Plan) -> None:
+    import numpy as np
+
+    from simedit.lab.materials import MATERIALS, draw, photograph
+    from simedit.lab.pairs import load_pairs
+    from simedit.lab.vae import train_vae
+
+    pairs, random = load_pairs(folder / "pairs"), np.random.default_rng((plan.seed, 3))
+    images = np.concatenate([pairs.inputs, *np.moveaxis(pairs.targets, 1, 0)])
+    masks = np.concatenate([pairs.masks] * (1 + pairs.targets.shape[1]))
+    photographs = np.stack([photograph(draw(name, random), random) for name in MATERIALS * 3])
+    vae = train_vae(
+        images,
+        masks,
+        photographs,
+        steps=plan.vae_steps,
+        batch=plan.vae_batch,
+        seed=plan.seed,
+        folder=folder / "autoencoder",
+    )
+    vae.save_pretrained(folder / "autoencoder" / "trained")
+
+
+def _base(folder: Path, plan: Plan) -> None:
+    import torch
+    from diffusers import AutoencoderKL
+
+    from simedit.lab.base import encode, new_base, train_base
+    from simedit.lab.pairs import load_pairs
+    from simedit.pipeline import silence_loading
+
+    silence_loading()
+    pairs = load_pairs(folder / "pairs")
+    vae: Any = AutoencoderKL.from_pretrained(folder / "autoencoder" / "trained")
+    inputs = encode(vae, pairs.inputs)
+    targets = torch.stack([encode(vae, part) for part in pairs.targets.swapaxes(0, 1)], 1)
+    pipeline = new_base(vae, plan.seed)
+    train_base(
+        pipeline,
+        inputs,
+        targets,
+        pairs,
+        steps=plan.base_steps,
+        batch=plan.base_batch,
+        seed=plan.seed,
+        folder=folder / "base",
+    )
+    # Half precision on disk: what ships is small. Everything after this starts from what was saved.
+    pipeline.to(torch.float16).save_pretrained(folder / "data" / "base")
+
+
+def _specialists(folder: Path, plan: Plan) -> None:
+    from simedit.lab.photographs import save_style
+
+    for style in plan.styles:
+        photographs, target = folder / "photographs" / style, folder / "data" / "specialists" / style
+        if not target.exists():
+            save_style(style, photographs, plan.seed)
+            train_style(
+                style,
+                photographs,
+                base=folder / "data" / "base",
+                run=folder / "specialists" / style,
+                target=target,
+                settings=plan.style_settings,
+            )
+
+
+def train_style(
+    name: str, photographs: Path, *, base: Path, run: Path, target: Path, settings: Sequence[str] = ()
+) -> None:
+    """Train one specialist by `simedit-train`, or go on with its training.
+
+    Args:
+        photographs: the folder of style images.
+        run: the training's run folder.
+        target: where the finished specialist goes.
+        settings: in place of lab/train.yaml's.
+    """
+    from simedit.training.checkpoint import latest
+    from simedit.training.cli import train
+
+    if latest(run / "checkpoints") is not None:
+        train(resume=run)
+    else:
+        train(
+            config=TRAIN_CONFIG,
+            style_images=photographs,
+            name=name,
+            out=run,
+            specialist=target,
+            overrides=(f"base={base}", *settings),
+        )
+
+
+def _demonstrations(folder: Path, plan: Plan) -> None:
+    from simedit.lab.demonstrations import record
+
+    for _ in track(
+        record(folder / "demonstrations", plan.episodes, seed=plan.seed), "expert episodes", plan.episodes
+    ):
+        pass
+
+
+def _policies(folder: Path, plan: Plan) -> None:
+    from simedit.lab.cloning import train_policies
+
+    train_policies(folder / "demonstrations", folder / "data" / "policies", seed=plan.seed)
+
+
+def _real(folder: Path, plan: Plan) -> None:
+    """Roll the policies out in proxy-real; their rates are what the study calls real."""
+    import yaml
+
+    from simedit.eval.cli import run
+
+    policies = sorted(path.name for path in (folder / "data" / "policies").iterdir())
+    study = {
+        "policies": {
+            n: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / n)} for n in policies
+        },
+        "domains": ["proxy_real"],
+        "seeds": list(range(plan.real_seeds)),
+        "max_steps": MAX_STEPS,
+        "env": {"width": WIDTH, "height": HEIGHT},
+    }
+    config = folder / "real.yaml"
+    config.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    run(config, folder / "real")
+
+
+STAGES: dict[str, Callable[[Path, Plan], None]] = {
+    "pairs": _pairs,
+    "autoencoder": _autoencoder,
+    "base": _base,
+    "specialists": _specialists,
+    "demonstrations": _demonstrations,
+    "policies": _policies,
+    "real": _real,
+}
+"""What a build does, in this order."""
+
+
+def _record(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}.json"
+
+
+def _write(path: Path, content: Any) -> None:
+    with whole(path) as draft:
+        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _commit() -> str:
+    """Of the code that runs, with a + where files differ from it; empty outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,90 @@
+"""The command `simedit-lab`: makes the lab's models anew, and further specialists on its base."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from simedit.config import check_set_once, parse_config, with_override
+from simedit.errors import run_cli
+
+DESCRIPTION = """\
+The whole study in miniature: a small base, its specialists and policies, and a real world that is rendered.
+
+  simedit-eval run --config configs/eval/lab.yaml --out runs/lab     # the study, with the models that ship
+  simedit-lab build --out runs/lab-build                             # those models from nothing, in hours
+  simedit-lab train-style copper                                     # one more specialist, in minutes
+  simedit-lab train-style teak --style-images photos/teak
+
+A build that was stopped goes on when the same command is given again.
+"""
+
+
+def build(
+    out: Path,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+) -> None:
+    """Make everything that ships from nothing, stage by stage; the result is in OUT/data.
+
+    Args:
+        out: The build's folder.
+        overrides: Settings in place of the defaults, for example: styles=[gold] base_steps=500
+    """
+    from simedit.lab import build as stages
+
+    data = stages.Plan().model_dump(mode="json")
+    for override in overrides:
+        data = with_override(data, override)
+    plan = parse_config(stages.Plan, data, where="--set")
+    stages.build(out, plan, lambda line: print(line, flush=True))
+    print(f"built: {out / 'data'}")
+    print(f"use it: simedit-eval run ... --set editor.library={out / 'data' / 'specialists'}")
+
+
+def train_style(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    style_images: Path | None = None,
+    out: Path | None = None,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+) -> None:
+    """Train one more specialist on the lab's base with simedit-train; the same command goes on after a stop.
+
+    Args:
+        name: The specialist's name, which its instruction speaks of, with _ as a space.
+        style_images: A folder of photographs. By default the lab paints its own, if it knows the material.
+        out: Where the specialist goes. By default specialists/NAME.
+        overrides: Settings in place of lab/train.yaml's, for example: steps=10 samples=64
+    """
+    from simedit.eval.packaged import lab_data
+    from simedit.lab import build as stages
+    from simedit.lab.photographs import save_style
+
+    base, run = lab_data("base"), Path("runs/train") / name
+    if style_images is None:
+        style_images = run / "photographs"
+        save_style(name, style_images)
+    target = out or Path("specialists") / name
+    stages.train_style(name, style_images, base=base, run=run, target=target, settings=overrides)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run `simedit-lab` with `args` (default: the process's) and return its exit code."""
+
+    def command() -> None:
+        check_set_once(sys.argv[1:] if args is None else args)
+        tyro.extras.subcommand_cli_from_dict(
+            {"build": build, "train-style": train_style},
+            prog="simedit-lab",
+            description=DESCRIPTION,
+            args=args,
+        )
+
+    return run_cli(command)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

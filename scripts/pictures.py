@@ -1,0 +1,104 @@
+"""README's pictures, in docs/: strip.png, the lab's edits of one frame, and scatter.png, a study's result."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from simedit.errors import SimeditError, run_cli
+from simedit.eval.figures import PALETTE
+from simedit.lab.materials import STYLES
+from simedit.lab.pairs import HEIGHT, WIDTH
+from simedit.lab.quality import strip
+from simedit.library import SpecialistLibrary
+
+DOMAINS = ("raw", "varagg", "edited")
+MARKERS = "osD^vP*X"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--library", default="lab", help="folder of specialists; lab: those that ship")
+    parser.add_argument("--run", type=Path, help="folder of a finished study; without it, only the strip")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
+    args = parser.parse_args()
+    summary = None if args.run is None else read_report(args.run)
+    shipped = files("simedit.lab") / "data" / "specialists"
+    library = SpecialistLibrary.load(str(shipped) if args.library == "lab" else args.library)
+    args.out.mkdir(parents=True, exist_ok=True)
+    styles = [style for style in STYLES if style in library.styles]
+    save(strip(library, styles, *pose()), args.out / "strip.png")
+    if summary is not None:
+        save(scatter(summary), args.out / "scatter.png")
+
+
+def pose() -> tuple[np.ndarray, np.ndarray]:
+    """A frame of the twin with a drawer partly open, uint8 [H, W, 3], and its mask, bool [H, W]."""
+    import simedit.envs.drawer  # noqa: F401 (registers the environment)
+
+    env = gymnasium.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
+    env.reset()
+    twin: Any = env.unwrapped
+    twin.arrange("b1", {"top": 0.0, "middle": 0.15, "bottom": 0.0})
+    seen = twin.get_obs()["sensor_data"]["overhead_camera"]
+    frame = seen["rgb"][0].numpy().copy()
+    mask = np.isin(seen["segmentation"][0, ..., 0].numpy(), twin.edit_segmentation_ids)
+    env.close()
+    return frame, mask
+
+
+def read_report(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SimeditError(
+            f"cannot read the report of {run} ({error}): finish it with simedit-eval run"
+        ) from error
+
+
+def scatter(summary: Mapping[str, Any]) -> np.ndarray:
+    """Simulated against real success rates, uint8 [h, w, 3]: a colour for each domain, a mark for each
+    policy, its Wilson interval behind it, the metrics in the legend."""
+    figure = Figure(figsize=(5.6, 4.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=(0, (3, 3)))
+    for colour, domain in zip(PALETTE, DOMAINS, strict=False):
+        if domain not in summary["domains"]:
+            continue
+        block = list(summary["domains"][domain].values())[-1]  # the average where there are two tasks
+        if block["mmrv"] is None:
+            raise SimeditError(
+                f"the report's domain {domain} has no MMRV: it needs real rates and more trials"
+            )
+        label = f"{domain}: MMRV {block['mmrv']:.3f}, r {block['pearson_r']:.3f}"
+        axes.plot([], [], color=colour, marker="o", linestyle="none", label=label)
+        for mark, entry in zip(MARKERS, block["policies"].values(), strict=False):
+            axes.plot([entry["real"]] * 2, entry["wilson"], color=colour, alpha=0.5, linewidth=1.2)
+            axes.plot(entry["real"], entry["sim"], color=colour, marker=mark, markersize=7)
+    for mark, policy in zip(MARKERS, summary["config"]["policies"], strict=False):
+        axes.plot([], [], color="0.4", marker=mark, linestyle="none", label=policy)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    axes.set(xlabel="success rate in proxy-real", ylabel="simulated success rate")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def save(picture: np.ndarray, path: Path) -> None:
+    # 256 colours are enough for either picture, and a third of the size.
+    Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path}: {path.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main))

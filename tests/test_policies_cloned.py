@@ -1,0 +1,146 @@
+"""Cloned policies: their files, their memory, and what they refuse."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simedit.errors import SimeditError
+from simedit.policies.cloned import (
+    INSTRUCTIONS,
+    ClonedPolicy,
+    Network,
+    NetworkConfig,
+    encode,
+    load,
+    remember,
+    save,
+)
+
+SMALL = NetworkConfig(width=16, height=8, channels=[4, 4, 4], features=8, hidden=8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    save(Network(SMALL), SMALL, tmp_path / "policy")
+    return tmp_path / "policy"
+
+
+def _frames(count: int, height: int = 8, width: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def _actions(policy: ClonedPolicy, frames: np.ndarray, instruction: str = INSTRUCTIONS[0]) -> np.ndarray:
+    policy.reset(instruction)
+    return np.stack([policy.act(frame).to_array() for frame in frames])
+
+
+def test_acts_within_range_and_the_same_each_time(folder):
+    policy = ClonedPolicy(folder)
+    first = _actions(policy, _frames(5))
+    assert first.shape == (5, 7)
+    assert first.dtype == np.float32
+    assert np.abs(first[:, :3]).max() <= 0.1
+    assert np.abs(first[:, 3:6]).max() <= 0.4
+    np.testing.assert_array_equal(first, _actions(policy, _frames(5)))  # reset forgets
+    np.testing.assert_array_equal(first, _actions(ClonedPolicy(folder), _frames(5)))
+
+
+def test_frame_instruction_and_memory_matter(folder):
+    policy, frames = ClonedPolicy(folder), _frames(1)
+    first = _actions(policy, frames)[0]
+    assert not np.array_equal(first, _actions(policy, 255 - frames)[0])
+    assert not np.array_equal(first, _actions(policy, frames, "close bottom drawer")[0])
+    twice = _actions(policy, np.repeat(frames, 2, 0))
+    assert not np.array_equal(twice[0], twice[1])
+
+
+def test_acts_as_trained(folder):
+    """Step by step it says what `Network.act` says of the whole sequence at once."""
+    _, network = load(folder)
+    frames = _frames(6)
+    commands = _actions(ClonedPolicy(folder), frames, "close middle drawer")
+    with torch.inference_mode():
+        features = network.see(torch.from_numpy(frames))[None]
+        memory = torch.from_numpy(remember(commands)[:-1])[None]
+        said, _ = network.act(features, memory, torch.from_numpy(encode("close middle drawer"))[None])
+    said = said[0].numpy()
+    np.testing.assert_allclose(commands[:, :3], 0.1 * said[:, :3].clip(-1, 1), atol=1e-5)
+    np.testing.assert_allclose(commands[:, 3:6], 0.4 * said[:, 3:6].clip(-1, 1), atol=1e-5)
+    np.testing.assert_allclose(commands[:, 6].cumsum(), said[:, 6], atol=1e-5)
+
+
+def test_large_frames_are_shrunk(folder):
+    small = _frames(3)
+    large = small.repeat(4, axis=1).repeat(4, axis=2)
+    policy = ClonedPolicy(folder)
+    np.testing.assert_allclose(_actions(policy, large), _actions(policy, small), atol=1e-6)
+
+
+def test_memory_sums_the_commands():
+    commands = np.array([[0.1, 0, 0, 0.4, 0, 0, 0.3], [0.05, 0, 0, 0, 0, -0.2, 0.2]])
+    memory = remember(commands)
+    assert memory.shape == (3, 14)
+    assert not memory[0].any()
+    np.testing.assert_allclose(memory[2, :7], [0.5, 0, 0, 0, 0, -0.5, 0.2], atol=1e-6)
+    np.testing.assert_allclose(memory[2, 7:], [0.15, 0, 0, 0.1, 0, -0.05, 0.5], atol=1e-6)
+
+
+def test_the_default_network_is_small_and_quick(tmp_path):
+    config = NetworkConfig()
+    save(Network(config), config, tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 1_000_000
+    policy, (frame,) = ClonedPolicy(tmp_path), _frames(1, 128, 160)
+    policy.reset("open top drawer")
+    policy.act(frame)
+    begin = time.perf_counter()
+    for _ in range(10):
+        policy.act(frame)
+    assert (time.perf_counter() - begin) / 10 < 0.1  # some 3 ms on an idle core
+
+
+@pytest.mark.parametrize("instruction", ["open the top drawer", "lift top drawer", ""])
+def test_unknown_instruction(folder, instruction):
+    with pytest.raises(SimeditError, match=r"unknown instruction.*close bottom drawer"):
+        ClonedPolicy(folder).reset(instruction)
+
+
+def test_acting_before_an_episode(folder):
+    with pytest.raises(SimeditError, match="reset"):
+        ClonedPolicy(folder).act(_frames(1)[0])
+
+
+def test_missing_files(folder, tmp_path):
+    with pytest.raises(SimeditError, match=r"nowhere is no cloned policy.*config\.json"):
+        ClonedPolicy(tmp_path / "nowhere")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SimeditError, match=r"holds no model\.safetensors"):
+        ClonedPolicy(folder)
+
+
+def test_broken_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(SimeditError, match=r"model\.safetensors is broken"):
+        ClonedPolicy(folder)
+
+
+def test_weights_of_another_network(folder):
+    other = SMALL.model_copy(update={"hidden": 9})
+    (folder / "config.json").write_text(other.model_dump_json())
+    with pytest.raises(SimeditError, match=r"does not fit config\.json"):
+        ClonedPolicy(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ('{"widht": 80}', "width"), ('{"width": 81}', "width")]
+)
+def test_broken_config(folder, text, message):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(SimeditError, match=message):
+        ClonedPolicy(folder)
