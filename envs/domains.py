@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simedit.envs.assets import CABINETS, ROBOT_VARIANTS
-from simedit.envs.kitchens import KITCHENS
 from simedit.envs.poses import POSES, Pose
 
 
@@ -39,11 +38,12 @@ VARIANTS: dict[str, dict[str, Scene]] = {
         "mk_station3": _aggregated(cabinet="mk_station3"),
     },
     "edited": {"": Scene()},
-    "proxy_real": {kitchen: Scene() for kitchen in KITCHENS},
+    "proxy_real": {"": Scene()},
 }
 """Each domain's variants by name, over which its rates are averaged; "" where there is but one.
 
-The lab's proxy_real photographs the plain scene in a kitchen; see `simedit.envs.proxy_real`.
+The lab's proxy_real photographs the plain scene in a kitchen that the seed draws: see
+`simedit.envs.proxy_real`.
 
 Source: SIMPLER (arXiv 2405.05941), its scripts for Visual Matching and Variant Aggregation.
 """

@@ -24,15 +24,15 @@ def noise(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def fractal(points: np.ndarray, seed: int, octaves: int = 4, gain: float = 0.5) -> np.ndarray:
-    """Sum of `octaves` of noise, each twice as fine and `gain` as strong as the last; float32 [...] in 0..1."""
+    """Octaves of noise, each twice as fine and `gain` as strong as the last; float32 [...] in 0..1."""
     points, amplitudes = np.asarray(points, np.float32), (gain ** np.arange(octaves)).astype(np.float32)
     layers = [a * noise(points * 2.0**i, seed + 7919 * i) for i, a in enumerate(amplitudes)]
     return np.sum(layers, 0) / amplitudes.sum()
 
 
 def cells(points: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Worley's cells of the unit lattice: a random number in 0..1 of each point's cell, and how far its border
-    is (0 there, about a half at most), float32 [...] both."""
+    """Worley's cells of the unit lattice: a random number in 0..1 of each point's cell, and how far its
+    border is (0 there, about a half at most), float32 [...] both."""
     points = np.asarray(points, np.float32)
     corner = np.floor(points).astype(np.int32)
     near = np.full(points.shape[:-1], np.inf, np.float32)

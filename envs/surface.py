@@ -18,12 +18,12 @@ class Surface:
         rgb: uint8 [H, W, 3], as rendered.
         kind: uint8 [H, W], one of NOTHING, GROUND, ROBOT, CABINET.
         part: int16 [H, W], on the cabinet: 0 its body, 1 to 3 the top, middle and bottom drawer; else -1.
-        local: float32 [H, W, 3], metres, in the frame of the pixel's part of the cabinet, and elsewhere in the
-            world's: on a drawer it moves with the drawer. Not a number where nothing is.
+        local: float32 [H, W, 3], metres, in the frame of the pixel's part of the cabinet, and elsewhere in
+            the world's: on a drawer it moves with the drawer. Not a number where nothing is.
         world: float32 [H, W, 3], metres, in the world; x points from the cabinet to the robot, z up. Not a
             number where nothing is.
-        normal: float32 [H, W, 3], unit, in the world, from the mesh of neighbouring pixels; towards the camera.
-            Not a number where nothing is, and unsure within a pixel of an edge.
+        normal: float32 [H, W, 3], unit, in the world, from the mesh of neighbouring pixels; towards the
+            camera. Not a number where nothing is, and unsure within a pixel of an edge.
         camera: float64 [4, 4], from OpenCV's camera axes (x right, y down, z ahead) to the world.
         focal: of the camera, pixels; its principal point is the frame's centre.
     """

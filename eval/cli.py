@@ -254,7 +254,7 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
         look = asdict(scene(domain, variant, over=settings.over))
         env = gym.make(env_id, **env_settings, **look, max_episode_steps=study.max_steps)
         if domain == "proxy_real":
-            return ProxyReal(env, kitchens=(variant,))
+            return ProxyReal(env)
         if editor is None or domain != "edited":
             return env
         return EditObservation(

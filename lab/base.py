@@ -167,5 +167,5 @@ def train_base(
         predicted = pipeline.unet(latents, t, encoder_hidden_states=pipeline.encode_text(texts)).sample
         return (weights[scene] * (predicted - noise) ** 2).mean()
 
-    fit(module, loss, steps=steps, learning_rate=6e-4, folder=folder, title="base", decay=0.999)
+    fit(module, loss, steps=steps, learning_rate=4e-4, folder=folder, title="base", decay=0.999)
     module.eval()

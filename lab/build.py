@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib import resources
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,13 @@ from pydantic import NonNegativeInt, PositiveInt
 from rich.progress import track
 
 from simedit.config import Config
+from simedit.envs.poses import POSES, TASKS
 from simedit.errors import SimeditError
 from simedit.files import whole
 from simedit.lab.materials import STYLES
 
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
 WIDTH, HEIGHT = 160, 128
-MAX_STEPS = 60
 LIMITS = (
     "It knows one cabinet, seen by one camera at 160x128, and the materials of lab/materials.py.",
     "The policies know the expert's way of opening and closing three drawers, and nothing else.",
@@ -40,19 +42,22 @@ class Plan(Config):
         style_settings: of the specialists' trainings, in place of lab/train.yaml's, as `simedit-train --set`.
         styles: that get a specialist.
         episodes: of the expert in proxy-real.
-        real_seeds: of the trials that real rates come from, in each of the 54 situations.
+        poses, seeds: of the trials that real rates come from: 6 tasks x poses x seeds a policy.
+        max_steps: of a trial.
     """
 
     seed: NonNegativeInt = 0
     scenes: PositiveInt = 3000
-    vae_steps: PositiveInt = 6000
+    vae_steps: PositiveInt = 4000
     vae_batch: PositiveInt = 16
     base_steps: PositiveInt = 4000
     base_batch: PositiveInt = 24
     style_settings: tuple[str, ...] = ()
     styles: tuple[str, ...] = STYLES
     episodes: PositiveInt = 400
-    real_seeds: PositiveInt = 3
+    poses: tuple[str, ...] = tuple(POSES)
+    seeds: PositiveInt = 2
+    max_steps: PositiveInt = 60
 
 
 def build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
@@ -145,7 +150,9 @@ def _base(folder: Path, plan: Plan) -> None:
         folder=folder / "base",
     )
     # Half precision on disk: what ships is small. Everything after this starts from what was saved.
-    pipeline.to(torch.float16).save_pretrained(folder / "data" / "base")
+    for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.style_attention):
+        part.half()
+    pipeline.save_pretrained(folder / "data" / "base")
 
 
 def _specialists(folder: Path, plan: Plan) -> None:
@@ -211,21 +218,47 @@ def _real(folder: Path, plan: Plan) -> None:
     """Roll the policies out in proxy-real; their rates are what the study calls real."""
     import yaml
 
-    from simedit.eval.cli import run
+    from simedit.eval.store import Store
 
     policies = sorted(path.name for path in (folder / "data" / "policies").iterdir())
+    jobs = [(folder, name, plan) for name in policies]
+    with get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
+        pool.map(_roll_out, jobs, chunksize=1)
+    rates: dict[str, dict[str, dict[str, int]]] = {}
+    for name in policies:
+        with Store(folder / "real" / name, write=False) as store:
+            results = store.results()
+        for task in TASKS:
+            ended = [result.outcome for trial, result in results.items() if trial.task == task]
+            if "error" in ended:
+                raise SimeditError(f"policy {name} met errors in proxy-real: see {folder / 'real' / name}")
+            rates.setdefault(name, {})[task] = {"successes": ended.count("success"), "n": len(ended)}
+    counts = f"6 tasks x {len(plan.poses)} poses x {plan.seeds} seeds a policy"
+    source = f"proxy-real, a rendering and no robot: {counts} (simedit-lab build, stage real)"
+    content = {"source": source, "policies": rates}
+    with whole(folder / "data" / "real.yaml") as draft:
+        draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def _roll_out(job: tuple[Path, str, Plan]) -> None:
+    import yaml
+
+    from simedit.eval.cli import run
+
+    folder, policy, plan = job
     study = {
-        "policies": {
-            n: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / n)} for n in policies
-        },
+        "policies": {policy: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / policy)}},
         "domains": ["proxy_real"],
-        "seeds": list(range(plan.real_seeds)),
-        "max_steps": MAX_STEPS,
+        "poses": list(plan.poses),
+        "seeds": list(range(plan.seeds)),
+        "max_steps": plan.max_steps,
         "env": {"width": WIDTH, "height": HEIGHT},
+        "real": {"source": "none"},
     }
-    config = folder / "real.yaml"
-    config.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    run(config, folder / "real")
+    config = folder / "real" / f"{policy}.yaml"
+    with whole(config) as draft:
+        draft.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    run(config, folder / "real" / policy)
 
 
 STAGES: dict[str, Callable[[Path, Plan], None]] = {

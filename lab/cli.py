@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from simedit.config import check_set_once, parse_config, with_override
-from simedit.errors import run_cli
+from simedit.errors import SimeditError, run_cli, unknown
 
 DESCRIPTION = """\
 The whole study in miniature: a small base, its specialists and policies, and a real world that is rendered.
@@ -61,10 +61,14 @@ def train_style(
     """
     from simedit.eval.packaged import lab_data
     from simedit.lab import build as stages
+    from simedit.lab.materials import MATERIALS
     from simedit.lab.photographs import save_style
 
     base, run = lab_data("base"), Path("runs/train") / name
     if style_images is None:
+        if name not in MATERIALS:
+            problem = unknown("material", name, MATERIALS)
+            raise SimeditError(f"{problem}. For any other, give photographs of it: --style-images FOLDER")
         style_images = run / "photographs"
         save_style(name, style_images)
     target = out or Path("specialists") / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ class _Data:
     """
 
     frames: Tensor
+    moved: Tensor
     poses: Tensor
     rows: Tensor
     valid: Tensor
@@ -129,7 +131,7 @@ def _load(folder: Path, kitchens: tuple[str, ...], config: NetworkConfig) -> _Da
 
     frames, memory, wanted, instructions = [], [], [], []
     moved, poses = [], []
-    for path in sorted(folder.glob("*.npz")):
+    for path in sorted(folder.glob("[0-9]*.npz")):
         shown = Demonstration.load(path)
         for look in np.flatnonzero(np.isin(shown.kitchens, kitchens)):
             frames.append(shrunk(shown.frames[look]))
@@ -217,7 +219,9 @@ def _optimise(
 ) -> Iterator[Callable[[Tensor], float]]:
     """For each step a function that takes it, given the loss, and gives the loss back."""
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1, (step + 1) / 100) * (1 + math.cos(math.pi * step / steps)) / 2
+    )
 
     def learn(loss: Tensor) -> float:
         optimiser.zero_grad()

@@ -178,7 +178,7 @@ def _moved(
 ) -> tuple[np.ndarray, str, DrawerState]:
     """A frame of a step with base and arm a little elsewhere, in its own look; its kitchen; the state."""
     extensions = {drawer: step.state.extension * (drawer == step.state.drawer) for drawer in DRAWERS}
-    twin.arrange(np.add(pose, random.uniform(-1, 1, 3) * _AWAY), extensions)
+    twin.arrange(np.add(pose, random.uniform(-1, 1, 3) * _AWAY).tolist(), extensions)
     robot = twin.agent.robot
     arm = np.array(
         [not joint.name.startswith(("joint_head", "joint_finger")) for joint in robot.active_joints]

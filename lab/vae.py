@@ -77,7 +77,7 @@ def train_vae(
             + _KL * posterior.kl().mean()
         )
 
-    fit(vae, loss, steps=steps, learning_rate=2e-3, folder=folder, title="autoencoder", decay=0.998)
+    fit(vae, loss, steps=steps, learning_rate=5e-4, folder=folder, title="autoencoder", decay=0.998)
     vae.eval()
     with torch.no_grad():
         some = torch.from_numpy(images[:: max(1, len(images) // 64)]).permute(0, 3, 1, 2) / 127.5 - 1

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from simedit.config import Config, parse_config
 from simedit.errors import SimeditError, unknown
+from simedit.files import whole
 from simedit.protocols import Action
 
 MOVE, TURN = 0.1, 0.4
@@ -164,14 +165,19 @@ class ClonedPolicy:
 
 
 def save(network: Network, config: NetworkConfig, folder: Path) -> None:
-    """Write config.json and model.safetensors (float16)."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write config.json and, last, model.safetensors (float16): where that lies, all is there.
+
+    Raises:
+        SimeditError: the folder cannot be written.
+    """
     halves = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()
     }
-    (folder / "config.json").write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    save_file(halves, folder / "model.safetensors")
+    with whole(folder / "config.json") as partial:
+        partial.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with whole(folder / "model.safetensors") as partial:
+        save_file(halves, partial)
 
 
 def load(folder: Path) -> tuple[NetworkConfig, Network]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -68,7 +69,7 @@ def read_report(run: Path) -> dict[str, Any]:
 def scatter(summary: Mapping[str, Any]) -> np.ndarray:
     """Simulated against real success rates, uint8 [h, w, 3]: a colour for each domain, a mark for each
     policy, its Wilson interval behind it, the metrics in the legend."""
-    figure = Figure(figsize=(5.6, 4.6), dpi=110, layout="constrained")
+    figure = Figure(figsize=(4.8, 5.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=(0, (3, 3)))
     for colour, domain in zip(PALETTE, DOMAINS, strict=False):
@@ -82,16 +83,19 @@ def scatter(summary: Mapping[str, Any]) -> np.ndarray:
         label = f"{domain}: MMRV {block['mmrv']:.3f}, r {block['pearson_r']:.3f}"
         axes.plot([], [], color=colour, marker="o", linestyle="none", label=label)
         for mark, entry in zip(MARKERS, block["policies"].values(), strict=False):
-            axes.plot([entry["real"]] * 2, entry["wilson"], color=colour, alpha=0.5, linewidth=1.2)
+            if entry["wilson"] is not None:
+                axes.plot([entry["real"]] * 2, entry["wilson"], color=colour, alpha=0.5, linewidth=1.2)
             axes.plot(entry["real"], entry["sim"], color=colour, marker=mark, markersize=7)
-    for mark, policy in zip(MARKERS, summary["config"]["policies"], strict=False):
+    policies = next(iter(next(iter(summary["domains"].values())).values()))["policies"]
+    for mark, policy in zip(MARKERS, policies, strict=False):
         axes.plot([], [], color="0.4", marker=mark, linestyle="none", label=policy)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set(xlabel="success rate in proxy-real", ylabel="simulated success rate")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3]  # pyright: ignore[reportAttributeAccessIssue]
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def save(picture: np.ndarray, path: Path) -> None:

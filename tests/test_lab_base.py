@@ -29,12 +29,14 @@ def test_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
     """Two paintings of one scene: after some steps the noise in them is predicted better than by nothing."""
     random = np.random.default_rng(0)
     inputs = random.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    targets = np.broadcast_to(np.array([[255, 200, 0], [90, 90, 90]], np.uint8)[:, None, None], (2, 2, 64, 64, 3))
+    colours = np.array([[255, 200, 0], [90, 90, 90]], np.uint8)
+    targets = np.broadcast_to(colours[:, None, None], (2, 2, 64, 64, 3))
     masks = np.zeros((2, 64, 64), bool)
     masks[:, 16:48] = True
     pairs = PairSet(inputs, np.ascontiguousarray(targets), np.array([[0, 4], [0, 4]]), masks)
     vae = new_vae(0).eval()
-    before, after = encode(vae, inputs), torch.stack([encode(vae, t) for t in pairs.targets.swapaxes(0, 1)], 1)
+    before = encode(vae, inputs)
+    after = torch.stack([encode(vae, t) for t in pairs.targets.swapaxes(0, 1)], 1)
     assert before.shape == (2, 16, 8, 8)
     assert after.shape == (2, 2, 16, 8, 8)
     pipeline = new_base(vae, 0)
@@ -57,4 +59,5 @@ def test_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "base")
     again = SpecialistPipeline.from_pretrained(tmp_path / "base")
     torch.testing.assert_close(predict(again), predict(pipeline))
-    assert torch.equal(again.encode_text(["turn the cupboard into jade"]), pipeline.encode_text(["turn the cupboard into jade"]))
+    jade = ["turn the cupboard into jade"]
+    assert torch.equal(again.encode_text(jade), pipeline.encode_text(jade))

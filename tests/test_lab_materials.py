@@ -95,7 +95,7 @@ def test_texture_moves_with_its_part(surface: Surface) -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(SimeditError, match=r"unknown material 'gild'.*'gold'"):
         draw("gild", generator(0))
-    with pytest.raises(SimeditError, match="unknown style 'coper'.*copper"):
+    with pytest.raises(SimeditError, match=r"unknown style 'coper'.*copper"):
         style_photographs("coper")
 
 
