@@ -48,7 +48,7 @@ class Plan(Config):
 
     seed: NonNegativeInt = 0
     scenes: PositiveInt = 3000
-    vae_steps: PositiveInt = 4000
+    vae_steps: PositiveInt = 2500
     vae_batch: PositiveInt = 16
     base_steps: PositiveInt = 4000
     base_batch: PositiveInt = 24

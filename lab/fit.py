@@ -1,4 +1,4 @@
-"""One loop for all of the lab's trainings: AdamW, a cosine schedule, averaged weights, exact resumption."""
+"""One loop for the base's trainings: Muon, a cosine schedule, averaged weights, exact resumption."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+
+from simedit.lab.muon import Muon
 
 SAVE_SECONDS = 120
 STATE = "state.pt"
@@ -34,21 +37,26 @@ def fit(
 
     Args:
         loss: from the step's number, 0 to steps - 1, to a scalar.
-        learning_rate: of AdamW after 5 % of warm-up; it falls to 0 along a cosine.
+        learning_rate: after 5 % of warm-up; it falls to 0 along a cosine. AdamW trains what is no matrix and
+            embeddings, Muon the rest.
         title: of the progress bar.
         decay: of the average.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, learning_rate, weight_decay=1e-4)
-    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
+    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in tables]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in parameters if id(p) not in chosen]
+    optimizers = [Muon(matrices, learning_rate), torch.optim.AdamW(rest, learning_rate, weight_decay=0)]
+    schedules = [get_cosine_schedule_with_warmup(each, steps // 20, steps) for each in optimizers]
     average = EMAModel(parameters, decay=decay)
+    parts: dict[str, Any] = {"module": module, "average": average}
+    parts |= {"muon": optimizers[0], "adamw": optimizers[1], "rate0": schedules[0], "rate1": schedules[1]}
     state_file, step = folder / STATE, 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        average.load_state_dict(state["average"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
         step = state["step"]
     folder.mkdir(parents=True, exist_ok=True)
     saved = time.perf_counter()
@@ -57,10 +65,7 @@ def fit(
         new = state_file.with_suffix(".new")
         torch.save(
             {
-                "module": module.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "average": average.state_dict(),
+                **{name: part.state_dict() for name, part in parts.items()},
                 "step": step,
             },
             new,
@@ -73,11 +78,11 @@ def fit(
         recent = float("nan")
         while step < steps:
             value = loss(step)
-            optimizer.zero_grad()
+            module.zero_grad()
             value.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
+            for part in (*optimizers, *schedules):
+                part.step()
             average.step(parameters)
             step += 1
             now = value.item()

@@ -26,7 +26,7 @@ def _loss(module: nn.Module, stop_at: int | None = None):
 
 def test_learns(tmp_path: Path) -> None:
     module = _line()
-    fit(module, _loss(module), steps=200, learning_rate=0.1, folder=tmp_path, title="line", decay=0.9)
+    fit(module, _loss(module), steps=200, learning_rate=0.5, folder=tmp_path, title="line", decay=0.9)
     with torch.no_grad():
         assert _loss(module)(1000) < 1e-2
         torch.testing.assert_close(module.weight, torch.tensor([[3.0, -1.0]]), atol=0.1, rtol=0)
