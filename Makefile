@@ -6,7 +6,7 @@ demo: ## Set up, then roll out edited episodes in the drawer twin and write runs
 
 test: ## Set up, then pass the tests
 	scripts/setup.sh sim,rt1,dev
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses auto --dist loadfile
 
 test-old: ## Set up, then pass the core tests with the original SimplerEnv's gymnasium 0.29, numpy 1.26 and SAPIEN 2
 	scripts/setup.sh sim,rt1,dev

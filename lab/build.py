@@ -199,6 +199,24 @@ def train_style(
         )
 
 
+def _quality(folder: Path, plan: Plan) -> None:
+    _write(folder / "data" / "quality.json", judged(folder / "data" / "specialists"))
+
+
+def judged(library: Path) -> dict[str, Any]:
+    """`simedit.lab.quality.measure` of a folder of specialists, beside their untrained base."""
+    from simedit.lab.quality import held_out, measure, untrained_library
+    from simedit.library import SpecialistLibrary
+    from simedit.pipeline import SpecialistPipeline, silence_loading
+    from simedit.specialist import Specialist
+
+    silence_loading()
+    trained = SpecialistLibrary.load(library)
+    specialists = [Specialist.load(library / style) for style in trained.styles]
+    base = SpecialistPipeline.from_pretrained(specialists[0].card.base)
+    return measure(trained, untrained_library(base, specialists), specialists, *held_out())
+
+
 def _demonstrations(folder: Path, plan: Plan) -> None:
     from simedit.lab.demonstrations import record
 
@@ -266,6 +284,7 @@ STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "autoencoder": _autoencoder,
     "base": _base,
     "specialists": _specialists,
+    "quality": _quality,
     "demonstrations": _demonstrations,
     "policies": _policies,
     "real": _real,

@@ -19,6 +19,7 @@ The whole study in miniature: a small base, its specialists and policies, and a 
   simedit-lab build --out runs/lab-build                             # those models from nothing, in hours
   simedit-lab train-style copper                                     # one more specialist, in minutes
   simedit-lab train-style teak --style-images photos/teak
+  simedit-lab check                                                  # are the edits any good?
 
 A build that was stopped goes on when the same command is given again.
 """
@@ -75,13 +76,41 @@ def train_style(
     stages.train_style(name, style_images, base=base, run=run, target=target, settings=overrides)
 
 
+def check(library: Path | None = None, json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False) -> None:
+    """Judge specialists on frames that no training saw: do edits look like their style, do edges survive?
+
+    Args:
+        library: A folder of specialists made with the lab's base. By default those that ship.
+        json: Print everything that was measured, in place of a table.
+    """
+    from json import dumps
+
+    from simedit.eval.packaged import lab_data
+    from simedit.eval.terminal import print_table
+    from simedit.lab.build import judged
+
+    found = judged(library or lab_data("specialists"))
+    if json:
+        return print(dumps(found, indent=2))
+    rows = []
+    for style, seen in found["styles"].items():
+        scores, better = seen["scores"], seen["scores"]["better"]
+        pairs = (
+            f"{scores[k]['untrained']:.3f} -> {scores[k]['trained']:.3f}" for k in ("structural", "semantic")
+        )
+        rows.append(
+            [style, f"{seen['own']:.0%}", f"{seen['edges']['f1']:.2f}", *pairs, f"{better['total']:.0%}"]
+        )
+    print_table(["style", "looks its own", "edges F1", "structural", "semantic", "beats its base"], rows)
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run `simedit-lab` with `args` (default: the process's) and return its exit code."""
 
     def command() -> None:
         check_set_once(sys.argv[1:] if args is None else args)
         tyro.extras.subcommand_cli_from_dict(
-            {"build": build, "train-style": train_style},
+            {"build": build, "train-style": train_style, "check": check},
             prog="simedit-lab",
             description=DESCRIPTION,
             args=args,
