@@ -208,11 +208,13 @@ class SpecialistPipeline(DiffusionPipeline):
 
         Args:
             base: a directory, or a hub id.
-            kwargs: as diffusers', e.g. `torch_dtype`.
+            kwargs: as diffusers', e.g. `torch_dtype`, which is float32 whatever the files hold.
 
         Raises:
             SimeditError: no such directory or hub id, a part is missing or broken, or the parts do not fit.
         """
+        # Left alone, the text encoder would take the files' type and the rest float32.
+        kwargs.setdefault("torch_dtype", torch.float32)
         try:
             folder = Path(base)
             if not folder.is_dir():

@@ -33,7 +33,7 @@ PLAN = Plan(
         "update.batch_size=2",
         "inputs.frames=2",
     ),
-    episodes=6,
+    episodes=2,
     poses=("b1",),
     seeds=1,
     max_steps=2,

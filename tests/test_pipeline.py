@@ -133,6 +133,17 @@ def test_branches_that_cancel_out_are_not_evaluated(
     torch.testing.assert_close(fewer[0], all_four[0], atol=1e-5, rtol=1e-4)
 
 
+def test_a_base_saved_in_half_precision_loads_in_single(tmp_path: Path) -> None:
+    pipe = tiny_pipeline()
+    for part in (pipe.vae, pipe.text_encoder, pipe.unet, pipe.style_attention):
+        part.half()
+    pipe.save_pretrained(tmp_path)
+    again = SpecialistPipeline.from_pretrained(tmp_path)
+    for part in (again.vae, again.text_encoder, again.unet, again.style_attention):
+        assert part.dtype == torch.float32
+    again(_images(1, 32, 32), _images(1, 20, 20), "make it gold", generator=_generators(0), scales=Scales())
+
+
 def test_a_vae_with_other_latent_channels() -> None:
     tiny = tiny_pipeline()
     vae = AutoencoderKL(**{**tiny.vae.config, "latent_channels": 8})
