@@ -138,11 +138,11 @@ def train_base(
         folder: for the training's state.
     """
     module = nn.ModuleDict({"unet": pipeline.unet, "text": pipeline.text_encoder}).train()
-    module["unet"].to(memory_format=torch.channels_last)
+    pipeline.unet.to(memory_format=torch.channels_last)
     alphas = pipeline.scheduler.alphas_cumprod
     factor, style = pipeline.vae.config.scaling_factor, torch.zeros_like(inputs[:1].float())
     masks = torch.from_numpy(pairs.masks[:, None]).float()
-    weights = torch.nn.functional.adaptive_avg_pool2d(masks, inputs.shape[-2:])
+    weights = torch.nn.functional.adaptive_avg_pool2d(masks, (inputs.shape[-2], inputs.shape[-1]))
     weights = _OUTSIDE + (1 - _OUTSIDE) * weights
 
     def loss(step: int) -> Tensor:
@@ -167,5 +167,5 @@ def train_base(
         predicted = pipeline.unet(latents, t, encoder_hidden_states=pipeline.encode_text(texts)).sample
         return (weights[scene] * (predicted - noise) ** 2).mean()
 
-    fit(module, loss, steps=steps, learning_rate=4e-4, folder=folder, title="base", decay=0.999)
+    fit(module, loss, steps=steps, learning_rate=2e-3, folder=folder, title="base", decay=0.999)
     module.eval()

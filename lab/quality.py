@@ -141,7 +141,7 @@ def measure(
             "distance": float(np.median(apart[:, names.index(style)])),
             "edges": _mean_agreement(frames, edits, masks, canny),
             "edges_plain": _mean_agreement(frames, edits, masks, _PLAIN),
-            "scores": _compare(*scores, specialist, np.stack(whole, 1), frames, masks),
+            "scores": _compare(scores[0], scores[1], specialist, np.stack(whole, 1), frames, masks),
         }
     raw = judge.distances(frames, boards)
     return {
@@ -183,9 +183,10 @@ class StyleJudge:
         self, photographs: Iterable[Sequence[np.ndarray]], regions: np.ndarray, *, seed: int = 0
     ) -> None:
         random = np.random.default_rng(seed)
+        _, height, width = regions.shape
         samples = [
             [
-                region_statistics(_crop(picture, *regions.shape[1:], random), random.choice(regions))
+                region_statistics(_crop(picture, height, width, random), random.choice(regions))
                 for picture in pictures
                 for _ in range(_CROPS)
             ]

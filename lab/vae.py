@@ -45,8 +45,8 @@ def new_vae(seed: int) -> AutoencoderKL:
             elif isinstance(module, nn.Conv2d) and not name.endswith("conv1"):
                 nn.init.orthogonal_(module.weight)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        for norm in (vae.encoder.conv_norm_out, vae.decoder.conv_norm_out):
-            nn.init.constant_(norm.bias, 2.0)
+            elif name.endswith("conv_norm_out"):
+                nn.init.constant_(module.bias, 2.0)  # type: ignore[arg-type]
         return vae
 
 
@@ -71,16 +71,17 @@ def train_vae(
     Returns:
         the autoencoder, its scaling factor set so that latents have unit variance.
     """
-    vae = new_vae(seed).to(memory_format=torch.channels_last)
+    vae: Any = new_vae(seed)  # Any: diffusers' and torch's types leave out outputs and memory formats
+    vae.to(memory_format=torch.channels_last)
 
     def loss(step: int) -> Tensor:
         random = np.random.default_rng((seed, step))
         crops = np.stack([_crop(images, masks, photographs, random) for _ in range(batch)])
         x = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = x.contiguous(memory_format=torch.channels_last)
-        posterior = vae.encode(x).latent_dist  # type: ignore[union-attr]
+        posterior = vae.encode(x).latent_dist
         noise = torch.from_numpy(random.standard_normal(posterior.mean.shape, np.float32))
-        y = vae.decode(posterior.mean + posterior.std * noise).sample  # type: ignore[union-attr]
+        y = vae.decode(posterior.mean + posterior.std * noise).sample
         weight = 1 + _EDGES * _steepness(x)
         return (
             (weight * (y - x).abs()).mean()
@@ -92,7 +93,7 @@ def train_vae(
     vae.eval()
     with torch.no_grad():
         some = torch.from_numpy(images[:: max(1, len(images) // 64)]).permute(0, 3, 1, 2) / 127.5 - 1
-        vae.register_to_config(scaling_factor=1 / vae.encode(some).latent_dist.mode().std().item())  # type: ignore[union-attr]
+        vae.register_to_config(scaling_factor=1 / vae.encode(some).latent_dist.mode().std().item())
     return vae
 
 

@@ -42,9 +42,9 @@ def test_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
     pipeline = new_base(vae, 0)
     losses = []
     hook = pipeline.unet.register_forward_hook(lambda *_: losses.append(0))
-    train_base(pipeline, before, after, pairs, steps=30, batch=4, seed=0, folder=tmp_path / "state")
+    train_base(pipeline, before, after, pairs, steps=60, batch=4, seed=0, folder=tmp_path / "state")
     hook.remove()
-    assert len(losses) == 30
+    assert len(losses) == 60
     x = after[:, 0].float() * vae.config["scaling_factor"]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     a = pipeline.scheduler.alphas_cumprod[800]
