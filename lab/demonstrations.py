@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,9 @@ _BENT = 0.03
 """How far the arm's joints are moved for a moved picture, standard deviation, radians."""
 _REST = 3
 """Steps recorded once the expert has ended its episode, so that ending is seen often enough to be learned."""
+
+_env: gym.Env
+"""Of a recording process."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class _Step(NamedTuple):
 
 
 def record(folder: Path, episodes: int, *, looks: int = 1, moved: int = 3, seed: int = 0) -> Iterator[Path]:
-    """Record successful episodes, tasks, drawers and poses in turn; those already there are not made again.
+    """Record successful episodes on all cores, tasks, drawers and poses in turn; none that is there again.
 
     An episode depends on its number and the seed alone.
 
@@ -107,18 +112,35 @@ def record(folder: Path, episodes: int, *, looks: int = 1, moved: int = 3, seed:
             and physics is dearer than pictures.
 
     Yields:
-        each episode's file, as soon as it is there.
+        each episode's file, as soon as it is there; those that were there before come first.
     """
-    env = None
-    for number in range(episodes):
-        path = folder / f"{number:05d}.npz"
-        if not path.exists():
-            if env is None:
-                env = gym.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
-            _demonstrate(env, number, looks, moved, np.random.default_rng((seed, number))).save(path)
-        yield path
-    if env is not None:
-        env.close()
+    paths = [_path(folder, number) for number in range(episodes)]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    yield from (path for path in paths if path.exists())
+    if not missing:
+        return
+    cores = min(len(missing), os.cpu_count() or 1)
+    # Fresh processes: Vulkan does not survive a fork.
+    with get_context("spawn").Pool(cores, _begin) as pool:
+        jobs = [(folder, number, looks, moved, seed) for number in missing]
+        yield from pool.imap_unordered(_record, jobs)
+
+
+def _begin() -> None:
+    global _env
+    _env = gym.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
+
+
+def _record(job: tuple[Path, int, int, int, int]) -> Path:
+    folder, number, looks, moved, seed = job
+    _demonstrate(_env, number, looks, moved, np.random.default_rng((seed, number))).save(
+        _path(folder, number)
+    )
+    return _path(folder, number)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.npz"
 
 
 def _demonstrate(
