@@ -65,7 +65,7 @@ def test_a_study_of_proxy_real_alone_reports_its_rates():
     checker.feed(page)
     assert checker.open == []
     assert "proxy-real photographs" in page
-    assert "1.00 <small>n 36</small>" in page
+    assert "1.00 <small>n 6</small>" in page
     assert "Simulated against real" not in page
 
 
