@@ -15,6 +15,8 @@ from simedit.lab.cloning import RECIPES, Recipe, clone, train_policies
 from simedit.lab.demonstrations import Demonstration
 from simedit.policies.cloned import ClonedPolicy, NetworkConfig
 
+pytest.importorskip("mani_skill", reason="needs the extra: sim")
+
 SMALL = NetworkConfig(width=40, height=32, channels=[8, 8, 8], features=16, hidden=16)
 STEPS = 4
 

@@ -13,6 +13,8 @@ from simedit.envs.poses import succeeded
 from simedit.errors import SimeditError
 from simedit.lab.demonstrations import HEIGHT, WIDTH, Demonstration, record
 
+pytest.importorskip("mani_skill", reason="needs the extra: sim")
+
 pytestmark = pytest.mark.slow  # episodes of real physics
 
 
