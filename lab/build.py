@@ -23,7 +23,6 @@ from simedit.files import whole
 from simedit.lab.materials import STYLES
 
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
-WIDTH, HEIGHT = 160, 128
 LIMITS = (
     "It knows one cabinet, seen by one camera at 160x128, and the materials of lab/materials.py.",
     "The policies know the expert's way of opening and closing three drawers, and nothing else.",
@@ -262,6 +261,7 @@ def _roll_out(job: tuple[Path, str, Plan]) -> None:
     import yaml
 
     from simedit.eval.cli import run
+    from simedit.lab.pairs import HEIGHT, WIDTH
 
     folder, policy, plan = job
     study = {

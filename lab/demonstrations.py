@@ -17,10 +17,10 @@ from simedit.envs.proxy_real import draw_look, photograph
 from simedit.envs.surface import Surface
 from simedit.errors import SimeditError
 from simedit.files import whole
+from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.policies.scripted import ScriptedExpert
 from simedit.protocols import DrawerState
 
-WIDTH, HEIGHT = 160, 128
 _AWAY = (0.03, 0.03, 0.03)
 """How far a pose may lie from its namesake: x and y in metres, yaw in radians."""
 _CALM = 0.25
