@@ -31,7 +31,7 @@ def test_the_wheel_holds_one_package_with_its_data(tmp_path):
     (wheel,) = tmp_path.glob("simedit-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"simedit"}
-    for folder in ("simedit", "policies", "envs", "eval"):
+    for folder in ("simedit", "policies", "envs", "eval", "lab"):
         tracked = subprocess.run(
             ["git", "ls-files", folder], cwd=source, check=True, capture_output=True, text=True
         ).stdout.split()
