@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tempfile
@@ -18,9 +19,12 @@ from simedit.eval.downloads import assets, checkpoints
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
+    import gymnasium as gym
+
     from simedit.eval.config import StudyConfig
     from simedit.eval.rollout import Stage
     from simedit.eval.store import Store
+    from simedit.eval.study import Slot
     from simedit.eval.trials import Trial
     from simedit.protocols import Policy
 
@@ -50,6 +54,7 @@ def run(
     config: Path,
     out: Path,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+    num_envs: int = 1,
     dry_run: Flag = False,
 ) -> None:
     """Run a study's missing trials, then write report.json and report.html.
@@ -58,7 +63,9 @@ def run(
         config: The study, a YAML file; paths in it are relative to the working directory.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
-        dry_run: Only print what would be done, and measure how long it would take.
+        num_envs: Environments that run at once, each in a process of its own; with 1, in this process. The
+            results are the same, up to the editor's rounding; about as many as there are cores is fastest.
+        dry_run: Only print what would be done, and measure how long it would take (with one environment).
     """
     from simedit.config import load_config
     from simedit.eval.absent import describe, playable
@@ -74,6 +81,8 @@ def run(
     from simedit.eval.terminal import print_summary
     from simedit.eval.trials import trials
 
+    if num_envs < 1:
+        raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
     study = load_config(StudyConfig, config, overrides)
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
@@ -102,7 +111,7 @@ def run(
         facts = Facts(untrained=untrained, blind=_blind(study), absent=absent)
         keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
         if todo:
-            _work(study, wanted, len(todo), store, specialists)
+            _work(study, wanted, len(todo), store, specialists, num_envs)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -224,44 +233,59 @@ def _blind(study: StudyConfig) -> list[str]:
     return [name for name, policy in study.policies.items() if not kinds[policy.kind].uses_images]
 
 
-def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, dict[str, Policy]]:
-    """The stage on which the study plays, with its editor, and its policies, all loaded."""
-    import gymnasium as gym
-
-    import simedit.envs  # noqa: F401  registers the environments
-    from simedit.envs.domains import scene
-    from simedit.envs.proxy_real import ProxyReal
-    from simedit.eval.config import ClonedConfig, RT1Config
-    from simedit.eval.packaged import policy_folder
+def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
+    """As many slots as environments, with their editor and policies, all loaded."""
+    from simedit.eval.remote import RemoteEnv, SharedEditor
     from simedit.eval.rollout import RAW_KEY, Stage
+    from simedit.eval.study import Slot
     from simedit.library import SpecialistLibrary
     from simedit.pipeline import silence_loading
-    from simedit.policies.cloned import ClonedPolicy
-    from simedit.policies.rt1 import RT1Policy
-    from simedit.policies.scripted import ScriptedExpert
     from simedit.wrapper import EditObservation
 
     silence_loading()
-    folders = list(specialists.values())
-    settings = study.editor
-    editor = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps) if folders else None
-
-    original = study.env.simulator == "original"
-    env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"
-    env_settings = study.env.model_dump(exclude={"simulator", "skin"} if original else {"simulator"})
+    folders, settings = list(specialists.values()), study.editor
+    editor = None
+    if folders:
+        library = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps)
+        editor = library if num_envs == 1 else SharedEditor(library)
 
     def make(domain: str, variant: str) -> gym.Env:
-        look = asdict(scene(domain, variant, over=settings.over))
-        env = gym.make(env_id, **env_settings, **look, max_episode_steps=study.max_steps)
-        if domain == "proxy_real":
-            return ProxyReal(env)
+        build = functools.partial(_scene, study, domain, variant)
+        env = build() if num_envs == 1 else RemoteEnv(build)
         if editor is None or domain != "edited":
             return env
         return EditObservation(
             env, editor, study.styles[0], composition=settings.composition, keep_raw=RAW_KEY
         )
 
-    stage = Stage(make)
+    stages = [Stage(make) for _ in range(num_envs)]
+    return [Slot(stage, _policies(study, stage)) for stage in stages]
+
+
+def _scene(study: StudyConfig, domain: str, variant: str) -> gym.Env:
+    """The unedited environment of a domain and variant."""
+    import gymnasium as gym
+
+    import simedit.envs  # noqa: F401  registers the environments
+    from simedit.envs.domains import scene
+    from simedit.envs.proxy_real import ProxyReal
+
+    original = study.env.simulator == "original"
+    env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"
+    settings = study.env.model_dump(exclude={"simulator", "skin"} if original else {"simulator"})
+    look = asdict(scene(domain, variant, over=study.editor.over))
+    env = gym.make(env_id, **settings, **look, max_episode_steps=study.max_steps)
+    return ProxyReal(env) if domain == "proxy_real" else env
+
+
+def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
+    """The study's policies, acting on that stage alone."""
+    from simedit.eval.config import ClonedConfig, RT1Config
+    from simedit.eval.packaged import policy_folder
+    from simedit.policies.cloned import ClonedPolicy
+    from simedit.policies.rt1 import RT1Policy
+    from simedit.policies.scripted import ScriptedExpert
+
     policies: dict[str, Policy] = {}
     for name, policy in study.policies.items():
         if isinstance(policy, RT1Config):
@@ -270,23 +294,27 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path]) -> tuple[Stage, d
             policies[name] = ClonedPolicy(policy_folder(policy.checkpoint))
         else:
             policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
-    return stage, policies
+    return policies
 
 
 def _work(
-    study: StudyConfig, wanted: Sequence[Trial], todo: int, store: Store, specialists: Mapping[str, Path]
+    study: StudyConfig,
+    wanted: Sequence[Trial],
+    todo: int,
+    store: Store,
+    specialists: Mapping[str, Path],
+    num_envs: int,
 ) -> None:
     from simedit.eval.study import run_study
     from simedit.eval.terminal import progress
 
-    stage, policies = _wire(study, specialists)
+    slots = _wire(study, specialists, min(num_envs, todo))
     try:
         with progress(todo) as advance:
             run_study(
                 wanted,
                 store=store,
-                stage=stage,
-                policies=policies,
+                slots=slots,
                 max_steps=study.max_steps,
                 report=study.report,
                 progress=advance,
@@ -316,8 +344,8 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
             print(f"  - {problem}")
         return
     with tempfile.TemporaryDirectory() as folder:
-        stage, policies = _wire(study, _specialists(study, Path(folder)))
-        measured = seconds_per_step(todo, stage, policies)
+        (slot,) = _wire(study, _specialists(study, Path(folder)))
+        measured = seconds_per_step(todo, slot.stage, slot.policies)
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")
     for domain, seconds in measured.items():

@@ -109,7 +109,7 @@ def new_base(vae: AutoencoderKL, seed: int) -> SpecialistPipeline:
         return SpecialistPipeline(vae, text_encoder, tokenizer, unet, scheduler)
 
 
-def encode(vae: AutoencoderKL, images: np.ndarray, batch: int = 32) -> Tensor:
+def encode(vae: AutoencoderKL, images: np.ndarray, batch: int = 8) -> Tensor:
     """Latents float16 [N, C, h, w], the modes without the scaling factor, of images uint8 [N, H, W, 3]."""
     parts = []
     with torch.no_grad():

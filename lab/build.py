@@ -49,7 +49,7 @@ class Plan(Config):
     scenes: PositiveInt = 3000
     vae_steps: PositiveInt = 2500
     vae_batch: PositiveInt = 16
-    base_steps: PositiveInt = 4000
+    base_steps: PositiveInt = 3000
     base_batch: PositiveInt = 24
     style_settings: tuple[str, ...] = ()
     styles: tuple[str, ...] = STYLES
@@ -135,6 +135,7 @@ def _base(folder: Path, plan: Plan) -> None:
     silence_loading()
     pairs = load_pairs(folder / "pairs")
     vae: Any = AutoencoderKL.from_pretrained(folder / "autoencoder" / "trained")
+    vae.to(memory_format=torch.channels_last)
     inputs = encode(vae, pairs.inputs)
     targets = torch.stack([encode(vae, part) for part in pairs.targets.swapaxes(0, 1)], 1)
     pipeline = new_base(vae, plan.seed)
@@ -258,11 +259,13 @@ def _real(folder: Path, plan: Plan) -> None:
 
 
 def _roll_out(job: tuple[Path, str, Plan]) -> None:
+    import torch
     import yaml
 
     from simedit.eval.cli import run
     from simedit.lab.pairs import HEIGHT, WIDTH
 
+    torch.set_num_threads(1)  # there is a process for each core
     folder, policy, plan = job
     study = {
         "policies": {policy: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / policy)}},

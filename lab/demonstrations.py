@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from simedit.envs.poses import DRAWERS, POSES, TASKS, instruction
 from simedit.envs.proxy_real import draw_look, photograph
@@ -128,6 +129,7 @@ def record(folder: Path, episodes: int, *, looks: int = 1, moved: int = 3, seed:
 
 def _begin() -> None:
     global _env
+    torch.set_num_threads(1)  # there is a process for each core
     _env = gym.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
 
 

@@ -39,11 +39,17 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix [m, n] with its singular values all near 1, by five Newton-Schulz iterations."""
+    """A matrix [m, n] with its singular values all near 1, by five Newton-Schulz iterations.
+
+    They are iterations on the small Gram matrix: a convolution's n is nine times its m.
+    """
     x = matrix / (matrix.norm() + 1e-7)
     tall = len(x) > x.shape[1]
     x = x.T if tall else x
+    gram, one = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
+    whole = one
     for _ in range(5):
-        gram = x @ x.T
-        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
+        step = torch.addmm(3.4445 * one - 4.775 * gram, gram, gram, alpha=2.0315)
+        whole, gram = step @ whole, step @ gram @ step
+    x = whole @ x
     return x.T if tall else x

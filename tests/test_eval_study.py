@@ -16,7 +16,7 @@ from simedit.errors import SimeditError
 from simedit.eval.recording import chosen_trials, strip_path, video_path
 from simedit.eval.rollout import Stage
 from simedit.eval.store import Store
-from simedit.eval.study import ATTEMPTS, DEATHS_PER_RUN, remaining, run_study
+from simedit.eval.study import ATTEMPTS, DEATHS_PER_RUN, Slot, remaining, run_study
 from simedit.eval.trials import Result, trials
 
 FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": ["top"]})
@@ -29,8 +29,7 @@ def run(store, env=SmallDrawer, config=FEW, **instead):
     run_study(
         list(trials(config)),
         store=store,
-        stage=stage,
-        policies={name: Mover(stage.state, skill) for name, skill in SKILLS.items()} | instead,
+        slots=[Slot(stage, {name: Mover(stage.state, skill) for name, skill in SKILLS.items()} | instead)],
         max_steps=config.max_steps,
         report=config.report,
         progress=seen.append,

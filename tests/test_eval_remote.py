@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer
+
+from simedit.errors import SimeditError
+from simedit.eval.remote import RemoteEnv, SharedEditor
+from simedit.eval.rollout import RAW_KEY, Stage
+from simedit.eval.store import Store
+from simedit.eval.study import Slot, run_study
+from simedit.eval.trials import trials
+from simedit.wrapper import EditObservation
+
+RESET = {"options": {"pose": "b1", "task": "open", "drawer": "top"}}
+PUSH = np.array([0.1, 0, 0, 0, 0, 0, 0], np.float32)
+
+
+@pytest.fixture
+def remote():
+    made = []
+
+    def make(build) -> RemoteEnv:
+        made.append(RemoteEnv(build))
+        return made[-1]
+
+    yield make
+    for env in made:
+        env.close()
+
+
+def test_a_remote_environment_does_what_it_does_here(remote):
+    here, there = SmallDrawer(), remote(SmallDrawer)
+    assert there.observation_space == here.observation_space
+    assert there.action_space == here.action_space
+    for one, other in ((here.reset(**RESET), there.reset(**RESET)), (here.step(PUSH), there.step(PUSH))):
+        for key in ("rgb", "segmentation"):
+            expected, got = (each[0]["sensor_data"]["overhead_camera"][key] for each in (one, other))
+            assert isinstance(got, np.ndarray)
+            np.testing.assert_array_equal(got, expected.numpy())
+        assert set(other[-1]) == set(one[-1])
+        np.testing.assert_array_equal(other[-1]["pose"], one[-1]["pose"].numpy())
+    assert there.instruction == "open top drawer"
+    assert there.edit_segmentation_ids == (2,)
+    assert there.privileged_state().extension == here.privileged_state().extension
+
+
+def test_what_goes_wrong_there_is_raised_here(remote):
+    with pytest.raises(SimeditError, match="no such skin"):
+        remote(Refusing)
+    env = remote(SmallDrawer)
+    with pytest.raises(RuntimeError, match="KeyError: 'pose'"):
+        env.reset(options={})
+    dying = remote(Doomed)
+    dying.reset(**RESET)
+    dying.step(PUSH)
+    with pytest.raises(RuntimeError, match="exit code -9"):
+        dying.step(PUSH)
+
+
+def play(folder, build, editor, slots, config=CONFIG):
+    def make(domain, _):
+        env = RemoteEnv(build) if slots > 1 else build()
+        return EditObservation(env, editor, "gold", keep_raw=RAW_KEY) if domain == "edited" else env
+
+    stages = [Stage(make) for _ in range(slots)]
+    with Store(folder, write=True) as store:
+        run_study(
+            list(trials(config)),
+            store=store,
+            slots=[Slot(s, {name: Mover(s.state, skill) for name, skill in SKILLS.items()}) for s in stages],
+            max_steps=config.max_steps,
+            report=config.report,
+        )
+        return store.results()
+
+
+@pytest.mark.slow
+def test_three_environments_give_the_results_of_one(tmp_path):
+    alone = play(tmp_path / "one", SmallDrawer, Painter(), 1)
+    together = play(tmp_path / "three", SmallDrawer, SharedEditor(Painter()), 3)
+    assert len(alone) == len(list(trials(CONFIG)))
+    assert together == alone
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_dies_is_tried_again(tmp_path):
+    (tmp_path / "marks").mkdir()
+    few = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"]})
+    survived = play(tmp_path / "dying", partial(Doomed, tmp_path / "marks"), Painter(), 2, few)
+    assert len(list((tmp_path / "marks").iterdir())) >= 2
+    assert survived == play(tmp_path / "well", SmallDrawer, Painter(), 1, few)
+
+
+def test_a_refused_setting_stops_all(tmp_path):
+    with pytest.raises(SimeditError, match="no such skin"):
+        play(tmp_path, Refusing, Painter(), 2)
+
+
+class Slow(Painter):
+    """Paints once all three threads have asked or the first batch is through; remembers batches' sizes."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.go_on = threading.Event()
+
+    def edit(self, frames, *, styles, masks=None, seeds):
+        self.batches.append(len(frames))
+        self.go_on.wait(10)
+        return super().edit(frames, styles=styles, masks=masks, seeds=seeds)
+
+
+def test_frames_that_wait_are_edited_together():
+    slow = Slow()
+    shared = SharedEditor(slow)
+    assert shared.styles == Painter.styles
+    frames = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    styles = ["gold", "wood", "gold", "wood", "wood"]
+    found: dict[int, np.ndarray] = {}
+
+    def ask(i: int) -> None:
+        found[i] = shared.edit(frames[i : i + 1], styles=styles[i : i + 1], seeds=[i])
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(5)]
+    threads[0].start()
+    while not slow.batches:
+        pass
+    for thread in threads[1:]:
+        thread.start()
+    while shared._waiting.qsize() < 4:
+        pass
+    slow.go_on.set()
+    for thread in threads:
+        thread.join()
+    assert slow.batches == [1, 4]
+    expected = Painter().edit(frames, styles=styles, seeds=list(range(5)))
+    np.testing.assert_array_equal(np.concatenate([found[i] for i in range(5)]), expected)
+
+
+def test_an_edit_that_fails_fails_for_all_who_wait_and_for_no_one_after():
+    shared = SharedEditor(Painter())
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    with pytest.raises(SimeditError, match="did you mean 'gold'"):
+        shared.edit(frames, styles=["golf"], seeds=[0])
+    assert shared.edit(frames, styles=["gold"], seeds=[0]).shape == frames.shape
