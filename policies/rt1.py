@@ -177,7 +177,7 @@ def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.n
 
         return look_up
     check_saved_model(source, ways)
-    encoder = _load_encoder(tf, source)
+    encoder = _load_saved_model(tf, source)
 
     def encode(instruction: str) -> np.ndarray:
         try:
@@ -187,12 +187,6 @@ def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.n
 
     encode("open top drawer")
     return encode
-
-
-@functools.lru_cache(maxsize=1)
-def _load_encoder(tf: Any, path: Path) -> Any:
-    # Half a gigabyte: the policies of one study share it.
-    return _load_saved_model(tf, path)
 
 
 def _read_table(path: Path) -> dict[str, np.ndarray]:
@@ -214,6 +208,8 @@ def _as_embedding(vector: Any) -> np.ndarray:
     return vector
 
 
+# An encoder is half a gigabyte, and the same for all policies; a policy is the same for all environments.
+@functools.lru_cache
 def _load_saved_model(tf: Any, path: Path) -> Any:
     try:
         return tf.saved_model.load(str(path))

@@ -211,6 +211,11 @@ def test_a_study_in_the_twin_from_dry_run_to_report(study, tmp_path, capsys):
     before = (tmp_path / "run" / "report.json").read_bytes()
     assert main(["run", "--config", study, "--out", "run"]) == 0
     assert (tmp_path / "run" / "report.json").read_bytes() == before
+    assert main(["run", "--config", study, "--out", "two", "--num-envs", "2"]) == 0
+    assert (tmp_path / "two" / "report.json").read_bytes() == before
+    assert "must be 1 or more" in refused(
+        capsys, "run", "--config", study, "--out", "none", "--num-envs", "0"
+    )
     assert "max_steps: 3 there, 4 now" in refused(
         capsys, "run", "--config", study, "--out", "run", "--set", "max_steps=4"
     )
