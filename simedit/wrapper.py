@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -55,6 +56,120 @@ def find_image_key(space_or_obs: Any) -> str:
             else "nothing here is uint8 [..., H, W, 3]"
         )
     )
+
+
+class Repainter:
+    """Repaints the image of observations, whichever wrapper they come through.
+
+    Args:
+        space: of the observations.
+        editor, image_key, mask, composition, keep_raw: as `EditObservation`'s.
+        ids: gives the segmentation ids to repaint: a tuple for all batch elements, or a list of tuples, one
+            for each. It is asked for each observation, as a reset may rebuild the scene, and raises
+            AttributeError where the environment does not say.
+
+    Raises:
+        SimeditError: as `EditObservation`.
+    """
+
+    def __init__(
+        self,
+        space: gym.Space,
+        editor: Editor,
+        ids: Callable[[], tuple[int, ...] | list[tuple[int, ...]]],
+        *,
+        image_key: str | None,
+        mask: Literal["segmentation"] | Callable[[Any], Any],
+        composition: Literal["mask", "none"],
+        keep_raw: str | None,
+    ) -> None:
+        if composition not in ("mask", "none"):
+            raise unknown("composition", composition, ("mask", "none"))
+        self.editor = editor
+        self.image_key = _checked_image_key(space, image_key)
+        self._parent_key, _, self._image_name = self.image_key.rpartition("/")
+        self._keep_raw = keep_raw
+        if keep_raw is not None and (
+            not self.image_key or keep_raw in set(get_path(space, self._parent_key))
+        ):
+            raise SimeditError(f"keep_raw={keep_raw!r} needs a free key beside the image {self.image_key!r}")
+        self._ids = ids
+        self._mask: Callable[[Any], Any] | None = None
+        if composition == "mask":
+            if callable(mask):
+                self._mask = mask
+            elif isinstance(mask, str) and mask == "segmentation":
+                self._check_segmentation(space)
+                self._mask = self._segmentation_mask
+            else:
+                raise SimeditError(
+                    f"mask must be 'segmentation' or a function of the observation, not {mask!r}"
+                )
+
+    def count(self, observation: Any) -> int:
+        """How many frames an observation holds."""
+        return int(np.prod(get_path(observation, self.image_key).shape[:-3]))
+
+    def extended(self, space: gym.Space) -> gym.Space:
+        """The space with the key for the unedited image, where there is to be one."""
+        if self._keep_raw is None:
+            return space
+        return _replaced(space, self._parent_key, {self._keep_raw: get_path(space, self.image_key)})
+
+    def repaint(self, observation: Any, styles: Sequence[str], seeds: Sequence[int]) -> Any:
+        """The observation with its image repainted, each frame in its style; the one given is not changed.
+
+        Raises:
+            SimeditError: another number of frames than of seeds, or a mask of another size or dtype.
+        """
+        image = get_path(observation, self.image_key)
+        raw = _to_numpy(image)
+        frames = raw.reshape(-1, *raw.shape[-3:])
+        if len(frames) != len(seeds):
+            raise SimeditError(f"{len(frames)} frames, but noise for {len(seeds)}: call reset() first")
+        masks = self._masks(observation, frames.shape[:3])
+        edits = self.editor.edit(frames, styles=styles, masks=masks, seeds=seeds).reshape(raw.shape)
+        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
+        edited = edits if isinstance(image, np.ndarray) else image.new_tensor(edits)
+        if not self.image_key:
+            return edited
+        changes = {self._image_name: edited}
+        if self._keep_raw is not None:
+            changes[self._keep_raw] = image
+        return _replaced(observation, self._parent_key, changes)
+
+    def _masks(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+        if self._mask is None:
+            return None
+        mask = _to_numpy(self._mask(observation))
+        if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
+            raise SimeditError(
+                f"the mask must be bool {list(shape[1:])} or {list(shape)}, like the image, "
+                f"got {mask.dtype} {list(mask.shape)}"
+            )
+        return np.broadcast_to(mask, shape)
+
+    def _segmentation_mask(self, observation: Any) -> np.ndarray:
+        beside = get_path(observation, self._parent_key)
+        name = next(name for name in _SEGMENTATION_CHANNELS if name in beside)
+        shown = _to_numpy(beside[name])[..., _SEGMENTATION_CHANNELS[name]]
+        ids = self._ids()
+        if isinstance(ids, list):
+            return np.stack([np.isin(one, wanted) for one, wanted in zip(shown, ids, strict=True)])
+        return np.isin(shown, ids)
+
+    def _check_segmentation(self, space: gym.Space) -> None:
+        ways_out = "pass mask=<function of the observation>, or composition='none' to show the whole edit"
+        beside = get_path(space, self._parent_key)
+        if not (isinstance(beside, Mapping) and set(beside) & set(_SEGMENTATION_CHANNELS)):
+            raise SimeditError(f"no segmentation beside the image {self.image_key!r}: {ways_out}")
+        try:
+            self._ids()
+        except AttributeError:
+            raise SimeditError(
+                "the environment does not say which segmentation ids to repaint: "
+                f"pass mask_ids=..., or {ways_out}"
+            ) from None
 
 
 class EditObservation(gym.ObservationWrapper):
@@ -110,32 +225,28 @@ class EditObservation(gym.ObservationWrapper):
         keep_raw: str | None = None,
     ) -> None:
         super().__init__(env)
-        if composition not in ("mask", "none"):
-            raise unknown("composition", composition, ("mask", "none"))
         if seed < 0:
             raise SimeditError(f"seed must be 0 or more, got {seed}")
-        self._editor = editor
+        wanted = None if mask_ids is None else tuple(mask_ids)
+        self._repainter = Repainter(
+            env.observation_space,
+            editor,
+            lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids")) if wanted is None else wanted,
+            image_key=image_key,
+            mask=mask,
+            composition=composition,
+            keep_raw=keep_raw,
+        )
+        self.image_key = self._repainter.image_key
         self.style = style
         self._seed = seed
         self._generators: list[np.random.Generator] = []
         self._noise: list[int] = []
-        self.image_key = _checked_image_key(env.observation_space, image_key)
-        self._parent_key, _, self._image_name = self.image_key.rpartition("/")
-        self._keep_raw = keep_raw
         if keep_raw is not None:
-            self._extend_spaces(keep_raw)
-        self._mask_ids = None if mask_ids is None else tuple(mask_ids)
-        self._mask: Callable[[Any], Any] | None = None
-        if composition == "mask":
-            if callable(mask):
-                self._mask = mask
-            elif isinstance(mask, str) and mask == "segmentation":
-                self._check_segmentation()
-                self._mask = self._segmentation_mask
-            else:
-                raise SimeditError(
-                    f"mask must be 'segmentation' or a function of the observation, not {mask!r}"
-                )
+            self.observation_space = self._repainter.extended(env.observation_space)
+            with contextlib.suppress(AttributeError):  # ManiSkill's space of one batch element
+                single = env.get_wrapper_attr("single_observation_space")
+                self.single_observation_space = self._repainter.extended(single)
 
     @property
     def style(self) -> str:
@@ -144,8 +255,8 @@ class EditObservation(gym.ObservationWrapper):
 
     @style.setter
     def style(self, style: str) -> None:
-        if style not in self._editor.styles:
-            raise unknown("style", style, self._editor.styles)
+        if style not in self._repainter.editor.styles:
+            raise unknown("style", style, self._repainter.editor.styles)
         self._style = style
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -158,7 +269,7 @@ class EditObservation(gym.ObservationWrapper):
                 get new noise.
         """
         obs, info = self.env.reset(seed=seed, options=options)
-        count = int(np.prod(get_path(obs, self.image_key).shape[:-3]))
+        count = self._repainter.count(obs)
         if len(self._noise) != count:
             self._noise, self._generators = [0] * count, self._seeded(count, 0)
         fresh = self._generators if seed is None else self._seeded(count, seed)
@@ -169,80 +280,13 @@ class EditObservation(gym.ObservationWrapper):
 
     def observation(self, observation: Any) -> Any:
         """The observation with its image repainted; the one given is not changed."""
-        image = get_path(observation, self.image_key)
-        raw = _to_numpy(image)
-        frames = raw.reshape(-1, *raw.shape[-3:])
-        if len(frames) != len(self._noise):
-            raise SimeditError(f"{len(frames)} frames, but noise for {len(self._noise)}: call reset() first")
-        edits = self._editor.edit(
-            frames,
-            styles=[self._style] * len(frames),
-            masks=self._masks(observation, frames.shape[:3]),
-            seeds=self._noise,
-        ).reshape(raw.shape)
-        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
-        edited = edits if isinstance(image, np.ndarray) else image.new_tensor(edits)
-        if not self.image_key:
-            return edited
-        changes = {self._image_name: edited}
-        if self._keep_raw is not None:
-            changes[self._keep_raw] = image
-        return _replaced(observation, self._parent_key, changes)
+        return self._repainter.repaint(observation, [self._style] * len(self._noise), self._noise)
 
     def _seeded(self, count: int, seed: Any) -> list[np.random.Generator]:
         """One generator for each batch element; an element seeded by a list equals a lone environment."""
         seeds = np.atleast_1d(seed).tolist()
         keys = [(s, 0) for s in seeds] if len(seeds) == count else [(seeds[0], i) for i in range(count)]
         return [np.random.default_rng((self._seed, *key)) for key in keys]
-
-    def _masks(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        if self._mask is None:
-            return None
-        mask = _to_numpy(self._mask(observation))
-        if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
-            raise SimeditError(
-                f"the mask must be bool {list(shape[1:])} or {list(shape)}, like the image, "
-                f"got {mask.dtype} {list(mask.shape)}"
-            )
-        return np.broadcast_to(mask, shape)
-
-    def _segmentation_mask(self, observation: Any) -> np.ndarray:
-        beside = get_path(observation, self._parent_key)
-        name = next(name for name in _SEGMENTATION_CHANNELS if name in beside)
-        ids = _to_numpy(beside[name])[..., _SEGMENTATION_CHANNELS[name]]
-        # Asked anew for each frame: a reset may rebuild the scene, and its ids with it.
-        wanted = self._mask_ids
-        if wanted is None:
-            wanted = self.env.get_wrapper_attr("edit_segmentation_ids")
-        return np.isin(ids, wanted)
-
-    def _check_segmentation(self) -> None:
-        ways_out = "pass mask=<function of the observation>, or composition='none' to show the whole edit"
-        beside = get_path(self.env.observation_space, self._parent_key)
-        if not (isinstance(beside, Mapping) and set(beside) & set(_SEGMENTATION_CHANNELS)):
-            raise SimeditError(f"no segmentation beside the image {self.image_key!r}: {ways_out}")
-        if self._mask_ids is None:
-            try:
-                self.env.get_wrapper_attr("edit_segmentation_ids")
-            except AttributeError:
-                raise SimeditError(
-                    "the environment does not say which segmentation ids to repaint: "
-                    f"pass mask_ids=..., or {ways_out}"
-                ) from None
-
-    def _extend_spaces(self, keep_raw: str) -> None:
-        if not self.image_key or keep_raw in set(get_path(self.env.observation_space, self._parent_key)):
-            raise SimeditError(f"keep_raw={keep_raw!r} needs a free key beside the image {self.image_key!r}")
-
-        def extended(space: gym.Space) -> gym.Space:
-            return _replaced(space, self._parent_key, {keep_raw: get_path(space, self.image_key)})
-
-        self.observation_space = extended(self.env.observation_space)
-        try:
-            single = self.env.get_wrapper_attr("single_observation_space")
-        except AttributeError:
-            return
-        self.single_observation_space = extended(single)  # ManiSkill's space of one batch element
 
 
 def _checked_image_key(space: gym.Space, key: str | None) -> str:

@@ -224,6 +224,17 @@ def test_the_seed_fixes_the_noise(library: SpecialistLibrary) -> None:
     assert _far(a, b) > 5
 
 
+def test_styles_one_after_the_other_leave_no_trace(library: SpecialistLibrary) -> None:
+    """A style on its own is merged into the U-Net's weights; they come back to the last bit."""
+    frames, mixed = _frames(2), {"styles": ["gold", "wood"], "seeds": [0, 1]}
+    together = library.edit(frames, **mixed)
+    alone = {style: library.edit(frames[:1], styles=[style], seeds=[0]) for style in ("gold", "wood", "gold")}
+    assert (library.edit(frames, **mixed) == together).all()
+    for style, before in alone.items():
+        assert (library.edit(frames[:1], styles=[style], seeds=[0]) == before).all()
+    assert _far(alone["gold"], alone["wood"]) > 5
+
+
 def test_swapping_specialists(tiny_root: Path) -> None:
     gold, wood = (Specialist.load(tiny_root / style) for style in ("gold", "wood"))
     library = SpecialistLibrary(tiny_pipeline(), steps=2)
