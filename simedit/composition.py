@@ -8,7 +8,9 @@ import numpy as np
 from simedit.errors import SimeditError
 
 
-def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray, *, feather: int = 3) -> np.ndarray:
+def compose(
+    frames: np.ndarray, edits: np.ndarray, masks: np.ndarray, *, feather: int | None = None
+) -> np.ndarray:
     """Show each edit inside its mask and the frame, bit for bit, outside.
 
     The seam is softened on the inside only: from the mask's border inwards the edit's weight rises
@@ -19,7 +21,8 @@ def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray, *, feather
         frames: uint8 [N, H, W, 3], RGB.
         edits: uint8 [N, H, W, 3], the same frames repainted.
         masks: bool [N, H, W], True where the edit may show.
-        feather: width of the ramp in pixels; 0 cuts hard.
+        feather: width of the ramp in pixels; 0 cuts hard. None is 3 for frames 512 pixels high, and in
+            proportion for others.
 
     Returns:
         uint8 [N, H, W, 3], a new array.
@@ -38,6 +41,8 @@ def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray, *, feather
             f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
             f"got {masks.dtype} {list(masks.shape)}"
         )
+    if feather is None:
+        feather = round(3 * frames.shape[1] / 512)
     if feather < 0:
         raise SimeditError(f"feather must be 0 or more pixels, got {feather}")
     composed = np.empty_like(frames)

@@ -34,6 +34,15 @@ def test_ramp_rises_linearly_from_the_border_inwards():
     np.testing.assert_array_equal(hard[0, 0, :, 0], [0, 0, 200, 200, 200, 200, 200, 200, 200])
 
 
+@pytest.mark.parametrize(("height", "feather"), [(512, 3), (256, 2), (128, 1), (64, 0)])
+def test_the_ramp_goes_with_the_frames_size(height, feather):
+    frames = np.zeros((1, height, 9, 3), np.uint8)
+    edits = np.full_like(frames, 200)
+    masks = np.broadcast_to(np.arange(9) >= 2, (1, height, 9))
+    expected = compose(frames, edits, masks, feather=feather)
+    np.testing.assert_array_equal(compose(frames, edits, masks), expected)
+
+
 def test_empty_mask_gives_the_frame_and_full_mask_the_edit(pair):
     frames, edits = pair
     masks = np.zeros((3, 24, 31), bool)
