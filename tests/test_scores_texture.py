@@ -145,3 +145,13 @@ def test_odd_images() -> None:
         assert Texture()(torch.rand(1, 3, *size)).isfinite().all()
     extremes = torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)])
     assert Texture()(extremes).isfinite().all()
+
+
+def test_grey_that_turns_brown_counts_more_than_grey_that_turns_lighter() -> None:
+    def flat(*colour: int) -> Tensor:
+        return (torch.tensor(colour) / 255).view(3, 1, 1).expand(3, 64, 64)
+
+    grey, browner, lighter = flat(72, 72, 72), flat(95, 72, 49), flat(95, 95, 95)
+    features = Texture()(torch.stack([grey, browner, lighter]))
+    apart = 1 - (features[1:] * features[:1]).sum(-1).mean((1, 2))
+    assert 2 < apart[0] / apart[1] < 8

@@ -15,6 +15,7 @@ SIDE = 256  # pixels along a side that the filters see
 SCALES = 3
 ORIENTATIONS = 4
 WAVELENGTH = 4.0  # pixels of the finest stripes; each scale doubles it
+VIVID = 0.4  # the difference of red and green, or of yellow and blue, that counts as the largest
 HALF = 0.1  # the contrast, of 0..1, that lies half way to the highest
 
 
@@ -38,10 +39,15 @@ class Texture:
 
 
 def _opponents(images: Tensor) -> Tensor:
-    """Brightness, red-green and yellow-blue, [N, 3, h, w], in 0..1; of the latter two a half is neutral."""
+    """Brightness, red-green and yellow-blue, [N, 3, h, w], in 0..1; of the latter two a half is neutral.
+
+    Few materials' colours differ by more than VIVID; a score that left room for all would not see that grey
+    has turned brown.
+    """
     red, green, blue = images.unbind(1)
-    yellow = (red + green) / 2
-    return torch.stack([(red + green + blue) / 3, (1 + red - green) / 2, (1 + yellow - blue) / 2], 1)
+    differences = torch.stack([red - green, (red + green) / 2 - blue], 1)
+    brightness = (red + green + blue)[:, None] / 3
+    return torch.cat([brightness, (1 + (differences / VIVID).clamp(-1, 1)) / 2], 1)
 
 
 def _circle(measures: Tensor) -> Tensor:
