@@ -204,7 +204,7 @@ class SpecialistLibrary:
             return
         self._unmerge()
         self._unet.set_adapter(adapter)
-        layers = [layer for layer in self._unet.modules() if isinstance(layer, LoraLayer)]
+        layers: list[Any] = [layer for layer in self._unet.modules() if isinstance(layer, LoraLayer)]
         # peft's own way back is to subtract, which does not give the same numbers.
         self._unmerged = [(layer, layer.get_base_layer().weight.data) for layer in layers]
         self._unet.merge_adapter([adapter], safe_merge=True)
