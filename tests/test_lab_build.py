@@ -30,7 +30,7 @@ PLAN = Plan(
         "steps=1",
         "samples=2",
         "sampling.steps=2",
-        "update.batch_size=2",
+        "update={batch_size: 2, accumulation: 1}",
         "inputs.frames=2",
     ),
     episodes=2,

@@ -7,7 +7,13 @@ import pytest
 from simedit.lab.cli import main
 from simedit.tiny import tiny_pipeline
 
-TINY = ("steps=1", "samples=2", "sampling.steps=2", "update.batch_size=2", "inputs.frames=2")
+TINY = (
+    "steps=1",
+    "samples=2",
+    "sampling.steps=2",
+    "update={batch_size: 2, accumulation: 1}",
+    "inputs.frames=2",
+)
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
