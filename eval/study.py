@@ -64,28 +64,34 @@ def run_study(
     todo = deque(remaining(wanted, store.results()))
     strips = chosen_trials(wanted, report.strips)
     videos = chosen_trials(wanted, report.videos)
+    stopped = threading.Event()
 
     def play(slot: Slot) -> Iterator[tuple[Result, int]]:
         """Results, and how often the environment died for each."""
-        while todo:
-            try:
-                trial = todo.popleft()
-            except IndexError:  # another slot took the last one
-                return
-            result, deaths = None, 0
-            while result is None:
-                recording = Recording() if trial in strips or trial in videos else None
+        try:
+            while todo:
                 try:
-                    policy = slot.policies[trial.policy]
-                    result = rollout(trial, slot.stage, policy, max_steps=max_steps, recording=recording)
-                except EnvironmentDied as died:
-                    slot.stage.close()
-                    deaths += 1
-                    if deaths == ATTEMPTS:
-                        result = Result(trial, "error", message=str(died))
-            if recording is not None and result.outcome != "error":
-                _save(recording, trial, store, trial in strips, trial in videos)
-            yield result, deaths
+                    trial = todo.popleft()
+                except IndexError:  # another slot took the last one
+                    return
+                result, deaths = None, 0
+                while result is None:
+                    recording = Recording() if trial in strips or trial in videos else None
+                    try:
+                        policy = slot.policies[trial.policy]
+                        result = rollout(trial, slot.stage, policy, max_steps=max_steps, recording=recording)
+                    except EnvironmentDied as died:
+                        if stopped.is_set():  # it was closed under this trial
+                            return
+                        slot.stage.close()
+                        deaths += 1
+                        if deaths == ATTEMPTS:
+                            result = Result(trial, "error", message=str(died))
+                if recording is not None and result.outcome != "error":
+                    _save(recording, trial, store, trial in strips, trial in videos)
+                yield result, deaths
+        finally:
+            slot.stage.close()  # it may have been built after all others were closed
 
     died = 0
     try:
@@ -99,6 +105,7 @@ def run_study(
                     "Finished trials are stored; the same command goes on from here"
                 )
     finally:
+        stopped.set()
         todo.clear()
         for slot in slots:
             slot.stage.close()
@@ -119,8 +126,8 @@ def _together(parts: Sequence[Iterator[T]]) -> Iterator[T]:
         except BaseException as error:
             found.put(error)
 
-    for part in parts:
-        threading.Thread(target=go_through, args=(part,), daemon=True).start()
+    for number, part in enumerate(parts):
+        threading.Thread(target=go_through, args=(part,), daemon=True, name=f"slot {number}").start()
     running = len(parts)
     while running:
         one = found.get()

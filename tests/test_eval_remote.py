@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -61,7 +63,7 @@ def test_what_goes_wrong_there_is_raised_here(remote):
         dying.step(PUSH)
 
 
-def play(folder, build, editor, slots, config=CONFIG):
+def play(folder, build, editor, slots, config=CONFIG, progress=lambda result: None):
     def make(domain, _):
         env = RemoteEnv(build) if slots > 1 else build()
         return EditObservation(env, editor, "gold", keep_raw=RAW_KEY) if domain == "edited" else env
@@ -74,6 +76,7 @@ def play(folder, build, editor, slots, config=CONFIG):
             slots=[Slot(s, {name: Mover(s.state, skill) for name, skill in SKILLS.items()}) for s in stages],
             max_steps=config.max_steps,
             report=config.report,
+            progress=progress,
         )
         return store.results()
 
@@ -93,6 +96,22 @@ def test_a_trial_whose_process_dies_is_tried_again(tmp_path):
     survived = play(tmp_path / "dying", partial(Doomed, tmp_path / "marks"), Painter(), 2, few)
     assert len(list((tmp_path / "marks").iterdir())) >= 2
     assert survived == play(tmp_path / "well", SmallDrawer, Painter(), 1, few)
+
+
+@pytest.mark.slow
+def test_an_interrupted_study_leaves_no_process_and_begins_no_other(tmp_path):
+    def interrupt(result):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        play(tmp_path, partial(SmallDrawer, 0.05), Painter(), 3, progress=interrupt)
+    deadline = time.monotonic() + 20
+    while any(thread.name.startswith("slot") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert multiprocessing.active_children() == []
+    with Store(tmp_path, write=False) as store:
+        assert len(store.results()) == 1
 
 
 def test_a_refused_setting_stops_all(tmp_path):
