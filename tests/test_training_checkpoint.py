@@ -155,6 +155,21 @@ def test_what_a_killed_process_left_half_written_is_ignored_and_goes(tmp_path: P
     assert names(tmp_path) == ["step_0001", "step_0002"]
 
 
+def test_a_kill_while_an_old_one_is_deleted_leaves_no_part_of_it(tmp_path: Path, monkeypatch) -> None:
+    def killed(path, **_) -> None:
+        if (progress := Path(path) / PROGRESS).exists():
+            progress.unlink()
+            raise KeyboardInterrupt
+
+    checkpoints.save(tmp_path, checkpoint(0), keep=1)
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, checkpoint(1), keep=1)
+    monkeypatch.undo()
+    checkpoints.save(tmp_path, checkpoint(2), keep=1)
+    assert names(tmp_path) == ["step_0002"]
+
+
 @pytest.mark.parametrize("old", ["step_0001", "step_0002_interrupted"])
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, old: str) -> None:
     kept = checkpoint(int(old[5:9]), pairs="interrupted" in old)

@@ -103,7 +103,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         interrupted = [p for p in others if (p / PAIRS).exists()]
         whole = [p for p in (*others, newest) if p not in interrupted]
         for gone in (*interrupted, *whole[:-keep]):
-            shutil.rmtree(gone)
+            # Hidden first: of a process killed meanwhile no half-deleted checkpoint is to stay.
+            shutil.rmtree(gone.rename(folder / f".old-{gone.name}"))
     # safetensors wraps the operating system's errors in its own.
     except (OSError, SafetensorError, SimeditError) as error:
         shutil.rmtree(new, ignore_errors=True)
