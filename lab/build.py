@@ -53,7 +53,7 @@ class Plan(Config):
     base_batch: PositiveInt = 24
     style_settings: tuple[str, ...] = ()
     styles: tuple[str, ...] = STYLES
-    episodes: PositiveInt = 240
+    episodes: PositiveInt = 400
     poses: tuple[str, ...] = tuple(POSES)
     seeds: PositiveInt = 2
     max_steps: PositiveInt = 60

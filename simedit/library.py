@@ -50,6 +50,7 @@ class SpecialistLibrary:
     def __init__(self, pipeline: SpecialistPipeline, *, batch_size: int = 8, steps: int | None = None):
         if batch_size < 1 or (steps is not None and steps < 1):
             raise SimeditError(f"batch_size and steps must be 1 or more, got {batch_size} and {steps}")
+        pipeline.fast_convolutions()
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.steps = steps

@@ -227,6 +227,11 @@ class SpecialistPipeline(DiffusionPipeline):
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise SimeditError(f"cannot load the base {str(base)!r}: {error}") from error
 
+    def fast_convolutions(self) -> None:
+        """Lay U-Net and VAE out in channels-last order, in place: faster, but not to be saved like that."""
+        self.unet.to(memory_format=torch.channels_last)
+        self.vae.to(memory_format=torch.channels_last)
+
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """The text encoder's states [N, L, D] of N prompts, cut or filled to the tokenizer's length."""
         ids = self.tokenizer(

@@ -60,6 +60,7 @@ class Policy:
     ):
         for module in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
             module.requires_grad_(False).eval()
+        pipeline.fast_convolutions()
         self.pipeline = pipeline
         self.style_attention: Any = pipeline.style_attention.requires_grad_(True)
         if gradient_checkpointing:
