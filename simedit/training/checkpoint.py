@@ -82,7 +82,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     name = f"step_{progress.step:04d}" + ("_interrupted" if checkpoint.pairs is not None else "")
     path = folder / name
     tensors = {
-        f"{i}.{key}": value.cpu().contiguous() for i, one in enumerate(checkpoint.optimizer) for key, value in one.items()
+        f"{i}.{key}": value.cpu().contiguous()
+        for i, one in enumerate(checkpoint.optimizer)
+        for key, value in one.items()
     }
     # As deep as its final place, for the card's path to the base is relative.
     new, old = folder / f".new-{name}", folder / f".old-{name}"
