@@ -1,0 +1,232 @@
+"""How fast frames are edited, against diffusers' InstructPix2Pix and against a plain loop, in one run.
+
+    python benchmarks/edit.py                                        # Stable Diffusion 1.5's size, on the CPU
+    python benchmarks/edit.py --device cuda --dtype float16 --width 512 --height 512 --steps 100
+    python benchmarks/edit.py --library lab --width 160 --height 128 # the lab's own weights and scales
+
+Without --library the weights are random and of Stable Diffusion 1.5's size (5 GB of disk in the temporary
+folder): this measures, and makes no picture. The contenders have the same weights, frames and steps:
+
+diffusers      StableDiffusionInstructPix2PixPipeline, eager: three branches, and no style image
+plain loop     four branches, each a U-Net call of its own with the adapter beside the weights; instruction
+               and style image encoded for every frame
+library, 1     SpecialistLibrary.edit, a frame a call
+library, N     the same, N frames a call
+
+Each is called once before it is timed, and then `--repeat` times, in turns; what counts is the fastest. The
+share of peak is of the fastest of a few large matrix products in the same number format, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
+from full_size_load import build
+from peft import get_peft_model
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from simedit.errors import run_cli
+from simedit.eval.packaged import library_folder
+from simedit.library import SpecialistLibrary
+from simedit.pipeline import SpecialistPipeline, guidance, silence_loading
+from simedit.samplers import sample
+from simedit.specialist import Card, Specialist, adapter_weights, lora_config, set_weights
+
+RANK = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--library", help="a folder of specialists, or `lab`; default: random weights")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=8, help="N")
+    parser.add_argument("--repeat", type=int, default=2)
+    args = parser.parse_args()
+    silence_loading()
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (args.frames, args.height, args.width, 3), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="simedit-edit-") as scratch, torch.no_grad():
+        specialist = find(args.library, Path(scratch), frames[0])
+        contenders = dict(contend(specialist, frames, args))
+        seconds = clock(contenders, args)
+        flops = count(contenders["library, 1"])
+    show(seconds, flops, peak(args), args)
+
+
+def find(library: str | None, scratch: Path, picture: np.ndarray) -> Specialist:
+    """The library's first specialist, or an untrained one on a base of random weights in `scratch`."""
+    if library is not None:
+        return Specialist.load(next(iter(sorted(library_folder(library).glob("*/card.json")))).parent)
+    build(scratch)
+    base = SpecialistPipeline.from_pretrained(scratch)
+    unet: Any = get_peft_model(base.unet, lora_config(RANK, RANK))
+    card = Card(style="gold", base=str(scratch), instruction="make the cabinet out of gold", lora_rank=RANK)
+    return Specialist(card, adapter_weights(unet, "default", base.style_attention), (picture,))
+
+
+def contend(specialist: Specialist, frames: np.ndarray, args: argparse.Namespace):
+    """Each contender's name, and a function that edits and gives the number of edited frames."""
+    card, one = specialist.card, frames[:1]
+    dtype = getattr(torch, args.dtype)
+    base = SpecialistPipeline.from_pretrained(card.base, torch_dtype=dtype).to(args.device)
+    yield "diffusers", diffusers_edit(copy.deepcopy(base), card, one, args.steps)
+    yield "plain loop", plain_edit(copy.deepcopy(base), specialist, one, args.steps)
+    library = SpecialistLibrary(base, batch_size=args.frames, steps=args.steps)
+    library.add(specialist)
+
+    def edit(some: np.ndarray) -> int:
+        return len(library.edit(some, styles=[card.style] * len(some), seeds=list(range(len(some)))))
+
+    yield "library, 1", lambda: edit(one)
+    yield f"library, {args.frames}", lambda: edit(frames)
+
+
+def diffusers_edit(base: SpecialistPipeline, card: Card, frames: np.ndarray, steps: int) -> Callable[[], int]:
+    unet = base.unet
+    latent = unet.config["out_channels"]
+    conv: Any = torch.nn.Conv2d(2 * latent, unet.conv_in.out_channels, 3, padding=1).to(unet.conv_in.weight)
+    conv.weight.data = unet.conv_in.weight.data[:, : 2 * latent].clone()
+    conv.bias.data = unet.conv_in.bias.data.clone()
+    unet.conv_in = conv
+    unet.register_to_config(in_channels=2 * latent)
+    scheduler = EulerAncestralDiscreteScheduler.from_config(base.scheduler.config)
+    pipe = StableDiffusionInstructPix2PixPipeline(
+        base.vae,
+        base.text_encoder,
+        base.tokenizer,
+        unet,
+        scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    image = torch.tensor(frames).permute(0, 3, 1, 2) / 255
+
+    def edit() -> int:
+        generator = torch.Generator(base.device).manual_seed(0)
+        out = pipe(card.instruction, image, num_inference_steps=steps, generator=generator, output_type="np")
+        return len(out.images)
+
+    return edit
+
+
+def plain_edit(
+    base: SpecialistPipeline, specialist: Specialist, frames: np.ndarray, steps: int
+) -> Callable[[], int]:
+    card, (height, width) = specialist.card, frames.shape[1:3]
+    unet: Any = get_peft_model(
+        base.unet, lora_config(card.lora_rank, card.lora_alpha), autocast_adapter_dtype=False
+    )
+    set_weights(specialist, unet, "default", base.style_attention)
+    pixels = torch.tensor(specialist.style_images[card.style_image]).permute(2, 0, 1)[None] / 255
+    schedule = base.schedule(card.sampler, steps)
+    scales = (card.scales.image, card.scales.style, card.scales.text)
+
+    def edit() -> int:
+        text, empty = base.encode_text([card.instruction]), base.encode_text([""])
+        image = base.encode_images(torch.tensor(frames).permute(0, 3, 1, 2) / 255)
+        style = base.style_attention(base.encode_style(pixels, height, width), image, text)
+        nothing = torch.zeros_like(image)
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(_step: int) -> torch.Tensor:
+            return torch.randn(image.shape, generator=generator).to(image.device)
+
+        def model(x: torch.Tensor, t: float) -> torch.Tensor:
+            def eps(*latents: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+                seen = torch.cat([x.to(image.dtype), *latents], 1)
+                return unet(seen, t, encoder_hidden_states=states, return_dict=False)[0].to(x.dtype)
+
+            full, image_style = eps(image, style, states=text), eps(image, style, states=empty)
+            return guidance(
+                full,
+                eps(image, nothing, states=empty),
+                eps(nothing, nothing, states=empty),
+                image_style,
+                scales,
+            )
+
+        latents = sample(model, draw(-1) * schedule.init_scale, schedule, draw).final
+        return len(base.decode(latents, height, width).cpu())
+
+    return edit
+
+
+def clock(contenders: dict[str, Callable[[], int]], args: argparse.Namespace) -> dict[str, float]:
+    """Seconds a frame of each, the fastest of the repeats."""
+
+    def timed(edit: Callable[[], int]) -> float:
+        start = time.perf_counter()
+        count = edit()
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) / count
+
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(args.repeat + 1):
+        for name, edit in contenders.items():
+            print(f"{'warm-up' if turn == 0 else f'turn {turn}'}: {name}", flush=True)
+            seconds = timed(edit)
+            if turn:
+                found[name].append(seconds)
+    return {name: min(times) for name, times in found.items()}
+
+
+def count(edit: Callable[[], int]) -> int:
+    """Floating-point operations of one edit."""
+    with FlopCounterMode(display=False) as counter:
+        edit()
+    return counter.get_total_flops()
+
+
+def peak(args: argparse.Namespace) -> float:
+    """Operations a second of the fastest of a few large matrix products."""
+    best = 0.0
+    for size in (1024, 2048, 4096):
+        a = torch.randn(size, size, device=args.device, dtype=getattr(torch, args.dtype))
+        for _ in range(4):
+            start = time.perf_counter()
+            a @ a
+            if args.device != "cpu":
+                torch.cuda.synchronize()
+            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def show(seconds: dict[str, float], flops: int, top: float, args: argparse.Namespace) -> None:
+    table = Table("contender", box=box.SIMPLE)
+    for head in ("s a frame", "frames/s", "x diffusers", "x plain loop", "x library, 1"):
+        table.add_column(head, justify="right")
+    for name, taken in seconds.items():
+        ratios = (f"{seconds[peer] / taken:.2f}" for peer in ("diffusers", "plain loop", "library, 1"))
+        table.add_row(name, f"{taken:.3g}", f"{1 / taken:.3g}", *ratios)
+    Console().print(table)
+    best = min(taken for name, taken in seconds.items() if name.startswith("library"))
+    print(
+        f"{args.width}x{args.height}, {args.steps} steps, {args.device}, {args.dtype}, "
+        f"{torch.get_num_threads()} threads; an edit of the library takes {flops / 1e9:.4g} GFLOP"
+    )
+    print(f"the library's best is {flops / best / top:.0%} of the matrix product's {top / 1e9:.4g} GFLOP/s")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main))
