@@ -104,9 +104,9 @@ def measure(
             are nearest to which; distance: the median `StyleJudge` distance to its own;
         edges, edges_plain: agreement with the raw frames' edges, see `edge_agreement`, with `canny` and with
             OpenCV's usual settings;
-        scores: the training's own, of whole edits, lower is better: the means of both editors, and the share
-            of frames for which the trained one is better (total: both scores standardised over the style's
-            edits and added, as in training);
+        scores: the training's own, of whole edits, lower is better, against every style image and averaged:
+            the means of both editors, and the share of frames for which the trained one is better (total:
+            both scores standardised over the style's edits and added, as in training);
         and for `raw` frames, what they are nearest to, and how near.
 
     Raises:
@@ -294,16 +294,20 @@ def _compare(
 ) -> dict[str, Any]:
     """The training's scores of edits uint8 [N, 2, H, W, 3], the trained editor's and the untrained one's."""
     height, width = frames.shape[1:3]
-    # The image that edits are conditioned on, as training judges each edit by its own.
-    style = fit(specialist.style_images[specialist.card.style_image], width, height)
-    targets = Targets(
-        inputs=_tensor(frames),
-        masks=torch.from_numpy(masks),
-        styles=_tensor(np.repeat(style[None], len(frames), 0)),
-        style_masks=torch.ones(len(frames), height, width, dtype=torch.bool),
-    )
     images = _tensor(edits)
-    found = {"structural": structural(images, targets), "semantic": semantic(images, targets)}
+    against = [
+        Targets(
+            inputs=_tensor(frames),
+            masks=torch.from_numpy(masks),
+            styles=_tensor(np.repeat(fit(style, width, height)[None], len(frames), 0)),
+            style_masks=torch.ones(len(frames), height, width, dtype=torch.bool),
+        )
+        for style in specialist.style_images
+    ]
+    found = {
+        "structural": structural(images, against[0]),
+        "semantic": torch.stack([semantic(images, targets) for targets in against]).mean(0),
+    }
     better = found | {"total": total(*found.values())}
     return {
         **{
