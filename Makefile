@@ -2,7 +2,7 @@
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim
-	.venv/bin/simedit-eval run --config configs/eval/demo.yaml --out runs/demo
+	.venv/bin/simedit-eval run --config configs/eval/demo.yaml --out runs/demo --num-envs 2
 
 test: ## Set up, then pass the tests
 	scripts/setup.sh sim,rt1,dev

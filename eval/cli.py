@@ -235,6 +235,8 @@ def _blind(study: StudyConfig) -> list[str]:
 
 def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
     """As many slots as environments, with their editor and policies, all loaded."""
+    import torch
+
     from simedit.eval.remote import RemoteEnv, SharedEditor
     from simedit.eval.rollout import RAW_KEY, Stage
     from simedit.eval.study import Slot
@@ -246,7 +248,12 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1
     folders, settings = list(specialists.values()), study.editor
     editor = None
     if folders:
-        library = SpecialistLibrary.load(folders, base=settings.base, steps=settings.steps)
+        # On the CPU a batch gains little, and what else is in it would change an edit's last bits: alone,
+        # results are the same with any number of environments.
+        batch_size = 8 if torch.cuda.is_available() else 1
+        library = SpecialistLibrary.load(
+            folders, base=settings.base, steps=settings.steps, batch_size=batch_size
+        )
         editor = library if num_envs == 1 else SharedEditor(library)
 
     def make(domain: str, variant: str) -> gym.Env:
