@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--frames", type=int, default=8, help="N")
+    parser.add_argument("--compile", action="store_true", help="the library and diffusers compiled, too")
     parser.add_argument("--repeat", type=int, default=2)
     args = parser.parse_args()
     silence_loading()
@@ -88,11 +89,16 @@ def contend(specialist: Specialist, frames: np.ndarray, args: argparse.Namespace
     dtype = getattr(torch, args.dtype)
     base = SpecialistPipeline.from_pretrained(card.base, torch_dtype=dtype).to(args.device)
     yield "diffusers", diffusers_edit(copy.deepcopy(base), card, one, args.steps)
+    if args.compile:
+        compiled = copy.deepcopy(base)
+        compiled.unet.compile(dynamic=False)
+        yield "diffusers, compiled", diffusers_edit(compiled, card, one, args.steps)
     yield "plain loop", plain_edit(copy.deepcopy(base), specialist, one, args.steps)
-    library = SpecialistLibrary(base, batch_size=args.frames, steps=args.steps)
+    library = SpecialistLibrary(base, batch_size=args.frames, steps=args.steps, compile=args.compile)
     library.add(specialist)
 
     def edit(some: np.ndarray) -> int:
+        library.batch_size = len(some)
         return len(library.edit(some, styles=[card.style] * len(some), seeds=list(range(len(some)))))
 
     yield "library, 1", lambda: edit(one)
@@ -193,7 +199,7 @@ def clock(contenders: dict[str, Callable[[], int]], args: argparse.Namespace) ->
 
 def count(edit: Callable[[], int]) -> int:
     """Floating-point operations of one edit."""
-    with FlopCounterMode(display=False) as counter:
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         edit()
     return counter.get_total_flops()
 

@@ -252,7 +252,11 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1
         # results are the same with any number of environments.
         batch_size = 8 if torch.cuda.is_available() else 1
         library = SpecialistLibrary.load(
-            folders, base=settings.base, steps=settings.steps, batch_size=batch_size
+            folders,
+            base=settings.base,
+            steps=settings.steps,
+            batch_size=batch_size,
+            compile=settings.compile,
         )
         editor = library if num_envs == 1 else SharedEditor(library)
 

@@ -100,6 +100,7 @@ class EditorConfig(Config):
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
         over: the domain whose frames are edited.
         seeds: of the trials in this domain; None takes the study's.
+        compile: let torch.compile make edits faster: the first takes minutes and, on the CPU, a C++ compiler.
     """
 
     library: str = "tiny"
@@ -108,6 +109,7 @@ class EditorConfig(Config):
     composition: Literal["mask", "none"] = "mask"
     over: Literal["raw", "vismatch"] = "raw"
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    compile: bool = False
 
 
 class RealConfig(Config):
@@ -214,7 +216,7 @@ def meaning(config: StudyConfig, specialists: dict[str, str], checkpoints: dict[
         "checkpoints": checkpoints,
     }
     if "edited" in config.domains:
-        parts["editor"] = config.editor.model_dump(exclude={"library", "seeds"})
+        parts["editor"] = config.editor.model_dump(exclude={"library", "seeds", "compile"})
         parts["specialists"] = {style: specialists[style] for style in config.styles}
     return {
         f"{part}.{key}" if isinstance(value, dict) else part: inner

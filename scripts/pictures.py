@@ -21,6 +21,7 @@ from simedit.lab.materials import STYLES
 from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.lab.quality import strip
 from simedit.library import SpecialistLibrary
+from simedit.pipeline import silence_loading
 
 DOMAINS = ("raw", "varagg", "edited")
 MARKERS = "osD^vP*X"
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of a finished study; without it, only the strip")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
     args = parser.parse_args()
+    silence_loading()
     summary = None if args.run is None else read_report(args.run)
     shipped = files("simedit.lab") / "data" / "specialists"
     library = SpecialistLibrary.load(str(shipped) if args.library == "lab" else args.library)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
-from torch import Tensor
+from torch import Tensor, nn
 
 from simedit.composition import compose
 from simedit.errors import SimeditError, unknown
@@ -45,20 +47,36 @@ class SpecialistLibrary:
         pipeline: the base, on its device.
         batch_size: frames edited at once (the U-Net sees up to four times as many).
         steps: denoising steps, in place of the cards'.
+        compile: let torch.compile make the U-Net faster, for many frames of one size: the first takes
+            minutes, and on the CPU a C++ compiler. Batches are then of one style each, and always full.
     """
 
-    def __init__(self, pipeline: SpecialistPipeline, *, batch_size: int = 8, steps: int | None = None):
+    def __init__(
+        self,
+        pipeline: SpecialistPipeline,
+        *,
+        batch_size: int = 8,
+        steps: int | None = None,
+        compile: bool = False,
+    ):
         if batch_size < 1 or (steps is not None and steps < 1):
             raise SimeditError(f"batch_size and steps must be 1 or more, got {batch_size} and {steps}")
         pipeline.fast_convolutions()
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.steps = steps
+        self.compile = compile
         self._loaded: dict[str, _Loaded] = {}
         self._unet: Any = None  # a PeftModel from the first specialist on
         self._added = 0
-        self._merged = ""  # the adapter whose product is part of the U-Net's weights
-        self._unmerged: list[tuple[Any, Tensor]] = []  # layers and their weights without it
+        # A batch of one style needs neither routing nor two more products for every projection: this U-Net
+        # shares the base's weights but for those that a specialist changes, which are its own.
+        self._single = _sharing(pipeline.unet)
+        self._merged = ""  # the adapter that it has
+        if compile:
+            if pipeline.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+                raise SimeditError("torch.compile needs a C++ compiler on the CPU: install g++, or set CXX")
+            self._single.compile(dynamic=False)
         with torch.no_grad():
             self._empty_text = pipeline.encode_text([""])
 
@@ -72,6 +90,7 @@ class SpecialistLibrary:
         dtype: torch.dtype | None = None,
         steps: int | None = None,
         batch_size: int = 8,
+        compile: bool = False,
     ) -> SpecialistLibrary:
         """Load a specialist's folder, a folder of them, or several of either, and their base, once.
 
@@ -80,7 +99,7 @@ class SpecialistLibrary:
             base: in place of the cards' base.
             device: default: cuda where there is one, else cpu.
             dtype: default: float16 on cuda, else float32.
-            steps, batch_size: as the class's.
+            steps, batch_size, compile: as the class's.
 
         Raises:
             SimeditError: no specialist there, a broken one, specialists on different bases, or no such
@@ -96,7 +115,7 @@ class SpecialistLibrary:
         device = torch.device(_usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         pipeline = SpecialistPipeline.from_pretrained(bases.pop(), torch_dtype=dtype).to(device)
-        library = cls(pipeline, batch_size=batch_size, steps=steps)
+        library = cls(pipeline, batch_size=batch_size, steps=steps, compile=compile)
         for specialist in specialists:
             library.add(specialist)
         return library
@@ -112,7 +131,6 @@ class SpecialistLibrary:
         Raises:
             SimeditError: its style is already there, or its weights do not fit the base.
         """
-        self._unmerge()
         card = specialist.card
         if card.style in self._loaded:
             raise SimeditError(f"the library already holds style {card.style!r}: remove it first")
@@ -137,7 +155,6 @@ class SpecialistLibrary:
         """
         if style not in self._loaded:
             raise unknown("style", style, self._loaded)
-        self._unmerge()
         self._delete_adapter(self._loaded.pop(style).adapter)
 
     @torch.no_grad()
@@ -155,17 +172,22 @@ class SpecialistLibrary:
             if style not in self._loaded:
                 raise unknown("style", style, self._loaded)
         edits = np.empty_like(frames)
-        runs: dict[tuple[str, int], list[int]] = {}
+        runs: dict[tuple[str, int, str], list[int]] = {}
         for i, style in enumerate(styles):
             card = self._loaded[style].card
-            runs.setdefault((card.sampler, self.steps or card.steps), []).append(i)
-        for (sampler, steps), members in runs.items():
+            key = (card.sampler, self.steps or card.steps, style if self.compile else "")
+            runs.setdefault(key, []).append(i)
+        for (sampler, steps, _), members in runs.items():
             schedule = self.pipeline.schedule(sampler, steps)
             for start in range(0, len(members), self.batch_size):
                 batch = members[start : start + self.batch_size]
-                edits[batch] = self._edit(
-                    frames[batch], [styles[i] for i in batch], [seeds[i] for i in batch], schedule
+                full = batch
+                if self.compile:  # anew for every number of frames, if it were not always the same
+                    full = batch + batch[-1:] * (self.batch_size - len(batch))
+                edited = self._edit(
+                    frames[full], [styles[i] for i in full], [seeds[i] for i in full], schedule
                 )
+                edits[batch] = edited[: len(batch)]
         return edits if masks is None else compose(frames, edits, masks)
 
     def _edit(
@@ -188,34 +210,28 @@ class SpecialistLibrary:
             scales=[one.card.scales for one in loaded],
         )
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        # A batch of one style needs no routing by frame, nor two more products for every projection.
-        routing = {}
         if len(set(styles)) == 1:
-            self._merge(loaded[0].adapter)
+            latents = denoise(self._merge(loaded[0].adapter), conditioning, schedule, generators)
         else:
-            self._unmerge()
-            routing = {"adapter_names": [one.adapter for one in loaded]}
-        latents = denoise(self._unet, conditioning, schedule, generators, **routing)
+            adapters = [one.adapter for one in loaded]
+            latents = denoise(self._unet, conditioning, schedule, generators, adapters)
         images = pipe.decode(latents, height, width)
         return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
-    def _merge(self, adapter: str) -> None:
-        """Make the U-Net that adapter's specialist until the next merge."""
-        if self._merged == adapter:
-            return
-        self._unmerge()
-        self._unet.set_adapter(adapter)
-        layers: list[Any] = [layer for layer in self._unet.modules() if isinstance(layer, LoraLayer)]
-        # peft's own way back is to subtract, which does not give the same numbers.
-        self._unmerged = [(layer, layer.get_base_layer().weight.data) for layer in layers]
-        self._unet.merge_adapter([adapter], safe_merge=True)
-        self._merged = adapter
-
-    def _unmerge(self) -> None:
-        for layer, weight in self._unmerged:
-            layer.get_base_layer().weight.data = weight
-            layer.merged_adapters.clear()
-        self._unmerged, self._merged = [], ""
+    def _merge(self, adapter: str) -> nn.Module:
+        """The U-Net of that adapter's specialist, until the next merge."""
+        if self._merged != adapter:
+            adapted = self._unet.get_base_model()
+            for name, weight in _changed(self._single):
+                layer, _, kind = name.rpartition(".")
+                source = adapted.get_submodule(layer)
+                if isinstance(source, LoraLayer):
+                    merged = source.get_base_layer().weight + source.get_delta_weight(adapter)  # type: ignore
+                else:
+                    merged = getattr(source.modules_to_save[adapter], kind)
+                weight.data.copy_(merged)
+            self._merged = adapter
+        return self._single
 
     def _style_latents(self, loaded: _Loaded, height: int, width: int) -> Tensor:
         if (height, width) not in loaded.style_latents:
@@ -243,6 +259,22 @@ class SpecialistLibrary:
         else:
             self._unet.unload()
             self._unet = None
+
+
+def _changed(unet: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The weights in whose place a specialist has others, by name."""
+    config = lora_config(1, 1)
+    layers = (*config.target_modules, *config.modules_to_save)  # type: ignore[misc]
+    for name, parameter in unet.named_parameters():
+        layer, _, kind = name.rpartition(".")
+        if layer.endswith(layers) and (kind == "weight" or layer in config.modules_to_save):  # type: ignore[operator]
+            yield name, parameter
+
+
+def _sharing(unet: nn.Module) -> nn.Module:
+    """A copy whose weights are the same tensors, but for those that specialists change."""
+    own = {id(parameter) for _, parameter in _changed(unet)}
+    return copy.deepcopy(unet, {id(p): p for p in unet.parameters() if id(p) not in own})
 
 
 def _check_input(

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import small_drawer
+import torch
 from object_server import serving
 
 from simedit.eval.cli import main
 from simedit.policies.checkpoints import BUCKET
+from simedit.policies.cloned import Network, NetworkConfig, save
 from simedit.tiny import make_tiny_library
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "simpler" / "assets"
@@ -219,3 +221,23 @@ def test_a_study_in_the_twin_from_dry_run_to_report(study, tmp_path, capsys):
     assert "max_steps: 3 there, 4 now" in refused(
         capsys, "run", "--config", study, "--out", "run", "--set", "max_steps=4"
     )
+
+
+@pytest.mark.slow
+def test_what_a_policy_sees_and_does_is_the_same_among_eight_environments(study, tmp_path):
+    pytest.importorskip("mani_skill")
+    torch.manual_seed(0)
+    save(Network(NetworkConfig()), NetworkConfig(), tmp_path / "looks")
+    settings = ["policies={looks: {kind: cloned, checkpoint: looks}}", "domains=[edited]", "poses=[b1,a1]"]
+    settings += ["styles=[gold,wood]", "report={videos: 8, strips: 8}", "real.source=none"]
+    for count in ("1", "8"):
+        common = ["run", "--config", study, "--out", count, "--num-envs", count]
+        assert main([*common, "--set", *settings]) == 0
+    one, eight = (
+        {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.mp4"))}
+        for folder in (tmp_path / "1", tmp_path / "8")
+    )
+    assert len(one) == 8
+    assert one == eight
+    reports = [json.loads((tmp_path / count / "report.json").read_text()) for count in ("1", "8")]
+    assert reports[0] == reports[1]

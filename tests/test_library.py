@@ -333,3 +333,21 @@ def test_the_named_style_image_is_used(tiny_root: Path) -> None:
     plain.add(gold)
     assert _far(plain.edit(frame, styles=["gold"], seeds=[0]), edits[1]) <= 1
     assert _far(*edits) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_compiled_edits_are_those_of_the_plain_library(tiny_root: Path, library: SpecialistLibrary) -> None:
+    """Compiled once: neither another style nor a batch that is not full compiles anew."""
+    compiled = SpecialistLibrary.load(tiny_root, device="cpu", steps=3, batch_size=2, compile=True)
+    frames, one = _frames(3), {"styles": ["gold"], "seeds": [0]}
+    assert _far(compiled.edit(frames[:1], **one), library.edit(frames[:1], **one)) <= 1
+    mixed = {"styles": ["gold", "wood", "gold"], "seeds": [0, 1, 2]}
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert _far(compiled.edit(frames, **mixed), library.edit(frames, **mixed)) <= 1
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SimeditError, match=r"needs a C\+\+ compiler"):
+        SpecialistLibrary(tiny_pipeline(), compile=True)
