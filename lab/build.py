@@ -149,6 +149,7 @@ def _base(folder: Path, plan: Plan) -> None:
         seed=plan.seed,
         folder=folder / "base",
     )
+    pipeline.vae.register_to_config(_name_or_path="")  # what ships names no folder of whoever built it
     # Half precision on disk: what ships is small. Everything after this starts from what was saved.
     for part in (pipeline.vae, pipeline.text_encoder, pipeline.unet, pipeline.style_attention):
         part.half()
