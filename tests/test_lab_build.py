@@ -69,8 +69,8 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert list(card["stages"]) == list(STAGES)
     assert all(stage["minutes"] >= 0 for stage in card["stages"].values())
     assert card["limits"]
-
     assert not any(str(tmp_path) in path.read_text() for path in data.rglob("*.json"))
+
     library = SpecialistLibrary.load(data / "specialists")
     assert library.styles == ("gold",)
     frame = np.full((1, 128, 160, 3), 128, np.uint8)
