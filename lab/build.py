@@ -200,6 +200,19 @@ def train_style(
         )
 
 
+def _selection(folder: Path, plan: Plan) -> None:
+    from simedit.lab.selection import select
+    from simedit.pipeline import silence_loading
+    from simedit.specialist import Specialist
+
+    silence_loading()
+    chosen = select([folder / "specialists" / style for style in plan.styles])
+    for style, (checkpoint, _) in chosen.items():
+        Specialist.load(checkpoint).save(folder / "data" / "specialists" / style)
+    content = {style: {"chosen": checkpoint.name, "own": own} for style, (checkpoint, own) in chosen.items()}
+    _write(folder / "data" / "selection.json", content)
+
+
 def _quality(folder: Path, plan: Plan) -> None:
     _write(folder / "data" / "quality.json", judged(folder / "data" / "specialists"))
 
@@ -288,6 +301,7 @@ STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "autoencoder": _autoencoder,
     "base": _base,
     "specialists": _specialists,
+    "selection": _selection,
     "quality": _quality,
     "demonstrations": _demonstrations,
     "policies": _policies,

@@ -69,6 +69,8 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert list(card["stages"]) == list(STAGES)
     assert all(stage["minutes"] >= 0 for stage in card["stages"].values())
     assert card["limits"]
+    selection = json.loads((data / "selection.json").read_text())
+    assert selection == {"gold": {"chosen": "step_0001", "own": {"1": 1.0}}}  # there is no other style
     assert not any(str(tmp_path) in path.read_text() for path in data.rglob("*.json"))
 
     library = SpecialistLibrary.load(data / "specialists")

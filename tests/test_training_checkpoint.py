@@ -145,6 +145,14 @@ def test_only_the_newest_are_kept_and_interrupted_ones_go(tmp_path: Path) -> Non
     assert checkpoints.latest(tmp_path) == newest
 
 
+def test_whole_steps_by_number(tmp_path: Path) -> None:
+    for step in (0, 1, 2):
+        checkpoints.save(tmp_path, checkpoint(step), keep=9)
+    checkpoints.save(tmp_path, checkpoint(2, pairs=True), keep=9)
+    folders = {1: tmp_path / "step_0001", 2: tmp_path / "step_0002"}
+    assert checkpoints.step_folders(tmp_path) == folders
+
+
 def test_what_a_killed_process_left_half_written_is_ignored_and_goes(tmp_path: Path) -> None:
     first = checkpoints.save(tmp_path, checkpoint(1), keep=3)
     shutil.copytree(first, tmp_path / ".new-step_0002_interrupted")

@@ -118,6 +118,13 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     return path
 
 
+def step_folders(folder: Path) -> dict[int, Path]:
+    """The checkpoints in `folder` after one whole step or more, by the number of steps, in order."""
+    whole = (path for path in _all(folder) if not (path / PAIRS).exists())
+    numbered = {int(path.name.removeprefix("step_")): path for path in whole}
+    return {step: path for step, path in numbered.items() if step > 0}
+
+
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint in `folder`; an interrupted step counts as newer than the step before it."""
     return next(reversed(_all(folder)), None)
