@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from simedit.errors import SimeditError
 from simedit.lab.quality import StyleJudge, held_out, lit_boards
 from simedit.library import SpecialistLibrary
 from simedit.specialist import Specialist
@@ -35,11 +36,14 @@ def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, float]]]:
         for each style the chosen checkpoint's folder, and the share for each step.
 
     Raises:
-        SimeditError: a checkpoint is missing or broken.
+        SimeditError: a training has no checkpoint, or a broken one.
     """
     frames, masks = held_out(seed=VALIDATION)
     boards = np.stack([lit_boards(*pair) for pair in zip(frames, masks, strict=True)])
     steps = [step_folders(run / "checkpoints") for run in runs]
+    for run, folders in zip(runs, steps, strict=True):
+        if not folders:
+            raise SimeditError(f"{run} has no checkpoint to choose: train it again")
     firsts = [Specialist.load(next(iter(folders.values()))) for folders in steps]
     judge = StyleJudge([first.style_images for first in firsts], boards)
     chosen = {}

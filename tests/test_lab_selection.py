@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from simedit.errors import SimeditError
+from simedit.lab import selection
 from simedit.lab.selection import choose
 
 
@@ -18,3 +21,10 @@ from simedit.lab.selection import choose
 )
 def test_the_last_that_looks_like_its_style_or_the_best(own: dict[int, float], step: int) -> None:
     assert choose(own) == step
+
+
+def test_a_training_without_checkpoints_is_named(tmp_path, monkeypatch) -> None:
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(selection, "held_out", lambda seed: (frames, frames[..., 0] == 0))
+    with pytest.raises(SimeditError, match="gold has no checkpoint"):
+        selection.select([tmp_path / "gold"])
