@@ -20,7 +20,7 @@ from simedit.composition import compose
 from simedit.errors import SimeditError, unknown
 from simedit.pipeline import Conditioning, SpecialistPipeline, denoise
 from simedit.samplers import Schedule
-from simedit.specialist import CARD, Card, Specialist, lora_config, set_weights
+from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
 
 
@@ -263,11 +263,9 @@ class SpecialistLibrary:
 
 def _changed(unet: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """The weights in whose place a specialist has others, by name."""
-    config = lora_config(1, 1)
-    layers = (*config.target_modules, *config.modules_to_save)  # type: ignore[misc]
+    adapted = tuple(f"{layer}.weight" for layer in ADAPTED)
     for name, parameter in unet.named_parameters():
-        layer, _, kind = name.rpartition(".")
-        if layer.endswith(layers) and (kind == "weight" or layer in config.modules_to_save):  # type: ignore[operator]
+        if name.endswith(adapted) or name.startswith(f"{WHOLE}."):
             yield name, parameter
 
 

@@ -29,6 +29,10 @@ from simedit.style_attention import StyleAttention
 
 CARD = "card.json"
 WEIGHTS = "adapter.safetensors"
+ADAPTED = ("to_q", "to_k", "to_v", "to_out.0")
+"""The U-Net's layers whose weights an adapter adds to."""
+WHOLE = "conv_in"
+"""The layer that a specialist has of its own."""
 
 
 class Card(Config):
@@ -134,8 +138,8 @@ class Specialist:
 
 def lora_config(rank: int, alpha: float) -> LoraConfig:
     """The adapter of arXiv 2504.12833, section 6.2: LoRA on the attention's projections, conv_in whole."""
-    targets = ["to_q", "to_k", "to_v", "to_out.0"]
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=["conv_in"])  # type: ignore[arg-type]
+    targets = list(ADAPTED)
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=[WHOLE])  # type: ignore[arg-type]
 
 
 def adapter_weights(unet: PeftModel, adapter: str, style_attention: StyleAttention) -> dict[str, Tensor]:
