@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from simedit.eval.store import Store
     from simedit.eval.study import Slot
     from simedit.eval.trials import Trial
-    from simedit.protocols import Policy
+    from simedit.library import SpecialistLibrary
+    from simedit.protocols import Editor, Policy
 
 DESCRIPTION = """\
 Measure how well simulated success rates predict real ones.
@@ -238,43 +239,68 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1
     import torch
 
     from simedit.eval.remote import RemoteEnv, SharedEditor
-    from simedit.eval.rollout import RAW_KEY, Stage
+    from simedit.eval.rollout import Stage
     from simedit.eval.study import Slot
-    from simedit.library import SpecialistLibrary
-    from simedit.pipeline import silence_loading
-    from simedit.wrapper import EditObservation
 
-    silence_loading()
-    folders, settings = list(specialists.values()), study.editor
-    editor = None
-    if folders:
-        # On the CPU a batch gains little, and what else is in it would change an edit's last bits: alone,
-        # results are the same with any number of environments.
-        batch_size = 8 if torch.cuda.is_available() else 1
-        library = SpecialistLibrary.load(
-            folders,
-            base=settings.base,
-            steps=settings.steps,
-            batch_size=batch_size,
-            compile=settings.compile,
-        )
-        editor = library if num_envs == 1 else SharedEditor(library)
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu:
+        # Environments share the cores. One alone does not get more, so that results are the same with any number.
+        torch.set_num_threads(1)
+    shared = None
+    if specialists:  # loaded here in any case: a broken one is refused before work starts
+        library = _editor(study, specialists)
+        shared = library if num_envs == 1 else SharedEditor(library)
 
     def make(domain: str, variant: str) -> gym.Env:
-        build = functools.partial(_scene, study, domain, variant)
-        env = build() if num_envs == 1 else RemoteEnv(build)
-        if editor is None or domain != "edited":
-            return env
-        return EditObservation(
-            env, editor, study.styles[0], composition=settings.composition, keep_raw=RAW_KEY
-        )
+        paint = domain == "edited"
+        if num_envs == 1:
+            return _scene(study, domain, variant, shared if paint else None)
+        if not on_gpu:
+            return RemoteEnv(functools.partial(_process, study, domain, variant, specialists if paint else {}))
+        env = RemoteEnv(functools.partial(_scene, study, domain, variant))
+        return _painted(env, study, shared) if paint and shared else env
 
     stages = [Stage(make) for _ in range(num_envs)]
     return [Slot(stage, _policies(study, stage)) for stage in stages]
 
 
-def _scene(study: StudyConfig, domain: str, variant: str) -> gym.Env:
-    """The unedited environment of a domain and variant."""
+def _editor(study: StudyConfig, specialists: Mapping[str, Path]) -> SpecialistLibrary:
+    import torch
+
+    from simedit.engine import has_openvino
+    from simedit.library import SpecialistLibrary
+    from simedit.pipeline import silence_loading
+
+    silence_loading()
+    on_gpu, settings = torch.cuda.is_available(), study.editor
+    return SpecialistLibrary.load(
+        list(specialists.values()),
+        base=settings.base,
+        steps=settings.steps,
+        batch_size=8 if on_gpu else 1,
+        compile=(not on_gpu and has_openvino()) if settings.compile is None else settings.compile,
+    )
+
+
+def _process(study: StudyConfig, domain: str, variant: str, specialists: Mapping[str, Path]) -> gym.Env:
+    """What a process of its own holds on the CPU: an environment with, where there are specialists, its own
+    editor. One thread each: several would wait for each other, and one editor for all would be waited for."""
+    import torch
+
+    torch.set_num_threads(1)
+    return _scene(study, domain, variant, _editor(study, specialists) if specialists else None)
+
+
+def _painted(env: gym.Env, study: StudyConfig, editor: Editor) -> gym.Env:
+    from simedit.eval.rollout import RAW_KEY
+    from simedit.wrapper import EditObservation
+
+    composition = study.editor.composition
+    return EditObservation(env, editor, study.styles[0], composition=composition, keep_raw=RAW_KEY)
+
+
+def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None = None) -> gym.Env:
+    """The environment of a domain and variant, edited where there is an editor."""
     import gymnasium as gym
 
     import simedit.envs  # noqa: F401  registers the environments
@@ -286,7 +312,9 @@ def _scene(study: StudyConfig, domain: str, variant: str) -> gym.Env:
     settings = study.env.model_dump(exclude={"simulator", "skin"} if original else {"simulator"})
     look = asdict(scene(domain, variant, over=study.editor.over))
     env = gym.make(env_id, **settings, **look, max_episode_steps=study.max_steps)
-    return ProxyReal(env) if domain == "proxy_real" else env
+    if domain == "proxy_real":
+        env = ProxyReal(env)
+    return env if editor is None else _painted(env, study, editor)
 
 
 def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:

@@ -100,7 +100,8 @@ class EditorConfig(Config):
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
         over: the domain whose frames are edited.
         seeds: of the trials in this domain; None takes the study's.
-        compile: let torch.compile make edits faster: the first takes minutes and, on the CPU, a C++ compiler.
+        compile: make edits faster, after seconds (OpenVINO, on the CPU) or minutes (torch.compile, on a GPU) for
+            the first; None does so on the CPU where OpenVINO is installed. Edits differ in the last bits.
     """
 
     library: str = "tiny"
@@ -109,7 +110,7 @@ class EditorConfig(Config):
     composition: Literal["mask", "none"] = "mask"
     over: Literal["raw", "vismatch"] = "raw"
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)] | None = None
-    compile: bool = False
+    compile: bool | None = None
 
 
 class RealConfig(Config):

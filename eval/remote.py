@@ -1,4 +1,4 @@
-"""Many environments at once: each in a process of its own, one editor for all."""
+"""Many environments at once: each in a process of its own, with an editor of its own or one for all."""
 
 from __future__ import annotations
 
@@ -57,6 +57,15 @@ class RemoteEnv(gym.Env):
     @property
     def edit_segmentation_ids(self) -> Sequence[int]:
         return self._ask("edit_segmentation_ids")
+
+    @property
+    def style(self) -> str:
+        """The style of the frames to come, where the environment there is a `simedit.wrapper.EditObservation`."""
+        return self._ask("style")
+
+    @style.setter
+    def style(self, style: str) -> None:
+        self._ask("style", style)
 
     def close(self) -> None:
         # Killed: a renderer that hangs would not hear anything gentler, and nothing of it is kept.
@@ -142,7 +151,9 @@ def _serve(pipe: Connection, make: Callable[[], gym.Env]) -> None:
         pipe.send((env.observation_space, env.action_space))
         while True:
             name, args, kwargs = pipe.recv()
-            found = env if name in ("reset", "step") else env.unwrapped
+            found: Any = env if name in ("reset", "step", "style") else env.unwrapped
+            if name == "style" and args:
+                (found.style,) = args
             value = getattr(found, name)
             pipe.send(_plain(value(*args, **kwargs) if callable(value) else value))
     except EOFError:

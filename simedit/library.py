@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from simedit.composition import compose
+from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
 from simedit.pipeline import Conditioning, SpecialistPipeline, denoise
 from simedit.samplers import Schedule
@@ -47,8 +46,12 @@ class SpecialistLibrary:
         pipeline: the base, on its device.
         batch_size: frames edited at once (the U-Net sees up to four times as many).
         steps: denoising steps, in place of the cards'.
-        compile: let torch.compile make the U-Net faster, for many frames of one size: the first takes
-            minutes, and on the CPU a C++ compiler. Batches are then of one style each, and always full.
+        compile: make edits faster, for many frames of one size: on the CPU all networks run on OpenVINO
+            (float32; the first edit in each style takes seconds), on a GPU the U-Net is torch.compile's (the
+            first edit takes minutes). Batches are then of one style each, and always full.
+
+    Raises:
+        SimeditError: a batch size or steps below 1; to compile for the CPU, OpenVINO or float32 is missing.
     """
 
     def __init__(
@@ -73,9 +76,14 @@ class SpecialistLibrary:
         # shares the base's weights but for those that a specialist changes, which are its own.
         self._single = _sharing(pipeline.unet)
         self._merged = ""  # the adapter that it has
-        if compile:
-            if pipeline.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-                raise SimeditError("torch.compile needs a C++ compiler on the CPU: install g++, or set CXX")
+        self._engines: dict[str, Engine] | None = None
+        if compile and pipeline.device.type == "cpu":
+            if pipeline.dtype != torch.float32:
+                raise SimeditError(f"compiling for the CPU needs float32, the base is in {pipeline.dtype}")
+            self._engines = {}
+            run_on_engine(pipeline.vae.encoder)
+            run_on_engine(pipeline.vae.decoder)
+        elif compile:
             self._single.compile(dynamic=False)
         with torch.no_grad():
             self._empty_text = pipeline.encode_text([""])
@@ -211,12 +219,25 @@ class SpecialistLibrary:
         )
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         if len(set(styles)) == 1:
-            latents = denoise(self._merge(loaded[0].adapter), conditioning, schedule, generators)
+            latents = denoise(self._unet_of(loaded[0].adapter), conditioning, schedule, generators)
         else:
             adapters = [one.adapter for one in loaded]
             latents = denoise(self._unet, conditioning, schedule, generators, adapters)
         images = pipe.decode(latents, height, width)
         return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def _unet_of(self, adapter: str) -> Callable[..., Any]:
+        """The U-Net of one specialist."""
+        if self._engines is None:
+            return self._merge(adapter)
+        if adapter not in self._engines:
+            self._engines[adapter] = Engine(lambda: self._merge(adapter))
+        engine = self._engines[adapter]
+
+        def unet(x: Tensor, t: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor]:
+            return (engine(x, t, encoder_hidden_states),)
+
+        return unet
 
     def _merge(self, adapter: str) -> nn.Module:
         """The U-Net of that adapter's specialist, until the next merge."""
@@ -251,6 +272,8 @@ class SpecialistLibrary:
         return adapter
 
     def _delete_adapter(self, adapter: str) -> None:
+        if self._engines is not None:
+            self._engines.pop(adapter, None)
         others = [name for name in self._unet.peft_config if name != adapter]
         if others:
             # peft routes frames only while the active adapter exists.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def guidance(
 
 
 def predict(
-    unet: nn.Module,
+    unet: Callable[..., Any],
     conditioning: Conditioning,
     x: Tensor,
     t: float | Tensor,
@@ -89,7 +89,7 @@ def predict(
     but those that the scales of no frame need are left out, for they would cancel out (`Scales.branches`).
 
     Args:
-        unet: the widened U-Net, or a peft model around it.
+        unet: the widened U-Net, a peft model around it, or what is called like either.
         conditioning: of N frames.
         x: [N, 4, h, w], latents, scaled as the sampler says.
         t: timestep, one or [N].
@@ -126,7 +126,7 @@ def predict(
 
 
 def denoise(
-    unet: nn.Module,
+    unet: Callable[..., Any],
     conditioning: Conditioning,
     schedule: Schedule,
     generators: Sequence[torch.Generator],

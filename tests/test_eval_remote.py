@@ -50,6 +50,22 @@ def test_a_remote_environment_does_what_it_does_here(remote):
     assert there.privileged_state().extension == here.privileged_state().extension
 
 
+def painted() -> EditObservation:
+    return EditObservation(SmallDrawer(), Painter(), "gold", keep_raw=RAW_KEY)
+
+
+def test_an_editor_in_the_environments_process_takes_its_style_from_here(remote):
+    here, there = painted(), remote(painted)
+    assert there.style == "gold"
+    for style in ("gold", "wood"):
+        here.style = there.style = style
+        one, other = (env.reset(**RESET)[0]["sensor_data"]["overhead_camera"] for env in (here, there))
+        for key in ("rgb", RAW_KEY):
+            np.testing.assert_array_equal(other[key], one[key].numpy())
+    with pytest.raises(SimeditError, match="did you mean 'gold'"):
+        there.style = "golf"
+
+
 def test_what_goes_wrong_there_is_raised_here(remote):
     with pytest.raises(SimeditError, match="no such skin"):
         remote(Refusing)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 
+from simedit import engine
 from simedit.composition import compose
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
@@ -27,6 +29,12 @@ def library(tiny_root: Path) -> SpecialistLibrary:
 
 def _frames(n: int, height: int = 32, width: int = 64) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, height, width, 3)).astype(np.uint8)
+
+
+def _loud(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Untrained weights hardly look at the style: these do."""
+    louder = {"unet.conv_in.weight": 10, "style_attention.to_q.weight": 1000}
+    return {key: louder.get(key, 1) * value for key, value in weights.items()}
 
 
 def _far(a: np.ndarray, b: np.ndarray) -> int:
@@ -319,10 +327,7 @@ def test_bad_input(library: SpecialistLibrary, change: dict[str, object], messag
 def test_the_named_style_image_is_used(tiny_root: Path) -> None:
     gold, frame = Specialist.load(tiny_root / "gold"), _frames(1)
     images = (np.zeros((40, 40, 3), np.uint8), gold.style_images[0])
-    loud = dict(gold.weights)  # untrained weights hardly look at the style
-    loud["unet.conv_in.weight"] = 10 * loud["unet.conv_in.weight"]
-    loud["style_attention.to_q.weight"] = 1000 * loud["style_attention.to_q.weight"]
-    gold = dataclasses.replace(gold, weights=loud)
+    gold = dataclasses.replace(gold, weights=_loud(gold.weights))
     edits = []
     for index in (0, 1):
         card = gold.card.model_copy(update={"style_image": index})
@@ -336,18 +341,36 @@ def test_the_named_style_image_is_used(tiny_root: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
-def test_compiled_edits_are_those_of_the_plain_library(tiny_root: Path, library: SpecialistLibrary) -> None:
-    """Compiled once: neither another style nor a batch that is not full compiles anew."""
+def test_compiled_edits_are_those_of_the_plain_library(
+    tiny_root: Path, library: SpecialistLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Converted once for each style: not anew for a batch that is not full, and anew for another size."""
+    converted = []
+    convert = engine._convert
+
+    def counted(network, inputs):
+        converted.append(type(network).__name__)
+        return convert(network, inputs)
+
+    monkeypatch.setattr(engine, "_convert", counted)
     compiled = SpecialistLibrary.load(tiny_root, device="cpu", steps=3, batch_size=2, compile=True)
-    frames, one = _frames(3), {"styles": ["gold"], "seeds": [0]}
-    assert _far(compiled.edit(frames[:1], **one), library.edit(frames[:1], **one)) <= 1
-    mixed = {"styles": ["gold", "wood", "gold"], "seeds": [0, 1, 2]}
-    with torch.compiler.set_stance("fail_on_recompile"):
+    frames, mixed = _frames(5), {"styles": ["gold", "wood", "gold", "gold", "wood"], "seeds": [0, 1, 2, 3, 4]}
+    for _ in range(2):
         assert _far(compiled.edit(frames, **mixed), library.edit(frames, **mixed)) <= 1
+    # Frames come in batches of two, style images one by one.
+    assert sorted(converted) == ["Decoder", "Encoder", "Encoder"] + ["UNet2DConditionModel"] * 2
+    larger, one = _frames(1, 48, 48), {"styles": ["gold"], "seeds": [0]}
+    assert _far(compiled.edit(larger, **one), library.edit(larger, **one)) <= 1
+    compiled.remove("gold")
+    compiled.add(dataclasses.replace(gold := Specialist.load(tiny_root / "gold"), weights=_loud(gold.weights)))
+    library = SpecialistLibrary(tiny_pipeline(), steps=3)
+    library.add(dataclasses.replace(gold, weights=_loud(gold.weights)))
+    assert _far(compiled.edit(frames[:1], **one), library.edit(frames[:1], **one)) <= 1
 
 
-def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(SimeditError, match=r"needs a C\+\+ compiler"):
+def test_compiling_for_the_cpu_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SimeditError, match=r"needs float32, the base is in torch\.bfloat16"):
+        SpecialistLibrary(tiny_pipeline().to(torch.bfloat16), compile=True)
+    monkeypatch.setattr(engine, "has_openvino", lambda: False)
+    with pytest.raises(SimeditError, match=r"pip install \"simedit\[cpu\]\""):
         SpecialistLibrary(tiny_pipeline(), compile=True)
