@@ -244,7 +244,7 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1
 
     on_gpu = torch.cuda.is_available()
     if not on_gpu:
-        # Environments share the cores. One alone does not get more, so that results are the same with any number.
+        # Environments share the cores; one alone gets no more, so that results are the same with any number.
         torch.set_num_threads(1)
     shared = None
     if specialists:  # loaded here in any case: a broken one is refused before work starts
@@ -256,7 +256,8 @@ def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1
         if num_envs == 1:
             return _scene(study, domain, variant, shared if paint else None)
         if not on_gpu:
-            return RemoteEnv(functools.partial(_process, study, domain, variant, specialists if paint else {}))
+            folders = specialists if paint else {}
+            return RemoteEnv(functools.partial(_process, study, domain, variant, folders))
         env = RemoteEnv(functools.partial(_scene, study, domain, variant))
         return _painted(env, study, shared) if paint and shared else env
 

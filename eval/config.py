@@ -100,8 +100,8 @@ class EditorConfig(Config):
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
         over: the domain whose frames are edited.
         seeds: of the trials in this domain; None takes the study's.
-        compile: make edits faster, after seconds (OpenVINO, on the CPU) or minutes (torch.compile, on a GPU) for
-            the first; None does so on the CPU where OpenVINO is installed. Edits differ in the last bits.
+        compile: make edits faster, after seconds (OpenVINO, on the CPU) or minutes (torch.compile, on a GPU)
+            for the first; None does so on the CPU where OpenVINO is installed. Edits differ in the last bits.
     """
 
     library: str = "tiny"

@@ -60,7 +60,7 @@ class RemoteEnv(gym.Env):
 
     @property
     def style(self) -> str:
-        """The style of the frames to come, where the environment there is a `simedit.wrapper.EditObservation`."""
+        """The style of the frames to come, where that environment is a `simedit.wrapper.EditObservation`."""
         return self._ask("style")
 
     @style.setter

@@ -362,9 +362,11 @@ def test_compiled_edits_are_those_of_the_plain_library(
     larger, one = _frames(1, 48, 48), {"styles": ["gold"], "seeds": [0]}
     assert _far(compiled.edit(larger, **one), library.edit(larger, **one)) <= 1
     compiled.remove("gold")
-    compiled.add(dataclasses.replace(gold := Specialist.load(tiny_root / "gold"), weights=_loud(gold.weights)))
+    gold = Specialist.load(tiny_root / "gold")
+    loud = dataclasses.replace(gold, weights=_loud(gold.weights))
     library = SpecialistLibrary(tiny_pipeline(), steps=3)
-    library.add(dataclasses.replace(gold, weights=_loud(gold.weights)))
+    for each in (compiled, library):
+        each.add(loud)
     assert _far(compiled.edit(frames[:1], **one), library.edit(frames[:1], **one)) <= 1
 
 
