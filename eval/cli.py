@@ -234,7 +234,7 @@ def _blind(study: StudyConfig) -> list[str]:
     return [name for name, policy in study.policies.items() if not kinds[policy.kind].uses_images]
 
 
-def _wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
+def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
     """As many slots as environments, with their editor and policies, all loaded."""
     import torch
 
@@ -278,6 +278,7 @@ def _editor(study: StudyConfig, specialists: Mapping[str, Path]) -> SpecialistLi
         list(specialists.values()),
         base=settings.base,
         steps=settings.steps,
+        guidance_interval=settings.guidance_interval,
         batch_size=8 if on_gpu else 1,
         compile=(not on_gpu and has_openvino()) if settings.compile is None else settings.compile,
     )
@@ -348,7 +349,7 @@ def _work(
     from simedit.eval.study import run_study
     from simedit.eval.terminal import progress
 
-    slots = _wire(study, specialists, min(num_envs, todo))
+    slots = wire(study, specialists, min(num_envs, todo))
     try:
         with progress(todo) as advance:
             run_study(
@@ -384,7 +385,7 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
             print(f"  - {problem}")
         return
     with tempfile.TemporaryDirectory() as folder:
-        (slot,) = _wire(study, _specialists(study, Path(folder)))
+        (slot,) = wire(study, _specialists(study, Path(folder)))
         measured = seconds_per_step(todo, slot.stage, slot.policies)
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")

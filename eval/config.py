@@ -89,6 +89,9 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+UnitShare = Annotated[float, Field(ge=0, le=1)]
+
+
 class EditorConfig(Config):
     """What repaints the frames of the domain "edited".
 
@@ -97,6 +100,7 @@ class EditorConfig(Config):
             small untrained one made on the spot.
         base: folder or hub id of the base; None takes the one that the specialists name.
         steps: denoising steps; None takes the number that the specialists name.
+        guidance_interval: start and end, in shares of the denoising steps, of those that are guided.
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
         over: the domain whose frames are edited.
         seeds: of the trials in this domain; None takes the study's.
@@ -107,6 +111,7 @@ class EditorConfig(Config):
     library: str = "tiny"
     base: str | None = None
     steps: int | None = Field(default=None, gt=0)
+    guidance_interval: tuple[UnitShare, UnitShare] = (0.0, 1.0)
     composition: Literal["mask", "none"] = "mask"
     over: Literal["raw", "vismatch"] = "raw"
     seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)] | None = None

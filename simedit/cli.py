@@ -40,6 +40,7 @@ def edit(
     batch_size: int = 8,
     device: str | None = None,
     mask: Path | None = None,
+    compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Edit files; `DESCRIPTION` says how.
@@ -54,6 +55,8 @@ def edit(
         batch_size: Frames edited at once; lower it when memory runs out.
         device: For example cuda:0 or cpu. By default cuda where there is one.
         mask: An image of the frames' size; only where it is white may anything change.
+        compile: For videos: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a GPU) for the
+            first.
         overwrite: Replace outputs that exist.
     """
     for option, value in (("--steps", steps), ("--batch-size", batch_size)):
@@ -80,7 +83,9 @@ def edit(
         raise SimeditError(
             f"no specialist at {specialist} or {SPECIALISTS / specialist}: there is no {CARD} in it"
         )
-    library = SpecialistLibrary.load(folder, base=base, device=device, steps=steps, batch_size=batch_size)
+    library = SpecialistLibrary.load(
+        folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
+    )
 
     def repaint(frames: np.ndarray) -> np.ndarray:
         n = len(frames)

@@ -46,12 +46,15 @@ class SpecialistLibrary:
         pipeline: the base, on its device.
         batch_size: frames edited at once (the U-Net sees up to four times as many).
         steps: denoising steps, in place of the cards'.
+        guidance_interval: start and end, in shares of the steps, of those that are guided; the others cost
+            one U-Net branch in place of up to four. A frame's first steps decide on its colours.
         compile: make edits faster, for many frames of one size: on the CPU all networks run on OpenVINO
             (float32; the first edit in each style takes seconds), on a GPU the U-Net is torch.compile's (the
             first edit takes minutes). Batches are then of one style each, and always full.
 
     Raises:
-        SimeditError: a batch size or steps below 1; to compile for the CPU, OpenVINO or float32 is missing.
+        SimeditError: a batch size or steps below 1, an interval not in 0..1; to compile for the CPU,
+            OpenVINO or float32 is missing.
     """
 
     def __init__(
@@ -60,14 +63,18 @@ class SpecialistLibrary:
         *,
         batch_size: int = 8,
         steps: int | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
         compile: bool = False,
     ):
         if batch_size < 1 or (steps is not None and steps < 1):
             raise SimeditError(f"batch_size and steps must be 1 or more, got {batch_size} and {steps}")
+        if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
+            raise SimeditError(f"guidance_interval must be 0 <= start <= end <= 1, got {guidance_interval}")
         pipeline.fast_convolutions()
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.steps = steps
+        self.guidance_interval = guidance_interval
         self.compile = compile
         self._loaded: dict[str, _Loaded] = {}
         self._unet: Any = None  # a PeftModel from the first specialist on
@@ -97,6 +104,7 @@ class SpecialistLibrary:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         steps: int | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
         batch_size: int = 8,
         compile: bool = False,
     ) -> SpecialistLibrary:
@@ -107,7 +115,7 @@ class SpecialistLibrary:
             base: in place of the cards' base.
             device: default: cuda where there is one, else cpu.
             dtype: default: float16 on cuda, else float32.
-            steps, batch_size, compile: as the class's.
+            steps, guidance_interval, batch_size, compile: as the class's.
 
         Raises:
             SimeditError: no specialist there, a broken one, specialists on different bases, or no such
@@ -123,7 +131,13 @@ class SpecialistLibrary:
         device = torch.device(_usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         pipeline = SpecialistPipeline.from_pretrained(bases.pop(), torch_dtype=dtype).to(device)
-        library = cls(pipeline, batch_size=batch_size, steps=steps, compile=compile)
+        library = cls(
+            pipeline,
+            batch_size=batch_size,
+            steps=steps,
+            guidance_interval=guidance_interval,
+            compile=compile,
+        )
         for specialist in specialists:
             library.add(specialist)
         return library
@@ -218,11 +232,15 @@ class SpecialistLibrary:
             scales=[one.card.scales for one in loaded],
         )
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        if len(set(styles)) == 1:
-            latents = denoise(self._unet_of(loaded[0].adapter), conditioning, schedule, generators)
-        else:
-            adapters = [one.adapter for one in loaded]
-            latents = denoise(self._unet, conditioning, schedule, generators, adapters)
+        alone = len(set(styles)) == 1
+        latents = denoise(
+            self._unet_of(loaded[0].adapter) if alone else self._unet,
+            conditioning,
+            schedule,
+            generators,
+            None if alone else [one.adapter for one in loaded],
+            self.guidance_interval,
+        )
         images = pipe.decode(latents, height, width)
         return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,16 +132,26 @@ def denoise(
     schedule: Schedule,
     generators: Sequence[torch.Generator],
     adapter_names: Sequence[str] | None = None,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
 ) -> Tensor:
     """Sample N latents, float32 [N, 4, h, w]. All of frame i's noise, initial and ancestral, comes from
-    generators[i], so that it depends neither on the batch nor on its other frames."""
+    generators[i], so that it depends neither on the batch nor on its other frames.
+
+    Args:
+        unet, conditioning, adapter_names: as `predict`'s.
+        guidance_interval: step i of S is guided if start <= i / S < end; the others take the full branch
+            alone (arXiv 2404.07724 has the idea, and limits in sigma).
+    """
     shape, device = conditioning.image.shape, conditioning.image.device
+    start, end = guidance_interval
+    unguided = dataclasses.replace(conditioning, scales=[Scales(image=1, style=1, text=1)])
+    guided = {t for i, t in enumerate(schedule.timesteps.tolist()) if start <= i / len(schedule) < end}
 
     def draw(_step: int) -> Tensor:
         return randn_tensor(shape, generator=list(generators), device=device, dtype=torch.float32)
 
     def model(x: Tensor, t: float) -> Tensor:
-        return predict(unet, conditioning, x, t, adapter_names)
+        return predict(unet, conditioning if t in guided else unguided, x, t, adapter_names)
 
     return samplers.sample(model, draw(-1) * schedule.init_scale, schedule, draw).final
 

@@ -324,6 +324,14 @@ def test_bad_input(library: SpecialistLibrary, change: dict[str, object], messag
         library.edit(arguments.pop("frames"), **arguments)
 
 
+def test_a_guidance_interval(tiny_root: Path, library: SpecialistLibrary) -> None:
+    frame, one = _frames(1), {"styles": ["gold"], "seeds": [0]}
+    some = SpecialistLibrary.load(tiny_root, device="cpu", steps=3, guidance_interval=(0, 0.5))
+    assert _far(some.edit(frame, **one), library.edit(frame, **one)) > 0
+    with pytest.raises(SimeditError, match="0 <= start <= end <= 1"):
+        SpecialistLibrary(tiny_pipeline(), guidance_interval=(0.5, 0.2))
+
+
 def test_the_named_style_image_is_used(tiny_root: Path) -> None:
     gold, frame = Specialist.load(tiny_root / "gold"), _frames(1)
     images = (np.zeros((40, 40, 3), np.uint8), gold.style_images[0])

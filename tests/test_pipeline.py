@@ -24,6 +24,7 @@ from simedit.errors import SimeditError
 from simedit.pipeline import (
     Conditioning,
     SpecialistPipeline,
+    denoise,
     guidance,
     predict,
     scales_tensor,
@@ -131,6 +132,28 @@ def test_branches_that_cancel_out_are_not_evaluated(
     assert batches == [2 * branches]
     assert scales.branches == branches
     torch.testing.assert_close(fewer[0], all_four[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("interval", "branches"),
+    [((0.0, 1.0), [4, 4, 4]), ((0.0, 0.5), [4, 4, 1]), ((0.3, 0.6), [1, 4, 1]), ((0.0, 0.0), [1, 1, 1])],
+)
+def test_steps_outside_the_guidance_interval_take_one_branch(
+    pipe: SpecialistPipeline, interval: tuple[float, float], branches: list[int]
+) -> None:
+    x, style = torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    schedule = pipe.schedule("euler_ancestral", 3)
+    with torch.no_grad():
+        text, empty = pipe.encode_text(["make it gold"]), pipe.encode_text([""])
+        guided = Conditioning(text, empty, x, style, [Scales()])
+        batches = []
+        handle = pipe.unet.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
+        found = denoise(pipe.unet, guided, schedule, _generators(0), guidance_interval=interval)
+        handle.remove()
+        assert batches == branches
+        if interval == (0.0, 0.0):
+            plain = replace(guided, scales=[Scales(image=1, style=1, text=1)])
+            torch.testing.assert_close(found, denoise(pipe.unet, plain, schedule, _generators(0)))
 
 
 def test_a_base_saved_in_half_precision_loads_in_single(tmp_path: Path) -> None:

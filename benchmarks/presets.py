@@ -1,0 +1,157 @@
+"""What fewer U-Net evaluations cost in pictures and in policies' success, on the lab's models.
+
+    python benchmarks/presets.py                 # pictures: some minutes on the CPU
+    python benchmarks/presets.py --trials 18     # the policy "last" as well: minutes for each preset
+
+Ten held-out frames in all seven styles, each with its own noise, are edited with each preset. The reference
+is 100 steps, fully guided; "other noise" is that again from another seed: what chance alone changes, for
+samplers of different length take different ways from the same noise. Over the cabinet:
+
+PSNR, SSIM   against the reference, the cabinet's bounding box
+edges        F1 of Canny edges within 2 pixels, against the reference; and against the raw frame
+own          edits nearest to their own style's photographs, of all
+success      of the policy, in trials edited in gold
+
+Seconds are of one frame a call with one thread, networks converted for the CPU's engine before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from simedit.composition import compose
+from simedit.errors import SimeditError, run_cli
+from simedit.eval.cli import main as simedit_eval
+from simedit.eval.packaged import library_folder
+from simedit.eval.store import Store
+from simedit.lab.quality import StyleJudge, edge_agreement, held_out, lit_boards
+from simedit.library import SpecialistLibrary
+from simedit.pipeline import silence_loading
+from simedit.specialist import Specialist
+from simedit.training.config import CannyConfig
+
+WHOLE = (0.0, 1.0)
+PRESETS: dict[str, tuple[int, tuple[float, float]]] = {
+    "100 steps": (100, WHOLE),
+    "20 steps": (20, WHOLE),
+    "8 steps": (8, WHOLE),
+    "8 steps, first half guided": (8, (0.0, 0.5)),
+    "4 steps": (4, WHOLE),
+    "4 steps, first half guided": (4, (0.0, 0.5)),
+    "3 steps": (3, WHOLE),
+    "2 steps": (2, WHOLE),
+}
+CANNY = CannyConfig(low=50, high=100, blur=1.0)
+TASKS = 6
+POSES = ("b1", "a1", "c2", "a0", "b2", "c0", "a2", "b0", "c1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=0, help=f"a multiple of {TASKS}, at most 54")
+    args = parser.parse_args()
+    if args.trials % TASKS or not 0 <= args.trials <= TASKS * len(POSES):
+        raise SimeditError(f"--trials must be a multiple of {TASKS}, at most 54, got {args.trials}")
+    torch.set_num_threads(1)
+    silence_loading()
+    folder = library_folder("lab")
+    specialists = [Specialist.load(card.parent) for card in sorted(folder.glob("*/card.json"))]
+    names = [specialist.card.style for specialist in specialists]
+    frames, masks = held_out(args.frames)
+    boards = np.stack([lit_boards(*pair) for pair in zip(frames, masks, strict=True)])
+    judge = StyleJudge([specialist.style_images for specialist in specialists], boards)
+    table = Table("preset", box=box.SIMPLE)
+    for head in ("s", "PSNR", "SSIM", "edges, reference", "edges, raw", "own", "success"):
+        table.add_column(head, justify="right")
+    reference = np.empty(0)
+    rows = [(name, *preset, 0) for name, preset in PRESETS.items()]
+    rows.insert(1, ("other noise", *PRESETS["100 steps"], 1000))
+    for name, steps, interval, seed in track(rows, "presets", console=Console(stderr=True)):
+        library = SpecialistLibrary.load(
+            folder, steps=steps, guidance_interval=interval, batch_size=1, compile=True
+        )
+        edits, seconds = edit(library, names, frames, masks, seed)
+        if not len(reference):
+            reference = edits
+        found = [
+            (*alike(a, b, mask), agreement(b, a, mask), agreement(frame, a, mask))
+            for style, wanted in zip(edits, reference, strict=True)
+            for a, b, frame, mask in zip(style, wanted, frames, masks, strict=True)
+        ]
+        own = [judge.distances(style, boards).argmin(1) == i for i, style in enumerate(edits)]
+        success = play(args.trials, steps, interval) if args.trials and not seed else ""
+        psnr, ssim, edges, raw = np.mean(found, 0)
+        table.add_row(
+            name,
+            f"{seconds:.3f}",
+            "" if np.isinf(psnr) else f"{psnr:.1f}",
+            f"{ssim:.3f}",
+            f"{edges:.2f}",
+            f"{raw:.2f}",
+            f"{np.sum(own)} of {np.size(own)}",
+            success,
+        )
+    Console().print(table)
+
+
+def edit(
+    library: SpecialistLibrary, names: list[str], frames: np.ndarray, masks: np.ndarray, seed: int
+) -> tuple[np.ndarray, float]:
+    """Edits uint8 [styles, N, H, W, 3], and the median seconds of one."""
+    edits, seconds = [], []
+    for style in names:
+        library.edit(frames[:1], styles=[style], seeds=[seed])  # converts
+        for i in range(len(frames)):
+            start = time.perf_counter()
+            edits.append(library.edit(frames[i : i + 1], styles=[style], seeds=[seed + i])[0])
+            seconds.append(time.perf_counter() - start)
+    stacked = np.stack(edits).reshape(len(names), *frames.shape)
+    return np.stack([compose(frames, style, masks) for style in stacked]), float(np.median(seconds))
+
+
+def alike(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """PSNR and SSIM over the mask's bounding box."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    where = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    with np.errstate(divide="ignore"):
+        psnr = peak_signal_noise_ratio(b[where], a[where])
+    return psnr, float(structural_similarity(b[where], a[where], channel_axis=2))
+
+
+def agreement(frame: np.ndarray, edit: np.ndarray, mask: np.ndarray) -> float:
+    return edge_agreement(frame, edit, mask, CANNY)["f1"]
+
+
+def play(trials: int, steps: int, interval: tuple[float, float]) -> str:
+    """Successes of the policy "last" with this preset."""
+    settings = ["domains=[edited]", "drawers=[top,middle,bottom]", "styles=[gold]", "real.source=none"]
+    settings += ['policies={last: {kind: cloned, checkpoint: "lab:last"}}', "report={videos: 0, strips: 0}"]
+    settings += [f"poses=[{','.join(POSES[: trials // TASKS])}]", f"editor.steps={steps}"]
+    settings += [f"editor.guidance_interval=[{interval[0]},{interval[1]}]"]
+    config = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
+    with tempfile.TemporaryDirectory(prefix="simedit-presets-") as out:
+        common = ["run", "--config", str(config), "--out", out, "--num-envs", "2"]
+        if simedit_eval([*common, "--set", *settings]):
+            sys.exit(1)
+        with Store(Path(out), write=False) as store:
+            results = store.results().values()
+    return f"{sum(result.outcome == 'success' for result in results)} of {len(results)}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main))
