@@ -13,10 +13,10 @@ plain loop     four branches, each a U-Net call of its own with the adapter besi
 library, 1     SpecialistLibrary.edit, a frame a call
 library, N     the same, N frames a call
 
-With --compile diffusers' pipeline (torch.compile) and the library (on the CPU OpenVINO, with its VAE too; on a
-GPU torch.compile) compete compiled as well. Each is built, called once before it is timed, timed `--repeat`
-times and dropped; what counts is the fastest. The share of peak is of the fastest of a few large matrix products
-in the same number format, in the same run.
+With --compile diffusers' pipeline (torch.compile) and the library (on the CPU OpenVINO, with its VAE too; on
+a GPU torch.compile) compete compiled as well. Each is built, called once before it is timed, timed `--repeat`
+times and dropped; what counts is the fastest. The share of peak is of the fastest of a few large matrix
+products in the same number format, in the same run.
 """
 
 from __future__ import annotations
