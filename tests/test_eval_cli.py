@@ -230,6 +230,7 @@ def test_what_a_policy_sees_and_does_is_the_same_among_eight_environments(study,
     save(Network(NetworkConfig()), NetworkConfig(), tmp_path / "looks")
     settings = ["policies={looks: {kind: cloned, checkpoint: looks}}", "domains=[edited]", "poses=[b1,a1]"]
     settings += ["styles=[gold,wood]", "report={videos: 8, strips: 8}", "real.source=none"]
+    settings += ["editor.compile=false"]  # to convert takes eight processes minutes; two do so above
     for count in ("1", "8"):
         common = ["run", "--config", study, "--out", count, "--num-envs", count]
         assert main([*common, "--set", *settings]) == 0
