@@ -1,6 +1,6 @@
 """How fast frames are edited, against diffusers' InstructPix2Pix and against a plain loop, in one run.
 
-    python benchmarks/edit.py                                        # Stable Diffusion 1.5's size, on the CPU
+    python benchmarks/edit.py --skip "diffusers, compiled"           # Stable Diffusion 1.5's size, on the CPU
     python benchmarks/edit.py --device cuda --dtype float16 --width 512 --height 512 --steps 100
     python benchmarks/edit.py --library lab --width 160 --height 128 # the lab's own weights and scales
 
@@ -13,8 +13,8 @@ plain loop     four branches, each a U-Net call of its own with the adapter besi
 library, 1     SpecialistLibrary.edit, a frame a call
 library, N     the same, N frames a call
 
-With --compile diffusers' pipeline (torch.compile) and the library (on the CPU OpenVINO, with its VAE too; on
-a GPU torch.compile) compete compiled as well. Each is built, called once before it is timed, timed `--repeat`
+Diffusers' pipeline (its U-Net by torch.compile) and the library (on the CPU OpenVINO, with its VAE too; on a
+GPU torch.compile) compete compiled as well. Each is built, called once before it is timed, timed `--repeat`
 times and dropped; what counts is the fastest. The share of peak is of the fastest of a few large matrix
 products in the same number format, in the same run.
 """
@@ -22,8 +22,6 @@ products in the same number format, in the same run.
 from __future__ import annotations
 
 import argparse
-import copy
-import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -61,7 +59,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--frames", type=int, default=8, help="N")
-    parser.add_argument("--compile", action="store_true", help="both compiled, too")
+    parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="contenders, as in the table")
     parser.add_argument("--repeat", type=int, default=2)
     args = parser.parse_args()
     silence_loading()
@@ -71,7 +69,10 @@ def main() -> None:
         specialist = find(args.library, Path(scratch), frames[0])
         top, flops = peak(args), 0
         seconds: dict[str, float] = {}
-        for name, edit in contend(specialist, frames, args):
+        for name, made in contend(specialist, frames, args).items():
+            if name in args.skip:
+                continue
+            edit = made()
             seconds[name] = clock(name, edit, args)
             if name == "library, 1":
                 flops = count(edit)
@@ -90,28 +91,37 @@ def find(library: str | None, scratch: Path, picture: np.ndarray) -> Specialist:
     return Specialist(card, adapter_weights(unet, "default", base.style_attention), (picture,))
 
 
-def contend(specialist: Specialist, frames: np.ndarray, args: argparse.Namespace):
-    """Each contender's name, and a function that edits and gives the number of edited frames."""
+def contend(
+    specialist: Specialist, frames: np.ndarray, args: argparse.Namespace
+) -> dict[str, Callable[[], Callable[[], int]]]:
+    """What builds each contender: a function that edits and gives the number of edited frames."""
     card, one = specialist.card, frames[:1]
-    dtype = getattr(torch, args.dtype)
-    base = SpecialistPipeline.from_pretrained(card.base, torch_dtype=dtype).to(args.device)
-    yield "diffusers", diffusers_edit(copy.deepcopy(base), card, one, args.steps)
-    if args.compile:
-        compiled = copy.deepcopy(base)
-        compiled.unet.compile(dynamic=False)
-        yield "diffusers, compiled", diffusers_edit(compiled, card, one, args.steps)
-    yield "plain loop", plain_edit(copy.deepcopy(base), specialist, one, args.steps)
-    for compiled in (False, True)[: 1 + args.compile]:
-        for some in (one, frames):
-            library = SpecialistLibrary(
-                copy.deepcopy(base), batch_size=len(some), steps=args.steps, compile=compiled
-            )
-            library.add(specialist)
-            edit = functools.partial(
-                library.edit, some, styles=[card.style] * len(some), seeds=list(range(len(some)))
-            )
-            yield f"library{', compiled' * compiled}, {len(some)}", lambda edit=edit: len(edit())
-            del library, edit
+
+    def base() -> SpecialistPipeline:
+        dtype = getattr(torch, args.dtype)
+        return SpecialistPipeline.from_pretrained(card.base, torch_dtype=dtype).to(args.device)
+
+    def diffusers(compiled: bool) -> Callable[[], int]:
+        pipeline = base()
+        if compiled:
+            pipeline.unet.compile(dynamic=False)
+        return diffusers_edit(pipeline, card, one, args.steps)
+
+    def library(some: np.ndarray, compiled: bool) -> Callable[[], int]:
+        editor = SpecialistLibrary(base(), batch_size=len(some), steps=args.steps, compile=compiled)
+        editor.add(specialist)
+        given = {"styles": [card.style] * len(some), "seeds": list(range(len(some)))}
+        return lambda: len(editor.edit(some, **given))
+
+    return {
+        "diffusers": lambda: diffusers(False),
+        "diffusers, compiled": lambda: diffusers(True),
+        "plain loop": lambda: plain_edit(base(), specialist, one, args.steps),
+        "library, 1": lambda: library(one, False),
+        f"library, {len(frames)}": lambda: library(frames, False),
+        "library, compiled, 1": lambda: library(one, True),
+        f"library, compiled, {len(frames)}": lambda: library(frames, True),
+    }
 
 
 def diffusers_edit(base: SpecialistPipeline, card: Card, frames: np.ndarray, steps: int) -> Callable[[], int]:
@@ -226,7 +236,8 @@ def show(seconds: dict[str, float], flops: int, top: float, args: argparse.Names
     for head in ("s a frame", "frames/s", "x diffusers", "x plain loop", "x library, 1"):
         table.add_column(head, justify="right")
     for name, taken in seconds.items():
-        ratios = (f"{seconds[peer] / taken:.2f}" for peer in ("diffusers", "plain loop", "library, 1"))
+        peers = ("diffusers", "plain loop", "library, 1")
+        ratios = (f"{seconds[peer] / taken:.2f}" if peer in seconds else "-" for peer in peers)
         table.add_row(name, f"{taken:.3g}", f"{1 / taken:.3g}", *ratios)
     Console().print(table)
     best = min(taken for name, taken in seconds.items() if name.startswith("library"))
