@@ -217,12 +217,12 @@ def meaning(config: StudyConfig, specialists: dict[str, str], checkpoints: dict[
     """
     parts: dict[str, Any] = {
         "max_steps": config.max_steps,
-        "env": config.env.model_dump(exclude={"asset_root"}),
+        "env": config.env.model_dump(mode="json", exclude={"asset_root"}),
         "policies": {name: policy.model_dump_json() for name, policy in config.policies.items()},
         "checkpoints": checkpoints,
     }
     if "edited" in config.domains:
-        parts["editor"] = config.editor.model_dump(exclude={"library", "seeds", "compile"})
+        parts["editor"] = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})
         parts["specialists"] = {style: specialists[style] for style in config.styles}
     return {
         f"{part}.{key}" if isinstance(value, dict) else part: inner

@@ -127,6 +127,11 @@ class Painter:
         return edited
 
 
+def painted() -> gym.Env:
+    """The drawer behind a painter."""
+    return EditObservation(SmallDrawer(), Painter(), "gold", keep_raw="raw_rgb")
+
+
 class Mover:
     """Moves the drawer the right way with probability `skill` each step, from privileged state."""
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer
+from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, painted
 
 from simedit.errors import SimeditError
 from simedit.eval.remote import RemoteEnv, SharedEditor
@@ -48,10 +48,6 @@ def test_a_remote_environment_does_what_it_does_here(remote):
     assert there.instruction == "open top drawer"
     assert there.edit_segmentation_ids == (2,)
     assert there.privileged_state().extension == here.privileged_state().extension
-
-
-def painted() -> EditObservation:
-    return EditObservation(SmallDrawer(), Painter(), "gold", keep_raw=RAW_KEY)
 
 
 def test_an_editor_in_the_environments_process_takes_its_style_from_here(remote):
