@@ -25,7 +25,7 @@ from simedit.lab.materials import STYLES
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
 LIMITS = (
     "It knows one cabinet, seen by one camera at 160x128, and the materials of lab/materials.py.",
-    "Handles are smaller than what its autoencoder keeps: edits lose them.",
+    "What its autoencoder loses, handles above all, comes back as brightness alone: handles stay dark.",
     "The policies know the expert's way of opening and closing three drawers, and nothing else.",
     "Its real world is proxy-real, a rendering: nothing here says anything about a real robot.",
 )

@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from simedit.composition import compose
+from simedit.composition import compose, restore_detail
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
 from simedit.pipeline import Conditioning, SpecialistPipeline, denoise
@@ -241,8 +241,13 @@ class SpecialistLibrary:
             None if alone else [one.adapter for one in loaded],
             self.guidance_interval,
         )
-        images = pipe.decode(latents, height, width)
-        return (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        detailed = [i for i, one in enumerate(loaded) if one.card.detail]
+        known = image[detailed] * pipe.vae.config.scaling_factor  # decoded beside the edits, as what they are
+        images = pipe.decode(torch.cat([latents, known.to(latents)]), height, width)
+        edits, decoded = np.split(images.permute(0, 2, 3, 1).cpu().numpy(), [len(frames)])
+        if detailed:
+            edits[detailed] = restore_detail(frames[detailed], edits[detailed], decoded)
+        return (edits * 255).round().astype(np.uint8)
 
     def _unet_of(self, adapter: str) -> Callable[..., Any]:
         """The U-Net of one specialist."""

@@ -42,7 +42,10 @@ class Card(Config):
         style: the material's name, as `edit` takes it.
         base: the base's hub id or directory.
         instruction: the prompt that edits use.
+        scales: guidance scales.
         steps: denoising steps.
+        detail: whether edits get back what the autoencoder loses of the frame, one more decoding for each:
+            `simedit.composition.restore_detail`. For frames whose own material has no texture.
         style_image: the index of the style image that edits use.
         lora_rank, lora_alpha: of the adapter.
         training: the training's own record; null where the weights are untrained.
@@ -55,6 +58,7 @@ class Card(Config):
     scales: Scales = Scales()
     steps: PositiveInt = 100
     sampler: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
+    detail: bool = False
     style_image: NonNegativeInt = 0
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveFloat = 8

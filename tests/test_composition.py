@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simedit.composition import compose
+from simedit.composition import compose, restore_detail
 from simedit.errors import SimeditError
 
 
@@ -76,3 +76,25 @@ def test_bad_input_is_named(pair, change, message):
     frames, edits, masks, feather = change(*pair, np.ones((3, 24, 31), bool))
     with pytest.raises(SimeditError, match=message):
         compose(frames, edits, masks, feather=feather)
+
+
+def test_what_the_autoencoder_loses_comes_back_in_the_edits_own_colour():
+    frames = np.full((1, 4, 6, 3), (200, 150, 100), np.uint8)
+    decoded = frames / 255
+    frames[0, 1:3, 2] = 20  # a dark handle that decoding lost
+    frames[0, 0, 0] = 255
+    edits = np.full((1, 4, 6, 3), (0.8, 0.6, 0.2))
+    restored = restore_detail(frames, edits, decoded)
+    kept = np.ones((1, 4, 6), bool)
+    kept[0, 1:3, 2] = kept[0, 0, 0] = False
+    np.testing.assert_allclose(restored[kept], edits[kept], atol=1e-6)
+    dark = restored[0, 1, 2]
+    assert dark.max() < 0.2
+    np.testing.assert_allclose(dark / dark.max(), np.array([0.8, 0.6, 0.2]) / 0.8, atol=1e-6)
+    np.testing.assert_array_less(edits[0, 0, 0], restored[0, 0, 0])
+    assert restored.max() <= 1
+
+
+def test_brightness_at_most_doubles():
+    frames, decoded = np.full((1, 1, 1, 3), 255, np.uint8), np.zeros((1, 1, 1, 3))
+    np.testing.assert_allclose(restore_detail(frames, np.full((1, 1, 1, 3), 0.2), decoded), 0.4)

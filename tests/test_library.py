@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from simedit import engine
-from simedit.composition import compose
+from simedit.composition import compose, restore_detail
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
 from simedit.settings import Scales
@@ -322,6 +322,26 @@ def test_bad_input(library: SpecialistLibrary, change: dict[str, object], messag
     arguments = {"frames": _frames(2), "styles": ["gold", "wood"], "seeds": [0, 1]} | change
     with pytest.raises(SimeditError, match=message):
         library.edit(arguments.pop("frames"), **arguments)
+
+
+def test_detail_is_restored_for_the_specialists_that_ask_for_it(tiny_root: Path) -> None:
+    frames, args = _frames(3), {"styles": ["gold", "wood", "gold"], "seeds": [0, 1, 2]}
+    plain, detailed = (SpecialistLibrary(tiny_pipeline(), steps=2) for _ in range(2))
+    for style in ("gold", "wood"):
+        specialist = Specialist.load(tiny_root / style)
+        plain.add(specialist)
+        card = specialist.card.model_copy(update={"detail": style == "gold"})
+        detailed.add(dataclasses.replace(specialist, card=card))
+    before, after = (library.edit(frames, **args) for library in (plain, detailed))
+    assert _far(after[1], before[1]) <= 1
+    pipe = plain.pipeline
+    with torch.no_grad():
+        latents = pipe.encode_images(torch.tensor(frames).permute(0, 3, 1, 2) / 255)
+        decoded = pipe.decode(latents * pipe.vae.config.scaling_factor, *frames.shape[1:3])
+    expected = restore_detail(frames, before / 255, decoded.permute(0, 2, 3, 1).numpy())
+    for i in (0, 2):
+        assert np.abs(after[i] - 255 * expected[i]).max() <= 3  # `before` was rounded
+        assert _far(after[i], before[i]) > 20
 
 
 def test_a_guidance_interval(tiny_root: Path, library: SpecialistLibrary) -> None:

@@ -134,6 +134,7 @@ class Trainer:
             base=self.base,
             instruction=config.style.instruction,
             scales=config.style.scales,
+            detail=config.style.detail,
             steps=config.sampling.steps,
             lora_rank=config.lora_rank,
             lora_alpha=config.lora_alpha,
