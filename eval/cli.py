@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -64,8 +65,9 @@ def run(
         config: The study, a YAML file; paths in it are relative to the working directory.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
-        num_envs: Environments that run at once, each in a process of its own; with 1, in this process. The
-            results are the same, up to the editor's rounding; about as many as there are cores is fastest.
+        num_envs: Environments that run at once, each in a process of its own; with 1, in this process. On the
+            CPU each has an editor and one thread (or OMP_NUM_THREADS), so as many as cores are fastest and
+            results the same; on a GPU they share an editor, and results are the same up to its rounding.
         dry_run: Only print what would be done, and measure how long it would take (with one environment).
     """
     from simedit.config import load_config
@@ -243,9 +245,7 @@ def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1)
     from simedit.eval.study import Slot
 
     on_gpu = torch.cuda.is_available()
-    if not on_gpu:
-        # Environments share the cores; one alone gets no more, so that results are the same with any number.
-        torch.set_num_threads(1)
+    _limit_threads()
     shared = None
     if specialists:  # loaded here in any case: a broken one is refused before work starts
         library = _editor(study, specialists)
@@ -286,11 +286,20 @@ def _editor(study: StudyConfig, specialists: Mapping[str, Path]) -> SpecialistLi
 
 def _process(study: StudyConfig, domain: str, variant: str, specialists: Mapping[str, Path]) -> gym.Env:
     """What a process of its own holds on the CPU: an environment with, where there are specialists, its own
-    editor. One thread each: several would wait for each other, and one editor for all would be waited for."""
+    editor, for one editor would keep the others waiting."""
+    _limit_threads()
+    return _scene(study, domain, variant, _editor(study, specialists) if specialists else None)
+
+
+def _limit_threads() -> None:
+    """One thread, or what OMP_NUM_THREADS says, for whatever torch does here on the CPU.
+
+    Environments share the cores. One alone gets no more, so that results are the same with any number.
+    """
     import torch
 
-    torch.set_num_threads(1)
-    return _scene(study, domain, variant, _editor(study, specialists) if specialists else None)
+    if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def _painted(env: gym.Env, study: StudyConfig, editor: Editor) -> gym.Env:
