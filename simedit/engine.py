@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -53,7 +54,6 @@ def run_on_engine(network: nn.Module) -> None:
 
 
 def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    import openvino
     from openvino.frontend import FrontEndManager
 
     # openvino.convert_model would do the same, and report its use over the network.
@@ -72,4 +72,13 @@ def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,  # two processes of one thread each would sit on one core
     }
-    return openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    return _core().compile_model(model, "CPU", settings).create_infer_request()
+
+
+@cache
+def _core() -> Any:
+    # Each one gives its thread another stack for signal handlers, and takes it away as it goes: with one
+    # for each network, Ctrl-C was a segmentation fault after the first had gone.
+    import openvino
+
+    return openvino.Core()

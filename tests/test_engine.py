@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -35,6 +38,24 @@ def test_weights_are_those_at_conversion_and_results_are_not_written_over():
         assert not torch.allclose(module(other), first)
         torch.testing.assert_close(module(x), before, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(first, before, atol=1e-5, rtol=1e-5)
+
+
+def test_ctrl_c_is_what_it_was_after_engines_have_gone():
+    code = """
+import signal
+from torch import nn, rand
+from simedit.engine import Engine
+signal.signal(signal.SIGINT, signal.default_int_handler)
+engine = Engine(lambda: nn.Conv2d(3, 2, 3).eval())
+engine(rand(1, 3, 8, 8)), engine(rand(2, 3, 8, 8))
+del engine
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done
 
 
 def test_without_openvino_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
