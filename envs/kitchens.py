@@ -12,6 +12,7 @@ from functools import cache, partial
 import cv2
 import numpy as np
 
+from simedit.envs.boards import DRAWER_HEIGHTS
 from simedit.envs.noise import cells, fractal, noise
 
 Finish = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
@@ -113,10 +114,6 @@ def maps(name: str) -> dict[str, Map]:
         "side": bake(4, kitchen.body, (-0.33, -0.01), (0.33, 0.88), 220, side),
         "top": bake(5, kitchen.body, (-0.33, -0.32), (0.33, 0.32), 220, top),
     }
-
-
-DRAWER_HEIGHTS = (0.668, 0.423, 0.178)
-"""Of the top, middle and bottom drawer above the cabinet's foot, metres."""
 
 
 # Finishes

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import gymnasium as gym
 import numpy as np
 
-from simedit.envs.kitchens import DRAWER_HEIGHTS, KITCHENS, Kitchen, linear, maps
-from simedit.envs.surface import CABINET, GROUND, ROBOT, Surface
+from simedit.envs.boards import DRAWER_HEIGHTS, FOOT, board_normals, find_boards, unblocked
+from simedit.envs.kitchens import KITCHENS, Kitchen, linear, maps
+from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface
 from simedit.errors import SimeditError, unknown
 
-_FOOT = np.array([-0.295, 0.0, 0.017], np.float32)  # the origin of the cabinet in the world
 _SKY = ((0.8, 0.0, 0.6), (0.1, 0.7, 0.7), (0.1, -0.7, 0.7), (0.0, 0.0, 1.0))
 
 
@@ -145,6 +145,51 @@ class ProxyReal(gym.ObservationWrapper):
         return {**observation, "sensor_data": {**sensors, "overhead_camera": camera}}
 
 
+class VisualMatching(ProxyReal):
+    """Shows the drawer twin's robot and cabinet, as rendered, over a photograph of the place without them.
+
+    It is that of the episode that `ProxyReal` shows for the same seed, with its light and the cabinet's
+    shadow, by a camera without error of its own.
+
+    Args:
+        env, kitchens: as `ProxyReal`'s.
+
+    Raises:
+        SimeditError: an unknown kitchen, or none.
+
+    Source: SIMPLER (arXiv 2405.05941), Visual Matching, with proxy-real in place of the real world.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        """Reset the environment and take the episode's photograph."""
+        self._place: np.ndarray | None = None
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> Any:
+        """The observation with the photograph in its image; the one given is not changed."""
+        sensors = observation["sensor_data"]
+        camera = sensors["overhead_camera"]
+        surface = self.unwrapped.surface()  # pyright: ignore
+        if self._place is None:
+            look = replace(self.look, shift=(0.0, 0.0), roll=0.0, scale=1.0)
+            self._place = photograph(_emptied(surface), look, self._random)
+        keep = (surface.kind == ROBOT) | (surface.kind == CABINET)
+        picture = np.where(keep[..., None], surface.rgb, self._place)
+        camera = {**camera, "rgb": camera["rgb"].new_tensor(picture[None])}
+        return {**observation, "sensor_data": {**sensors, "overhead_camera": camera}}
+
+
+def _emptied(surface: Surface) -> Surface:
+    """What the camera would see of the floor alone."""
+    eye, rays = surface.camera[:3, 3].astype(np.float32), surface.rays()
+    with np.errstate(divide="ignore"):
+        far = np.where(rays[..., 2:] < 0, (FOOT[2] - eye[2]) / rays[..., 2:], np.nan)
+    world = eye + rays * far
+    kind = np.where(np.isnan(far[..., 0]), NOTHING, GROUND).astype(np.uint8)
+    part, unknown_normal = np.full(kind.shape, -1, np.int16), np.full_like(world, np.nan)
+    return replace(surface, kind=kind, part=part, local=world, world=world, normal=unknown_normal)
+
+
 def _geometry(surface: Surface, kitchen: Kitchen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every pixel's place and normal, float32 [H, W, 3], and where the wall is seen, bool [H, W]."""
     eye, rays = surface.camera[:3, 3].astype(np.float32), surface.rays()
@@ -157,12 +202,7 @@ def _geometry(surface: Surface, kitchen: Kitchen) -> tuple[np.ndarray, np.ndarra
     normal[surface.kind == ROBOT] = np.nan_to_num(surface.normal[surface.kind == ROBOT])
     normal[surface.kind == GROUND, 2] = 1.0
     normal[wall] = (1.0, 0.0, 0.0)
-    # The cabinet is made of boards: of the three axes the nearest is a pixel's normal, at edges too.
-    found = np.nan_to_num(surface.normal[surface.kind == CABINET])
-    axis = abs(found).argmax(-1)[:, None]
-    boards = np.zeros_like(found)
-    np.put_along_axis(boards, axis, np.sign(np.take_along_axis(found, axis, 1)), 1)
-    normal[surface.kind == CABINET] = boards
+    normal[surface.kind == CABINET] = board_normals(surface.normal[surface.kind == CABINET])
     return points.astype(np.float32), normal, wall
 
 
@@ -201,16 +241,16 @@ def _light(
     wall: np.ndarray,
 ) -> np.ndarray:
     """The light that falls on every pixel, float32 [H, W, 3]."""
-    boards = _boards(surface)
+    boards = find_boards(surface)
     start = points + 0.012 * normal
     main = np.array(look.light, np.float32)
     side = np.cross(main, (0.0, 0.0, 1.0))
     seen = np.zeros(surface.kind.shape, np.float32)
     for spread in (-0.06, 0.0, 0.06):  # a light has a size
         ray = main + np.float32(spread) * side.astype(np.float32)
-        seen += (_open(start, ray, boards) & _unshaded(surface, points, ray)) / np.float32(3)
+        seen += (unblocked(start, ray, boards) & _unshaded(surface, points, ray)) / np.float32(3)
     sun = kitchen.sun * np.maximum(normal @ main, 0) * seen
-    open_ = sum(_open(start, np.array(ray, np.float32), boards).astype(np.float32) for ray in _SKY) / len(
+    open_ = sum(unblocked(start, np.array(ray, np.float32), boards).astype(np.float32) for ray in _SKY) / len(
         _SKY
     )
     sky = kitchen.sky * (0.15 + 0.85 * open_) * (0.8 + 0.2 * normal[..., 2])
@@ -219,46 +259,6 @@ def _light(
     shine = np.maximum((normal * half).sum(-1), 0) ** 30 * seen * (surface.kind == CABINET) * kitchen.gloss
     warm = np.array([1 + 0.15 * kitchen.warmth, 1.0, 1 - 0.15 * kitchen.warmth], np.float32)
     return (sun + shine)[..., None] * warm + (sky * np.where(wall, 0.9, 1.0))[..., None].astype(np.float32)
-
-
-def _boards(surface: Surface) -> np.ndarray:
-    """The boards that the cabinet is made of, [N, 2, 3]: two corners in the world, metres; drawers where they
-    are, as far as they are seen."""
-    body = [
-        ((-0.315, -0.3075, 0.0), (-0.295, 0.3075, 0.845)),
-        ((-0.295, -0.3075, 0.0), (0.295, -0.2875, 0.845)),
-        ((-0.295, 0.2875, 0.0), (0.295, 0.3075, 0.845)),
-        ((-0.315, -0.3075, 0.845), (0.315, 0.3075, 0.865)),
-    ]
-    drawer = [
-        ((0.2975, -0.3075, -0.07), (0.3125, 0.3075, 0.07)),
-        ((-0.295, -0.2775, -0.07), (0.295, -0.2575, 0.03)),
-        ((-0.295, 0.2575, -0.07), (0.295, 0.2775, 0.03)),
-        ((-0.275, -0.2575, -0.07), (0.275, 0.2575, -0.05)),
-    ]
-    found = [np.array(body, np.float32) + _FOOT]
-    for number, height in enumerate(DRAWER_HEIGHTS, 1):
-        here = surface.part == number
-        offset = _FOOT + np.array([0, 0, height], np.float32)
-        if here.any():
-            offset = surface.world[here][0] - surface.local[here][0]
-        found.append(np.array(drawer, np.float32) + offset)
-    return np.concatenate(found).astype(np.float32)
-
-
-def _open(start: np.ndarray, ray: np.ndarray, boards: np.ndarray) -> np.ndarray:
-    """Where no board stands between a point [H, W, 3] and the light [3], bool [H, W]."""
-    with np.errstate(divide="ignore"):
-        inverse = 1 / np.where(abs(ray) < 1e-4, np.float32(1e-4), ray)
-    scaled = [np.ascontiguousarray(start[..., i]) * inverse[i] for i in range(3)]
-    blocked = np.zeros(start.shape[:2], bool)
-    for corners in boards * inverse:
-        (x0, y0, z0), (x1, y1, z1) = corners.min(0), corners.max(0)
-        x, y, z = scaled
-        enter = np.maximum(np.maximum(x0 - x, y0 - y), z0 - z)
-        leave = np.minimum(np.minimum(x1 - x, y1 - y), z1 - z)
-        blocked |= (enter < leave) & (leave > 0)
-    return ~blocked
 
 
 def _unshaded(surface: Surface, points: np.ndarray, ray: np.ndarray) -> np.ndarray:

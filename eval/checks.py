@@ -58,7 +58,9 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
         check(_load_cloned, checkpoint)
     if "edited" in study.domains and study.editor.library != "tiny":
         check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
-    overlaid = "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
+    overlaid = study.env.photographs == "simpler" and (
+        "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
+    )
     absent: dict[str, dict[str, str]] = {}
     # The original is installed with files of its own.
     if study.env.asset_root is not None if original else study.env.skin == "simpler" or overlaid:

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -316,15 +316,21 @@ def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None 
 
     import simedit.envs  # noqa: F401  registers the environments
     from simedit.envs.domains import scene
-    from simedit.envs.proxy_real import ProxyReal
+    from simedit.envs.proxy_real import ProxyReal, VisualMatching
 
     original = study.env.simulator == "original"
     env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"
-    settings = study.env.model_dump(exclude={"simulator", "skin"} if original else {"simulator"})
-    look = asdict(scene(domain, variant, over=study.editor.over))
-    env = gym.make(env_id, **settings, **look, max_episode_steps=study.max_steps)
+    apart = {"simulator", "photographs"} | ({"skin"} if original else set())
+    settings = study.env.model_dump(exclude=apart)
+    look = scene(domain, variant, over=study.editor.over)
+    in_kitchen = look.overlay and study.env.photographs == "proxy_real"
+    if in_kitchen:
+        look = replace(look, overlay=False)
+    env = gym.make(env_id, **settings, **asdict(look), max_episode_steps=study.max_steps)
     if domain == "proxy_real":
         env = ProxyReal(env)
+    elif in_kitchen:
+        env = VisualMatching(env)
     return env if editor is None else _painted(env, study, editor)
 
 

@@ -65,11 +65,14 @@ class EnvConfig(Config):
 
     Attributes:
         simulator: "twin", or "original": SimplerEnv itself, which knows no `skin` but its own.
+        photographs: what Visual Matching lays behind robot and cabinet: "simpler", the photographs among its
+            assets, or "proxy_real", one of the lab's kitchens for each episode, which needs no files.
         asset_root: None means $SIMEDIT_ASSETS or what was fetched; to the original, its own files.
     """
 
     simulator: Literal["twin", "original"] = "twin"
     skin: Literal["primitive", "simpler"] = "primitive"
+    photographs: Literal["simpler", "proxy_real"] = "simpler"
     asset_root: str | None = None
     shader: str = "default"
     width: int = Field(default=640, gt=0)
@@ -191,6 +194,8 @@ class StudyConfig(Config):
             raise ValueError("the domain edited needs styles, for example styles: [gold, wood]")
         if "proxy_real" in self.domains and not self.env.primitive:
             raise ValueError("the domain proxy_real needs env.simulator: twin and env.skin: primitive")
+        if self.env.photographs == "proxy_real" and not self.env.primitive:
+            raise ValueError("photographs: proxy_real needs env.simulator: twin and env.skin: primitive")
         if self.env.primitive:
             for domain in self.domains:
                 for variant in self.variants_of(domain):

@@ -11,9 +11,9 @@ import numpy as np
 from rich.progress import track
 
 from simedit.envs.inputs import TwinInputs
-from simedit.envs.surface import CABINET
+from simedit.envs.surface import CABINET, GROUND
 from simedit.files import whole
-from simedit.lab.materials import MATERIALS, draw, draw_light, paint
+from simedit.lab.materials import MATERIALS, draw, draw_light, paint, photograph
 from simedit.training.config import TwinConfig
 
 WIDTH, HEIGHT = 160, 128
@@ -22,6 +22,8 @@ TARGETS = 3
 NAMES = ("inputs", "targets", "materials", "masks")
 _RAW_SHARE = 0.75
 """Of the inputs that are as rendered; the others are painted themselves."""
+_ELSEWHERE = 0.5
+"""Share of the scenes that lie before something else than the white floor, for edits over photographs."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,11 @@ def _scene(inputs: TwinInputs, index: int, seed: int) -> tuple[np.ndarray, ...]:
     random = np.random.default_rng((seed, 1, index))
     light, chosen = draw_light(random), random.choice(len(MATERIALS), TARGETS + 1, replace=False)
     paintings = [paint(surface, draw(MATERIALS[i], random), light) for i in chosen]
-    before = surface.rgb if random.random() < _RAW_SHARE else paintings[-1]
-    return before, np.stack(paintings[:-1]), chosen[:-1], surface.kind == CABINET
+    pictures = np.stack([surface.rgb if random.random() < _RAW_SHARE else paintings[-1], *paintings[:-1]])
+    if random.random() < _ELSEWHERE:
+        place = photograph(draw(MATERIALS[random.integers(len(MATERIALS))], random), random, WIDTH)[:HEIGHT]
+        pictures = np.where((surface.kind > GROUND)[..., None], pictures, place)
+    return pictures[0], pictures[1:], chosen[:-1], surface.kind == CABINET
 
 
 def _shard(folder: Path, number: int) -> Path:

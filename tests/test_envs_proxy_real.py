@@ -12,8 +12,8 @@ import pytest
 
 import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.kitchens import KITCHENS, maps
-from simedit.envs.proxy_real import Look, ProxyReal, draw_look, photograph
-from simedit.envs.surface import CABINET, GROUND, Surface
+from simedit.envs.proxy_real import Look, ProxyReal, VisualMatching, draw_look, photograph
+from simedit.envs.surface import CABINET, GROUND, ROBOT, Surface
 from simedit.errors import SimeditError
 
 pytest.importorskip("mani_skill", reason="needs the extra: sim")
@@ -147,3 +147,25 @@ def test_the_wrapper_repaints_the_camera_alone_and_an_episode_is_reproducible(tw
     np.testing.assert_array_equal(episode(seed=4), [first, second])
     np.testing.assert_array_equal(episode(), next_one)
     assert ProxyReal(twin, ("studio",)).look.kitchen == "studio"
+
+
+def test_visual_matching_shows_robot_and_cabinet_as_rendered_where_the_episode_would_be(twin: Any) -> None:
+    real, matched = ProxyReal(twin), VisualMatching(twin)
+    photographed, _ = real.reset(seed=4, options=OPTIONS)
+    obs, _ = matched.reset(seed=4, options=OPTIONS)
+    assert matched.look == real.look
+    surface = twin.unwrapped.surface()
+    first = rgb(obs)[0].numpy()
+    assert (first.dtype, first.shape) == (np.uint8, (128, 160, 3))
+    kept = np.isin(surface.kind, (ROBOT, CABINET))
+    np.testing.assert_array_equal(first[kept], surface.rgb[kept])
+    # Far from what throws shadows the place looks as in the episode, but for noise and the camera's error.
+    corner = (slice(90, 128), slice(0, 30))
+    assert not kept[corner].any()
+    away = np.abs(first[corner].mean((0, 1)) - rgb(photographed)[0].numpy()[corner].mean((0, 1))).max()
+    assert away < 8 < np.abs(first[corner].mean((0, 1)) - surface.rgb[corner].mean((0, 1))).max()
+    # A photograph does not flicker.
+    second = rgb(matched.step(np.zeros(7, np.float32))[0])[0].numpy()
+    still = ~kept & ~np.isin(twin.unwrapped.surface().kind, (ROBOT, CABINET))
+    np.testing.assert_array_equal(second[still], first[still])
+    assert (rgb(matched.reset(seed=5, options=OPTIONS)[0])[0].numpy()[still] != first[still]).any()

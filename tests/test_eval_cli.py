@@ -7,12 +7,17 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_drawer
 import torch
 from object_server import serving
 
-from simedit.eval.cli import main
+from simedit.config import load_config
+from simedit.eval.checks import find_problems
+from simedit.eval.cli import main, wire
+from simedit.eval.config import StudyConfig
+from simedit.eval.trials import trials
 from simedit.policies.checkpoints import BUCKET
 from simedit.policies.cloned import Network, NetworkConfig, save
 from simedit.tiny import make_tiny_library
@@ -65,7 +70,11 @@ def test_help_is_quick_and_has_examples():
     start = time.monotonic()
     script = """
 import sys
-from simedit.eval.cli import main
+from simedit.config import load_config
+from simedit.eval.checks import find_problems
+from simedit.eval.cli import main, wire
+from simedit.eval.config import StudyConfig
+from simedit.eval.trials import trials
 try:
     main(["--help"])
 finally:
@@ -120,6 +129,19 @@ def test_folders_without_a_run(tmp_path, capsys):
 def test_what_is_missing_is_said_before_anything_starts(study, tmp_path, capsys, setting, message):
     assert message in refused(capsys, "run", "--config", study, "--out", "run", "--set", setting)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_labs_photographs_need_no_files(study, tmp_path):
+    changes = ["domains=[vismatch]", "variants={vismatch: [plain]}", "env.photographs=proxy_real"]
+    config = load_config(StudyConfig, Path(study), changes)
+    assert find_problems(config, tmp_path / "run") == ([], {})
+    stage = wire(config, {})[0].stage
+    env = stage.env(next(iter(trials(config))))
+    frame = env.reset(seed=0)[0]["sensor_data"]["overhead_camera"]["rgb"][0].numpy()
+    assert frame.shape == (48, 64, 3)
+    # The floor is a kitchen's; without the photograph it is white.
+    assert np.ptp(frame[-8:, :8].astype(int)) > 10
+    stage.close()
 
 
 def test_everything_missing_is_said_at_once(study, capsys):

@@ -28,6 +28,7 @@ def parsed(**changes):
         ({"domains": ["aggregated"]}, "varagg"),
         ({"domains": ["proxy_real"], "env": {"skin": "simpler"}}, "proxy_real needs .* env.skin: primitive"),
         ({"domains": ["proxy_real"], "env": {"simulator": "original"}}, "needs env.simulator: twin"),
+        ({"env": {"photographs": "proxy_real", "skin": "simpler"}}, "photographs: proxy_real needs env.sim"),
         ({"policies": {"a": {"kind": "cloned"}}}, "checkpoint"),
         ({"domains": ["vismatch"]}, "vismatch needs env.skin: simpler, for recolor_cabinet"),
         ({"variants": {"varagg": ["darkr"]}}, "unknown variant of varagg 'darkr': did you mean 'darker'"),
