@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timezone
 from importlib import resources
 from multiprocessing import get_context
@@ -158,20 +159,38 @@ def _base(folder: Path, plan: Plan) -> None:
 
 
 def _specialists(folder: Path, plan: Plan) -> None:
+    import torch
+
     from simedit.lab.photographs import save_style
 
-    for style in plan.styles:
-        photographs, target = folder / "photographs" / style, folder / "data" / "specialists" / style
-        if not target.exists():
-            save_style(style, photographs, plan.seed)
-            train_style(
-                style,
-                photographs,
-                base=folder / "data" / "base",
-                run=folder / "specialists" / style,
-                target=target,
-                settings=plan.style_settings,
-            )
+    missing = [style for style in plan.styles if not (folder / "data" / "specialists" / style).exists()]
+    for style in missing:
+        save_style(style, folder / "photographs" / style, plan.seed)
+    # A GPU is one training's; a small training hardly gains by a second core.
+    at_once = 1 if torch.cuda.is_available() else min(len(missing), os.cpu_count() or 1)
+    if missing:
+        with get_context("spawn").Pool(at_once) as pool:
+            jobs = [(folder, style, plan, at_once) for style in missing]
+            for _ in track(pool.imap_unordered(_specialist, jobs), "specialists", len(jobs)):
+                pass
+
+
+def _specialist(job: tuple[Path, str, Plan, int]) -> None:
+    import torch
+
+    folder, style, plan, at_once = job
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
+    log = folder / "specialists" / f"{style}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as lines, redirect_stdout(lines), redirect_stderr(lines):
+        train_style(
+            style,
+            folder / "photographs" / style,
+            base=folder / "data" / "base",
+            run=folder / "specialists" / style,
+            target=folder / "data" / "specialists" / style,
+            settings=plan.style_settings,
+        )
 
 
 def train_style(

@@ -121,25 +121,42 @@ def vary(material: Material, random: np.random.Generator, spread: float = 0.3) -
     )
 
 
-def paint(surface: Surface, material: Material, light: Light) -> np.ndarray:
+def paint(
+    surface: Surface, material: Material, light: Light, shares: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """The frame with its cabinet made of the material, uint8 [H, W, 3]; nothing else changes.
 
     The texture sticks to the body and to each drawer. The cabinet's boards keep light from one another: it is
     dark inside, which the raw frame, rendered without shadows, hardly shows. The handles stay dark, and are
     of bright metal on a dark material.
+
+    Args:
+        shares: `arriving(surface, light)`, where it is known.
     """
     painted = surface.rgb.copy()
     cabinet = surface.kind == CABINET
     raw = (surface.rgb[cabinet] / 255.0) ** GAMMA @ [0.3, 0.59, 0.11]
     structure = (raw / FRONT)[:, None]
     points = surface.local[cabinet] + surface.part[cabinet, None] * np.array([1.37, 2.11, 3.73])
-    rays, arriving = surface.rays()[cabinet], _arriving(surface, light)
-    colour = _shade(points, surface.normal[cabinet], rays, material, light, arriving)
+    rays, shares = surface.rays()[cabinet], shares or arriving(surface, light)
+    colour = _shade(points, surface.normal[cabinet], rays, material, light, shares)
     colour *= np.minimum(structure, 1.1)
     dark = material.colours[0].mean() < 0.035
     handle = np.array([0.5, 0.48, 0.42]) if dark else np.array([0.015, 0.013, 0.012])
     painted[cabinet] = _display(np.where(structure < HANDLE, handle, colour))
     return painted
+
+
+def arriving(surface: Surface, light: Light) -> tuple[np.ndarray, np.ndarray]:
+    """The shares [N] of the light from everywhere, and of the lamp's, that get to the cabinet's N pixels."""
+    cabinet, boards = surface.kind == CABINET, find_boards(surface)
+    normal = board_normals(surface.normal[cabinet])
+    start = surface.world[cabinet] + 0.012 * normal
+    weight = np.maximum(normal @ _EVERYWHERE.T, 0)
+    seen = np.stack([unblocked(start, ray, boards) for ray in _EVERYWHERE], -1)
+    share = (weight * seen).sum(-1) / np.maximum(weight.sum(-1), 1e-6)
+    lamp = unblocked(start, light.direction.astype(np.float32), boards)
+    return _BOUNCED + (1 - _BOUNCED) * share, lamp.astype(np.float32)
 
 
 def photograph(material: Material, random: np.random.Generator, size: int = 256) -> np.ndarray:
@@ -165,32 +182,20 @@ def photograph(material: Material, random: np.random.Generator, size: int = 256)
     return _display(colour * vignette[..., None] * random.uniform(0.85, 1.15))
 
 
-def _arriving(surface: Surface, light: Light) -> tuple[np.ndarray, np.ndarray]:
-    """How much of the light from everywhere, and whether that of the lamp, gets to the cabinet's N pixels."""
-    cabinet, boards = surface.kind == CABINET, find_boards(surface)
-    normal = board_normals(surface.normal[cabinet])
-    start = surface.world[cabinet] + 0.012 * normal
-    weight = np.maximum(normal @ _EVERYWHERE.T, 0)
-    seen = np.stack([unblocked(start, ray, boards) for ray in _EVERYWHERE], -1)
-    share = (weight * seen).sum(-1) / np.maximum(weight.sum(-1), 1e-6)
-    lamp = unblocked(start, light.direction.astype(np.float32), boards)
-    return _BOUNCED + (1 - _BOUNCED) * share, lamp.astype(np.float32)
-
-
 def _shade(
     points: np.ndarray,
     normal: np.ndarray,
     rays: np.ndarray,
     material: Material,
     light: Light,
-    arriving: tuple[np.ndarray, np.ndarray] = (np.ones(1), np.ones(1)),
+    shares: tuple[np.ndarray, np.ndarray] = (np.ones(1), np.ones(1)),
 ) -> np.ndarray:
     """Linear colours [N, 3] of points [N, 3] with normals and directions of view [N, 3].
 
     Args:
-        arriving: shares [N] of the light from everywhere and of the lamp's that get there, from `_arriving`.
+        shares: from `arriving`.
     """
-    sky, sun = arriving
+    sky, sun = shares
     recipe = _RECIPES[material.name]
     points = (points @ material.axes.T).astype(np.float32)
     blend, detail = (layer[:, None] for layer in recipe.pattern(points, material))

@@ -13,7 +13,7 @@ from rich.progress import track
 from simedit.envs.inputs import TwinInputs
 from simedit.envs.surface import CABINET, GROUND
 from simedit.files import whole
-from simedit.lab.materials import MATERIALS, draw, draw_light, paint, photograph
+from simedit.lab.materials import MATERIALS, arriving, draw, draw_light, paint, photograph
 from simedit.training.config import TwinConfig
 
 WIDTH, HEIGHT = 160, 128
@@ -81,7 +81,8 @@ def _scene(inputs: TwinInputs, index: int, seed: int) -> tuple[np.ndarray, ...]:
     surface = inputs.surface(index)
     random = np.random.default_rng((seed, 1, index))
     light, chosen = draw_light(random), random.choice(len(MATERIALS), TARGETS + 1, replace=False)
-    paintings = [paint(surface, draw(MATERIALS[i], random), light) for i in chosen]
+    shares = arriving(surface, light)
+    paintings = [paint(surface, draw(MATERIALS[i], random), light, shares) for i in chosen]
     pictures = np.stack([surface.rgb if random.random() < _RAW_SHARE else paintings[-1], *paintings[:-1]])
     if random.random() < _ELSEWHERE:
         place = photograph(draw(MATERIALS[random.integers(len(MATERIALS))], random), random, WIDTH)[:HEIGHT]

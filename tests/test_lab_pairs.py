@@ -39,6 +39,25 @@ def test_only_the_cabinet_differs(pairs: PairSet) -> None:
             assert (painting[mask] != before[mask]).any(-1).mean() > 0.5
 
 
+def test_it_is_darker_inside_than_the_render_shows(pairs: PairSet) -> None:
+    # The raw frame's darker browns are insides, its lighter ones boards that light falls on.
+    raw = [i for i, frame in enumerate(pairs.inputs) if (frame == (210, 169, 128)).all(-1).any()]
+    assert raw
+    for i in raw:
+        brightness = pairs.inputs[i].mean(-1)
+        front = pairs.masks[i] & (brightness > 120)
+        inside = pairs.masks[i] & (brightness < 100) & (brightness > 50)
+        share = np.quantile(brightness[inside], 0.2) / np.median(brightness[front])
+        for painting in pairs.targets[i].mean(-1):
+            # Not all of it: a lamp may shine into a drawer.
+            assert np.quantile(painting[inside], 0.2) / np.median(painting[front]) < 0.75 * share
+
+
+def test_half_of_the_scenes_lie_elsewhere(pairs: PairSet) -> None:
+    corners = pairs.inputs[:, -1, 0].tolist()
+    assert 0 < sum(corner == [255, 255, 255] for corner in corners) < len(corners)
+
+
 def test_scenes_and_materials_vary(pairs: PairSet) -> None:
     assert len({mask.tobytes() for mask in pairs.masks}) == 5
     assert all(len(set(chosen)) == TARGETS for chosen in pairs.materials.tolist())
