@@ -140,9 +140,12 @@ class ProxyReal(gym.ObservationWrapper):
         """The observation with its image photographed; the one given is not changed."""
         sensors = observation["sensor_data"]
         camera = sensors["overhead_camera"]
-        picture = photograph(self.unwrapped.surface(), self.look, self._random)  # pyright: ignore
+        picture = self._picture(self.unwrapped.surface())  # pyright: ignore
         camera = {**camera, "rgb": camera["rgb"].new_tensor(picture[None])}
         return {**observation, "sensor_data": {**sensors, "overhead_camera": camera}}
+
+    def _picture(self, surface: Surface) -> np.ndarray:
+        return photograph(surface, self.look, self._random)
 
 
 class VisualMatching(ProxyReal):
@@ -165,18 +168,12 @@ class VisualMatching(ProxyReal):
         self._place: np.ndarray | None = None
         return super().reset(seed=seed, options=options)
 
-    def observation(self, observation: Any) -> Any:
-        """The observation with the photograph in its image; the one given is not changed."""
-        sensors = observation["sensor_data"]
-        camera = sensors["overhead_camera"]
-        surface = self.unwrapped.surface()  # pyright: ignore
+    def _picture(self, surface: Surface) -> np.ndarray:
         if self._place is None:
             look = replace(self.look, shift=(0.0, 0.0), roll=0.0, scale=1.0)
             self._place = photograph(_emptied(surface), look, self._random)
         keep = (surface.kind == ROBOT) | (surface.kind == CABINET)
-        picture = np.where(keep[..., None], surface.rgb, self._place)
-        camera = {**camera, "rgb": camera["rgb"].new_tensor(picture[None])}
-        return {**observation, "sensor_data": {**sensors, "overhead_camera": camera}}
+        return np.where(keep[..., None], surface.rgb, self._place)
 
 
 def _emptied(surface: Surface) -> Surface:
@@ -250,9 +247,8 @@ def _light(
         ray = main + np.float32(spread) * side.astype(np.float32)
         seen += (unblocked(start, ray, boards) & _unshaded(surface, points, ray)) / np.float32(3)
     sun = kitchen.sun * np.maximum(normal @ main, 0) * seen
-    open_ = sum(unblocked(start, np.array(ray, np.float32), boards).astype(np.float32) for ray in _SKY) / len(
-        _SKY
-    )
+    skies = (unblocked(start, np.array(ray, np.float32), boards) for ray in _SKY)
+    open_ = sum(sky.astype(np.float32) for sky in skies) / len(_SKY)
     sky = kitchen.sky * (0.15 + 0.85 * open_) * (0.8 + 0.2 * normal[..., 2])
     half = main - surface.rays()
     half /= np.linalg.norm(half, axis=-1, keepdims=True)
