@@ -70,11 +70,7 @@ def test_help_is_quick_and_has_examples():
     start = time.monotonic()
     script = """
 import sys
-from simedit.config import load_config
-from simedit.eval.checks import find_problems
-from simedit.eval.cli import main, wire
-from simedit.eval.config import StudyConfig
-from simedit.eval.trials import trials
+from simedit.eval.cli import main
 try:
     main(["--help"])
 finally:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from simedit.envs.boards import DRAWER_HEIGHTS, FOOT
 from simedit.envs.surface import CABINET, GROUND, Surface, normals
 from simedit.errors import SimeditError
 from simedit.lab.materials import MATERIALS, STYLES, draw, draw_light, paint, photograph, vary
@@ -26,10 +27,8 @@ def surface() -> Surface:
     height, width = 128, 160
     row, column = np.mgrid[:height, :width]
     top = row < 44
-    y = (column - 80) * 0.008
-    local = np.stack(
-        [np.where(top, (row - 44) * 0.012, 0) + 0.3, y, np.where(top, 0.86, 0.86 - (row - 44) * 0.008)], -1
-    )
+    x = np.where(top, (row - 44) * 0.012, 0) + 0.3125
+    place = np.stack([x, (column - 80) * 0.008, np.where(top, 0.865, 0.865 - (row - 44) * 0.008)], -1)
     kind = np.full((height, width), GROUND, np.uint8)
     kind[8:120, 30:130] = CABINET
     cabinet = kind == CABINET
@@ -40,9 +39,11 @@ def surface() -> Surface:
     rgb[INSIDE] = (109, 83, 61)
     rgb[HANDLE] = (38, 35, 33)
     camera = np.array([[0, -0.5, -0.866, 1.8], [1, 0, 0, 0], [0, -0.866, -0.5, 1.6], [0, 0, 0, 1.0]])
-    world = local.astype(np.float32)
+    world, local = (place + FOOT).astype(np.float32), place.astype(np.float32)
+    for number, height in enumerate(DRAWER_HEIGHTS, 1):
+        local[part == number, 2] -= height
     normal = normals(world, camera[:3, 3]).astype(np.float32)
-    return Surface(rgb, kind, part, world, world, normal, camera, 140.0)
+    return Surface(rgb, kind, part, local, world, normal, camera, 140.0)
 
 
 def generator(*seed: int) -> np.random.Generator:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from simedit.envs.boards import DRAWER_HEIGHTS, FOOT
 from simedit.envs.surface import CABINET, GROUND, Surface, normals
 from simedit.errors import SimeditError
 from simedit.lab.materials import STYLES, draw_light, paint, photograph, vary
@@ -40,14 +41,14 @@ def cabinet(left: int) -> Surface:
     """A box's front and top in the primitive cabinet's colours, 8 mm a pixel, on white ground."""
     row, column = np.mgrid[:128, :160]
     top = row < 44
-    local = np.stack(
+    place = np.stack(
         [
-            np.where(top, (row - 44) * 0.012, 0) + 0.3,
+            np.where(top, (row - 44) * 0.012, 0) + 0.3125,
             (column - 80) * 0.008,
-            np.where(top, 0.86, 0.86 - (row - 44) * 0.008),
+            np.where(top, 0.865, 0.865 - (row - 44) * 0.008),
         ],
         -1,
-    ).astype(np.float32)
+    )
     kind = np.full((128, 160), GROUND, np.uint8)
     kind[8:120, left : left + 100] = CABINET
     shown = kind == CABINET
@@ -57,9 +58,12 @@ def cabinet(left: int) -> Surface:
     rgb[INSIDE] = (109, 83, 61)
     rgb[HANDLE] = (38, 35, 33)
     camera = np.array([[0, -0.5, -0.866, 1.8], [1, 0, 0, 0], [0, -0.866, -0.5, 1.6], [0, 0, 0, 1.0]])
-    normal = normals(local, camera[:3, 3]).astype(np.float32)
     part = np.where(shown, np.where(top, 0, np.where(row < 80, 1, 2)), -1).astype(np.int16)
-    return Surface(rgb, kind, part, local, local, normal, camera, 140.0)
+    world, local = (place + FOOT).astype(np.float32), place.astype(np.float32)
+    for number, height in enumerate(DRAWER_HEIGHTS, 1):
+        local[part == number, 2] -= height
+    normal = normals(world, camera[:3, 3]).astype(np.float32)
+    return Surface(rgb, kind, part, local, world, normal, camera, 140.0)
 
 
 SURFACES = [cabinet(left) for left in (24, 30, 36)]
