@@ -128,6 +128,7 @@ def test_what_is_missing_is_said_before_anything_starts(study, tmp_path, capsys,
 
 
 def test_the_labs_photographs_need_no_files(study, tmp_path):
+    pytest.importorskip("mani_skill", reason="needs the extra: sim")
     changes = ["domains=[vismatch]", "variants={vismatch: [plain]}", "env.photographs=proxy_real"]
     config = load_config(StudyConfig, Path(study), changes)
     assert find_problems(config, tmp_path / "run") == ([], {})
