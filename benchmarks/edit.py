@@ -200,14 +200,14 @@ def clock(name: str, edit: Callable[[], int], args: argparse.Namespace) -> float
     """Seconds a frame, the fastest of the repeats."""
     found = []
     for turn in range(args.repeat + 1):
-        print(f"{'warm-up' if turn == 0 else f'turn {turn}'}: {name}", flush=True)
         start = time.perf_counter()
         frames = edit()
         if args.device != "cpu":
             torch.cuda.synchronize()
-        if turn:
-            found.append((time.perf_counter() - start) / frames)
-    return min(found)
+        found.append((time.perf_counter() - start) / frames)
+        said = f"turn {turn}" if turn else "warm-up"
+        print(f"{name}, {said}: {found[-1]:.3f} s a frame", flush=True)
+    return min(found[1:])
 
 
 def count(edit: Callable[[], int]) -> int:
