@@ -171,7 +171,8 @@ def _specialists(folder: Path, plan: Plan) -> None:
     if missing:
         with get_context("spawn").Pool(at_once) as pool:
             jobs = [(folder, style, plan, at_once) for style in missing]
-            for _ in track(pool.imap_unordered(_specialist, jobs), "specialists", len(jobs)):
+            title = f"specialists (what they say is in {folder / 'specialists'}/*.log)"
+            for _ in track(pool.imap_unordered(_specialist, jobs), title, len(jobs)):
                 pass
 
 
