@@ -132,6 +132,9 @@ def train_base(
 ) -> None:
     """Train the U-Net and the text encoder to predict the noise in the targets' latents.
 
+    A step sees its scenes through windows of one size, which begin where the cabinet begins: as edits see
+    frames where a specialist's card says `crop`. A sixth of the steps see whole frames.
+
     Args:
         inputs, targets: float16 [N, C, h, w] and [N, T, C, h, w], from `encode`.
         pairs: what they are of.
@@ -140,10 +143,12 @@ def train_base(
     module = nn.ModuleDict({"unet": pipeline.unet, "text": pipeline.text_encoder}).train()
     pipeline.unet.to(memory_format=torch.channels_last)
     alphas = pipeline.scheduler.alphas_cumprod
-    factor, style = pipeline.vae.config.scaling_factor, torch.zeros_like(inputs[:1].float())
+    factor = pipeline.vae.config.scaling_factor
     masks = torch.from_numpy(pairs.masks[:, None]).float()
     weights = torch.nn.functional.adaptive_avg_pool2d(masks, (inputs.shape[-2], inputs.shape[-1]))
+    begins = [(weights > 0).any(3 - axis)[:, 0].int().argmax(1).tolist() for axis in (0, 1)]
     weights = _OUTSIDE + (1 - _OUTSIDE) * weights
+    unit = pipeline.size_factor // pipeline.vae_scale_factor
 
     def loss(step: int) -> Tensor:
         random = np.random.default_rng((seed, 2, step))
@@ -155,17 +160,28 @@ def train_base(
         dropped = random.random(batch)
         texts = ["" if d < 2 * _DROP else text for d, text in zip(dropped, texts, strict=True)]
         seen = torch.from_numpy((dropped < _DROP) | (dropped > 1 - _DROP)).logical_not().view(-1, 1, 1, 1)
-        image = inputs[scene].float() * seen
-        x = targets[scene, which].float() * factor
+        size = [n - unit * int(random.integers((n // unit + 1) // 2)) for n in inputs.shape[-2:]]
+
+        def window(latents: Tensor) -> Tensor:
+            parts = []
+            for part, index in zip(latents, scene, strict=True):
+                places = zip(begins, size, latents.shape[-2:], strict=True)
+                starts = [min(begin[index], n - taken) for begin, taken, n in places]
+                rows, columns = (slice(a, a + taken) for a, taken in zip(starts, size, strict=True))
+                parts.append(part[..., rows, columns])
+            return torch.stack(parts)
+
+        image = window(inputs[scene]).float() * seen
+        x = window(targets[scene, which]).float() * factor
         t = torch.from_numpy(random.integers(len(alphas), size=batch))
         noise = torch.from_numpy(random.standard_normal(x.shape, np.float32))
         a = alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * x + (1 - a).sqrt() * noise
-        latents = torch.cat([noisy, image, style.expand_as(x)], 1).contiguous(
+        latents = torch.cat([noisy, image, torch.zeros_like(x)], 1).contiguous(
             memory_format=torch.channels_last
         )
         predicted = pipeline.unet(latents, t, encoder_hidden_states=pipeline.encode_text(texts)).sample
-        return (weights[scene] * (predicted - noise) ** 2).mean()
+        return (window(weights[scene]) * (predicted - noise) ** 2).mean()
 
     fit(module, loss, steps=steps, learning_rate=2e-3, folder=folder, title="base", decay=0.999)
     module.eval()

@@ -8,42 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_cabinet import HANDLE, INSIDE, cabinet
 from PIL import Image
 
-from simedit.envs.boards import DRAWER_HEIGHTS, FOOT
-from simedit.envs.surface import CABINET, GROUND, Surface, normals
+from simedit.envs.surface import CABINET, Surface
 from simedit.errors import SimeditError
 from simedit.lab.materials import MATERIALS, STYLES, draw, draw_light, paint, photograph, vary
 from simedit.lab.photographs import save_style, style_material, style_photographs
 from simedit.scores.texture import Texture
 
-HANDLE = (slice(60, 64), slice(70, 90))
-INSIDE = (slice(90, 110), slice(40, 120))
-
 
 @pytest.fixture(scope="module")
 def surface() -> Surface:
-    """A box's front and top in the primitive cabinet's colours, 8 mm a pixel, on white ground."""
-    height, width = 128, 160
-    row, column = np.mgrid[:height, :width]
-    top = row < 44
-    x = np.where(top, (row - 44) * 0.012, 0) + 0.3125
-    place = np.stack([x, (column - 80) * 0.008, np.where(top, 0.865, 0.865 - (row - 44) * 0.008)], -1)
-    kind = np.full((height, width), GROUND, np.uint8)
-    kind[8:120, 30:130] = CABINET
-    cabinet = kind == CABINET
-    part = np.where(cabinet, np.where(row < 44, 0, np.where(row < 80, 1, 2)), -1).astype(np.int16)
-    rgb = np.full((height, width, 3), 255, np.uint8)
-    rgb[cabinet] = (178, 138, 102)
-    rgb[cabinet & top] = (210, 169, 128)
-    rgb[INSIDE] = (109, 83, 61)
-    rgb[HANDLE] = (38, 35, 33)
-    camera = np.array([[0, -0.5, -0.866, 1.8], [1, 0, 0, 0], [0, -0.866, -0.5, 1.6], [0, 0, 0, 1.0]])
-    world, local = (place + FOOT).astype(np.float32), place.astype(np.float32)
-    for number, height in enumerate(DRAWER_HEIGHTS, 1):
-        local[part == number, 2] -= height
-    normal = normals(world, camera[:3, 3]).astype(np.float32)
-    return Surface(rgb, kind, part, local, world, normal, camera, 140.0)
+    return cabinet(30)
 
 
 def generator(*seed: int) -> np.random.Generator:
@@ -53,11 +30,11 @@ def generator(*seed: int) -> np.random.Generator:
 @pytest.mark.parametrize("name", MATERIALS)
 def test_paints_the_cabinet_and_nothing_else(surface: Surface, name: str) -> None:
     painted = paint(surface, draw(name, generator(1)), draw_light(generator(2)))
-    cabinet = surface.kind == CABINET
+    shown = surface.kind == CABINET
     assert painted.dtype == np.uint8
     assert painted.shape == surface.rgb.shape
-    assert (painted[~cabinet] == surface.rgb[~cabinet]).all()
-    assert (painted != surface.rgb).any(-1)[cabinet].mean() > 0.9
+    assert (painted[~shown] == surface.rgb[~shown]).all()
+    assert (painted != surface.rgb).any(-1)[shown].mean() > 0.9
 
 
 @pytest.mark.parametrize("name", MATERIALS)
