@@ -12,6 +12,7 @@ plain loop     four branches, each a U-Net call of its own with the adapter besi
                and style image encoded for every frame
 library, 1     SpecialistLibrary.edit, a frame a call
 library, N     the same, N frames a call
+window         with --mask: a frame a call, only the window around a mask of that size (cards that say `crop`)
 
 Diffusers' pipeline (its U-Net by torch.compile) and the library (on the CPU OpenVINO, with its VAE too; on a
 GPU torch.compile) compete compiled as well. Each is built, called once before it is timed, timed `--repeat`
@@ -25,6 +26,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--frames", type=int, default=8, help="N")
+    parser.add_argument(
+        "--mask", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in the middle, pixels"
+    )
     parser.add_argument("--skip", nargs="*", default=[], metavar="NAME", help="contenders, as in the table")
     parser.add_argument("--repeat", type=int, default=2)
     args = parser.parse_args()
@@ -107,13 +112,13 @@ def contend(
             pipeline.unet.compile(dynamic=False)
         return diffusers_edit(pipeline, card, one, args.steps)
 
-    def library(some: np.ndarray, compiled: bool) -> Callable[[], int]:
+    def library(some: np.ndarray, compiled: bool, masks: np.ndarray | None = None) -> Callable[[], int]:
         editor = SpecialistLibrary(base(), batch_size=len(some), steps=args.steps, compile=compiled)
-        editor.add(specialist)
-        given = {"styles": [card.style] * len(some), "seeds": list(range(len(some)))}
-        return lambda: len(editor.edit(some, **given))
+        editor.add(replace(specialist, card=card.model_copy(update={"crop": True})))
+        styles, seeds = [card.style] * len(some), list(range(len(some)))
+        return lambda: len(editor.edit(some, styles=styles, masks=masks, seeds=seeds))
 
-    return {
+    contenders = {
         "diffusers": lambda: diffusers(False),
         "diffusers, compiled": lambda: diffusers(True),
         "plain loop": lambda: plain_edit(base(), specialist, one, args.steps),
@@ -122,6 +127,13 @@ def contend(
         "library, compiled, 1": lambda: library(one, True),
         f"library, compiled, {len(frames)}": lambda: library(frames, True),
     }
+    if args.mask is not None:
+        mask = np.zeros((1, args.height, args.width), bool)
+        top, left = (args.height - args.mask[0]) // 2, (args.width - args.mask[1]) // 2
+        mask[:, top : top + args.mask[0], left : left + args.mask[1]] = True
+        contenders["window"] = lambda: library(one, False, mask)
+        contenders["window, compiled"] = lambda: library(one, True, mask)
+    return contenders
 
 
 def diffusers_edit(base: SpecialistPipeline, card: Card, frames: np.ndarray, steps: int) -> Callable[[], int]:

@@ -31,7 +31,6 @@ from rich.progress import track
 from rich.table import Table
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from simedit.composition import compose
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.cli import main as simedit_eval
 from simedit.eval.packaged import library_folder
@@ -41,6 +40,7 @@ from simedit.library import SpecialistLibrary
 from simedit.pipeline import silence_loading
 from simedit.specialist import Specialist
 from simedit.training.config import CannyConfig
+from simedit.window import around
 
 WHOLE = (0.0, 1.0)
 PRESETS: dict[str, tuple[int, tuple[float, float]]] = {
@@ -112,16 +112,25 @@ def main() -> None:
 def edit(
     library: SpecialistLibrary, names: list[str], frames: np.ndarray, masks: np.ndarray, seed: int
 ) -> tuple[np.ndarray, float]:
-    """Edits uint8 [styles, N, H, W, 3], and the median seconds of one."""
-    edits, seconds = [], []
+    """Edits uint8 [styles, N, H, W, 3], and the mean seconds of one."""
+    pipe, edits, seconds = library.pipeline, [], []
+    sizes = {}  # of windows, from the first frame of each
+    for i, mask in enumerate(masks):
+        window = around(mask, step=pipe.vae_scale_factor, multiple=pipe.size_factor)
+        sizes.setdefault(mask[window].shape, i)
     for style in names:
-        library.edit(frames[:1], styles=[style], seeds=[seed])  # converts
+
+        def one(i: int, style: str = style) -> np.ndarray:
+            here = slice(i, i + 1)
+            return library.edit(frames[here], styles=[style], masks=masks[here], seeds=[seed + i])[0]
+
+        for i in sizes.values():
+            one(i)  # converts
         for i in range(len(frames)):
             start = time.perf_counter()
-            edits.append(library.edit(frames[i : i + 1], styles=[style], seeds=[seed + i])[0])
+            edits.append(one(i))
             seconds.append(time.perf_counter() - start)
-    stacked = np.stack(edits).reshape(len(names), *frames.shape)
-    return np.stack([compose(frames, style, masks) for style in stacked]), float(np.median(seconds))
+    return np.stack(edits).reshape(len(names), *frames.shape), float(np.mean(seconds))
 
 
 def alike(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> tuple[float, float]:

@@ -14,7 +14,6 @@ from peft import get_peft_model
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from simedit.composition import compose
 from simedit.envs.inputs import TwinInputs
 from simedit.errors import SimeditError
 from simedit.lab.materials import FRONT, GAMMA
@@ -130,7 +129,7 @@ def measure(
     for specialist in specialists:
         style = specialist.card.style
         whole = [e.edit(frames, styles=[style] * len(frames), seeds=seeds) for e in (trained, untrained)]
-        edits = compose(frames, whole[0], masks)
+        edits = trained.edit(frames, styles=[style] * len(frames), masks=masks, seeds=seeds)
         change = np.abs(edits.astype(int) - frames)[~masks]
         apart = judge.distances(edits, boards)
         nearest = [names[i] for i in apart.argmin(1)]

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from simedit.composition import compose, restore_detail
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
-from simedit.pipeline import Conditioning, SpecialistPipeline, denoise
+from simedit.pipeline import Conditioning, SpecialistPipeline, denoise, noise
 from simedit.samplers import Schedule
 from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
+from simedit.window import Window, around
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class SpecialistLibrary:
             one U-Net branch in place of up to four. A frame's first steps decide on its colours.
         compile: make edits faster, for many frames of one size: on the CPU all networks run on OpenVINO
             (float32; the first edit in each style takes seconds), on a GPU the U-Net is torch.compile's (the
-            first edit takes minutes). Batches are then of one style each, and always full.
+            first edit takes minutes). Batches are then of one style and size each, and always full.
 
     Raises:
         SimeditError: a batch size or steps below 1, an interval not in 0..1; to compile for the CPU,
@@ -188,32 +189,65 @@ class SpecialistLibrary:
         masks: np.ndarray | None = None,
         seeds: Sequence[int],
     ) -> np.ndarray:
-        """Repaint each frame in its own style: see `simedit.protocols.Editor.edit`."""
+        """Repaint each frame in its own style: see `simedit.protocols.Editor.edit`.
+
+        With masks only what they show is worth an edit: a frame whose mask is empty comes back as it is, and
+        of one whose specialist's card says `crop` the window around the mask is edited.
+        """
         _check_input(frames, styles, masks, seeds)
         for style in styles:
             if style not in self._loaded:
                 raise unknown("style", style, self._loaded)
-        edits = np.empty_like(frames)
-        runs: dict[tuple[str, int, str], list[int]] = {}
+        edits = frames.copy()
+        windows: dict[int, Window] = {}
+        runs: dict[tuple[Any, ...], list[int]] = {}
         for i, style in enumerate(styles):
+            if masks is not None and not masks[i].any():
+                continue
             card = self._loaded[style].card
-            key = (card.sampler, self.steps or card.steps, style if self.compile else "")
+            windows[i] = self._window(card, frames[i].shape, None if masks is None else masks[i])
+            shape = frames[i][windows[i]].shape
+            key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
             runs.setdefault(key, []).append(i)
-        for (sampler, steps, _), members in runs.items():
+        for (sampler, steps, *_), members in runs.items():
             schedule = self.pipeline.schedule(sampler, steps)
             for start in range(0, len(members), self.batch_size):
                 batch = members[start : start + self.batch_size]
                 full = batch
                 if self.compile:  # anew for every number of frames, if it were not always the same
                     full = batch + batch[-1:] * (self.batch_size - len(batch))
-                edited = self._edit(
-                    frames[full], [styles[i] for i in full], [seeds[i] for i in full], schedule
-                )
-                edits[batch] = edited[: len(batch)]
+                parts = np.stack([frames[i][windows[i]] for i in full])
+                draw = self._noise(frames.shape[1:3], [windows[i] for i in full], [seeds[i] for i in full])
+                edited = self._edit(parts, [styles[i] for i in full], draw, schedule)
+                for i, part in zip(batch, edited, strict=False):  # what only fills the batch is left
+                    edits[i][windows[i]] = part
         return edits if masks is None else compose(frames, edits, masks)
 
+    def _window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
+        """What is edited of a frame."""
+        if mask is None or not card.crop:
+            return slice(0, shape[0]), slice(0, shape[1])
+        return around(mask, step=self.pipeline.vae_scale_factor, multiple=self.pipeline.size_factor)
+
+    def _noise(self, shape: tuple[int, ...], windows: list[Window], seeds: list[int]) -> Callable[[], Tensor]:
+        """Noise for those windows of frames of that shape: a place's is the same in every window."""
+        pipe, generators = self.pipeline, [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+        def latent(side: int) -> int:
+            return -(-side // pipe.size_factor) * pipe.size_factor // pipe.vae_scale_factor
+
+        channels = pipe.vae.config.latent_channels
+        draw = noise(generators, (channels, *map(latent, shape)), pipe.device)
+        places = [
+            [slice(begin := s.start // pipe.vae_scale_factor, begin + latent(s.stop - s.start)) for s in each]
+            for each in windows
+        ]
+        return lambda: torch.stack(
+            [one[..., rows, columns] for one, (rows, columns) in zip(draw(), places, strict=True)]
+        )
+
     def _edit(
-        self, frames: np.ndarray, styles: list[str], seeds: list[int], schedule: Schedule
+        self, frames: np.ndarray, styles: list[str], draw: Callable[[], Tensor], schedule: Schedule
     ) -> np.ndarray:
         pipe, (height, width) = self.pipeline, frames.shape[1:3]
         loaded = [self._loaded[style] for style in styles]
@@ -231,13 +265,12 @@ class SpecialistLibrary:
             style=style,
             scales=[one.card.scales for one in loaded],
         )
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         alone = len(set(styles)) == 1
         latents = denoise(
             self._unet_of(loaded[0].adapter) if alone else self._unet,
             conditioning,
             schedule,
-            generators,
+            draw,
             None if alone else [one.adapter for one in loaded],
             self.guidance_interval,
         )

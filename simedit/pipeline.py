@@ -126,34 +126,39 @@ def predict(
     return guidance(full, eps_image, eps_none, eps_image_style, scales=scales_tensor(c.scales).to(x))
 
 
+def noise(
+    generators: Sequence[torch.Generator], shape: Sequence[int], device: torch.device
+) -> Callable[[], Tensor]:
+    """Gives new noise, float32 [N, *shape] on `device`, at each call. Frame i's comes from generators[i]
+    alone, so that it depends neither on the batch nor on its other frames."""
+    size = (len(generators), *shape)
+    return lambda: randn_tensor(size, generator=list(generators), device=device, dtype=torch.float32)
+
+
 def denoise(
     unet: Callable[..., Any],
     conditioning: Conditioning,
     schedule: Schedule,
-    generators: Sequence[torch.Generator],
+    draw: Callable[[], Tensor],
     adapter_names: Sequence[str] | None = None,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
 ) -> Tensor:
-    """Sample N latents, float32 [N, 4, h, w]. All of frame i's noise, initial and ancestral, comes from
-    generators[i], so that it depends neither on the batch nor on its other frames.
+    """Sample N latents, float32 [N, 4, h, w].
 
     Args:
         unet, conditioning, adapter_names: as `predict`'s.
+        draw: gives noise of that shape, first the initial, then each step's, e.g. from `noise`.
         guidance_interval: step i of S is guided if start <= i / S < end; the others take the full branch
             alone (arXiv 2404.07724 has the idea, and limits in sigma).
     """
-    shape, device = conditioning.image.shape, conditioning.image.device
     start, end = guidance_interval
     unguided = dataclasses.replace(conditioning, scales=[Scales(image=1, style=1, text=1)])
     guided = {t for i, t in enumerate(schedule.timesteps.tolist()) if start <= i / len(schedule) < end}
 
-    def draw(_step: int) -> Tensor:
-        return randn_tensor(shape, generator=list(generators), device=device, dtype=torch.float32)
-
     def model(x: Tensor, t: float) -> Tensor:
         return predict(unet, conditioning if t in guided else unguided, x, t, adapter_names)
 
-    return samplers.sample(model, draw(-1) * schedule.init_scale, schedule, draw).final
+    return samplers.sample(model, draw() * schedule.init_scale, schedule, lambda _step: draw()).final
 
 
 class SpecialistPipeline(DiffusionPipeline):
@@ -337,7 +342,8 @@ class SpecialistPipeline(DiffusionPipeline):
             scales=[scales],
         )
         schedule = schedule or self.schedule("euler_ancestral", 100)
-        return self.decode(denoise(self.unet, conditioning, schedule, generator), height, width)
+        draw = noise(generator, image_latents.shape[1:], image_latents.device)
+        return self.decode(denoise(self.unet, conditioning, schedule, draw), height, width)
 
 
 def widen(unet: UNet2DConditionModel) -> None:

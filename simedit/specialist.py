@@ -46,6 +46,8 @@ class Card(Config):
         steps: denoising steps.
         detail: whether edits get back what the autoencoder loses of the frame, one more decoding for each:
             `simedit.composition.restore_detail`. For frames whose own material has no texture.
+        crop: whether, where there is a mask, only a window around it is edited: the smaller the mask, the
+            faster. For bases that know how a part of a frame looks.
         style_image: the index of the style image that edits use.
         lora_rank, lora_alpha: of the adapter.
         training: the training's own record; null where the weights are untrained.
@@ -59,6 +61,7 @@ class Card(Config):
     steps: PositiveInt = 100
     sampler: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
     detail: bool = False
+    crop: bool = False
     style_image: NonNegativeInt = 0
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveFloat = 8

@@ -12,6 +12,7 @@ import pytest
 import torch
 from box_cabinet import HANDLE, INSIDE, cabinet
 
+from simedit.composition import compose
 from simedit.envs.surface import CABINET
 from simedit.errors import SimeditError
 from simedit.lab.materials import STYLES, draw_light, paint, photograph, vary
@@ -53,7 +54,7 @@ class Painter:
             surface = next(s for s in SURFACES if np.array_equal(s.rgb, frame))
             material = style_material(self._instead.get(style, style))
             found.append(paint(surface, material, draw_light(np.random.default_rng(seed))))
-        return np.stack(found)
+        return np.stack(found) if masks is None else compose(frames, np.stack(found), masks)
 
 
 def small_photographs(style: str) -> tuple[np.ndarray, ...]:

@@ -344,6 +344,67 @@ def test_detail_is_restored_for_the_specialists_that_ask_for_it(tiny_root: Path)
         assert _far(after[i], before[i]) > 20
 
 
+@pytest.fixture(scope="module")
+def cropping(tiny_root: Path) -> SpecialistLibrary:
+    """Gold edits a window, wood the whole frame."""
+    library = SpecialistLibrary(tiny_pipeline(), steps=2, batch_size=2)
+    for style in ("gold", "wood"):
+        specialist = Specialist.load(tiny_root / style)
+        card = specialist.card.model_copy(update={"crop": style == "gold"})
+        library.add(dataclasses.replace(specialist, card=card))
+    return library
+
+
+def test_a_cropped_edit_depends_on_its_window_alone(cropping: SpecialistLibrary) -> None:
+    frames, masks = np.repeat(_frames(1, 64, 96), 2, 0), np.zeros((2, 64, 96), bool)
+    factor = cropping.pipeline.size_factor
+    masks[:, 1:factor, 2 : 2 * factor] = True
+    frames[1, :, 2 * factor :] = 255
+    frames[1, factor:] = 0
+    args = {"masks": masks, "seeds": [5, 5]}
+    gold, wood = (cropping.edit(frames, styles=[style] * 2, **args) for style in ("gold", "wood"))
+    assert (gold[0] != frames[0]).any(-1)[masks[0]].mean() > 0.5
+    assert (gold[~masks] == frames[~masks]).all()
+    assert (gold[0] == gold[1])[masks[0]].all()
+    assert _far(wood[0][masks[0]], wood[1][masks[0]]) > 0
+
+
+def test_windows_of_a_frame_share_its_noise(cropping: SpecialistLibrary) -> None:
+    scale, factor = cropping.pipeline.vae_scale_factor, cropping.pipeline.size_factor
+    rows, columns = slice(scale, scale + factor), slice(0, 2 * factor)
+    whole, part = (
+        cropping._noise((50, 96), [window], [3])()
+        for window in ((slice(0, 50), slice(0, 96)), (rows, columns))
+    )
+    assert torch.equal(part, whole[..., 1 : 1 + factor // scale, : 2 * factor // scale])
+
+
+def test_a_full_mask_is_no_window(cropping: SpecialistLibrary) -> None:
+    frames = _frames(2)
+    args = {"styles": ["gold", "wood"], "masks": np.ones(frames.shape[:3], bool), "seeds": [1, 2]}
+    alone = [
+        cropping.edit(frames[i : i + 1], **{key: value[i : i + 1] for key, value in args.items()})[0]
+        for i in range(2)
+    ]
+    assert _far(cropping.edit(frames, **args), np.stack(alone)) <= 1
+    args.pop("masks")
+    assert _far(cropping.edit(frames, **args), np.stack(alone)) <= 1
+
+
+def test_a_frame_with_an_empty_mask_costs_nothing(cropping: SpecialistLibrary) -> None:
+    frames, masks = _frames(3), np.zeros((3, 32, 64), bool)
+    masks[1, 8:24, 8:24] = True
+    sizes = []
+    handle = cropping.pipeline.vae.encoder.register_forward_pre_hook(
+        lambda _, args: sizes.append(len(args[0]))
+    )
+    edits = cropping.edit(frames, styles=["gold"] * 3, masks=masks, seeds=[0, 1, 2])
+    handle.remove()
+    assert (edits[[0, 2]] == frames[[0, 2]]).all()
+    assert _far(edits[1], frames[1]) > 0
+    assert sum(sizes) <= 2  # the frame, and the style image once
+
+
 def test_a_guidance_interval(tiny_root: Path, library: SpecialistLibrary) -> None:
     frame, one = _frames(1), {"styles": ["gold"], "seeds": [0]}
     some = SpecialistLibrary.load(tiny_root, device="cpu", steps=3, guidance_interval=(0, 0.5))

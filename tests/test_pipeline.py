@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from simedit.pipeline import (
     SpecialistPipeline,
     denoise,
     guidance,
+    noise,
     predict,
     scales_tensor,
     widen,
@@ -143,17 +145,21 @@ def test_steps_outside_the_guidance_interval_take_one_branch(
 ) -> None:
     x, style = torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     schedule = pipe.schedule("euler_ancestral", 3)
+
+    def draw() -> Callable[[], torch.Tensor]:
+        return noise(_generators(0), x.shape[1:], x.device)
+
     with torch.no_grad():
         text, empty = pipe.encode_text(["make it gold"]), pipe.encode_text([""])
         guided = Conditioning(text, empty, x, style, [Scales()])
         batches = []
         handle = pipe.unet.register_forward_pre_hook(lambda _, args: batches.append(len(args[0])))
-        found = denoise(pipe.unet, guided, schedule, _generators(0), guidance_interval=interval)
+        found = denoise(pipe.unet, guided, schedule, draw(), guidance_interval=interval)
         handle.remove()
         assert batches == branches
         if interval == (0.0, 0.0):
             plain = replace(guided, scales=[Scales(image=1, style=1, text=1)])
-            torch.testing.assert_close(found, denoise(pipe.unet, plain, schedule, _generators(0)))
+            torch.testing.assert_close(found, denoise(pipe.unet, plain, schedule, draw()))
 
 
 def test_a_base_saved_in_half_precision_loads_in_single(tmp_path: Path) -> None:

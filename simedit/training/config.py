@@ -22,7 +22,7 @@ class StyleConfig(Config):
         noun: what is edited; "grounded-sam2" looks for it in the inputs. Null is the whole frame.
         style_noun: what to look for in the style images. Null is the whole image.
         scales: guidance scales, in training and on the card.
-        detail: as on the card (`simedit.specialist.Card`); the training itself sees edits without.
+        detail, crop: as on the card (`simedit.specialist.Card`); the training itself sees edits without.
     """
 
     instruction: str = "make the cupboard out of {style}"
@@ -31,6 +31,7 @@ class StyleConfig(Config):
     style_noun: str | None = "{style}"
     scales: Scales = Scales()
     detail: bool = False
+    crop: bool = False
 
     def named(self, name: str) -> StyleConfig:
         """The same with {style} filled in from the specialist's name."""

@@ -135,6 +135,7 @@ class Trainer:
             instruction=config.style.instruction,
             scales=config.style.scales,
             detail=config.style.detail,
+            crop=config.style.crop,
             steps=config.sampling.steps,
             lora_rank=config.lora_rank,
             lora_alpha=config.lora_alpha,
