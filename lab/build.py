@@ -230,7 +230,13 @@ def _selection(folder: Path, plan: Plan) -> None:
     chosen = select([folder / "specialists" / style for style in plan.styles])
     for style, (checkpoint, _) in chosen.items():
         Specialist.load(checkpoint).save(folder / "data" / "specialists" / style)
-    content = {style: {"chosen": checkpoint.name, "own": own} for style, (checkpoint, own) in chosen.items()}
+    content = {
+        style: {
+            "chosen": checkpoint.name,
+            "steps": {step: likeness._asdict() for step, likeness in seen.items()},
+        }
+        for style, (checkpoint, seen) in chosen.items()
+    }
     _write(folder / "data" / "selection.json", content)
 
 

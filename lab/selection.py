@@ -1,4 +1,4 @@
-"""Which of a training's checkpoints ships: the last whose edits still look like their own style.
+"""Which of a training's checkpoints ships: that whose edits look most like their own style.
 
 The scores that train a specialist do not see everything: edits that score better and better can drift
 towards the look of another material. So each step's specialist is judged on frames that neither training nor
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.progress import track
@@ -25,15 +26,27 @@ ENOUGH = 0.9
 """The share of the frames whose edits are to be nearest to their own style's photographs."""
 
 
-def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, float]]]:
-    """Of each training, the last step at which enough edits look like their style, or at which most do.
+class Likeness(NamedTuple):
+    """How much edits look like their own style.
+
+    Attributes:
+        own: the share of them that are nearer to its photographs than to any other style's.
+        distance: their median distance to its photographs, see `simedit.lab.quality.StyleJudge`.
+    """
+
+    own: float
+    distance: float
+
+
+def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, Likeness]]]:
+    """Of each training, the step whose edits look most like their style, see `choose`.
 
     Args:
         runs: folders of trainings on one base, with a checkpoint for each step; together all styles that
             edits are to be told from.
 
     Returns:
-        for each style the chosen checkpoint's folder, and the share for each step.
+        for each style the chosen checkpoint's folder, and what was seen at each step.
 
     Raises:
         SimeditError: a training has no checkpoint, or a broken one.
@@ -48,16 +61,18 @@ def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, float]]]:
     judge = StyleJudge([first.style_images for first in firsts], boards)
     chosen = {}
     for i, folders in enumerate(track(steps, "choosing checkpoints")):
-        own = {}
+        seen = {}
         for step, folder in folders.items():
             library = SpecialistLibrary.load(folder)
             seeds = list(range(len(frames)))
             edits = library.edit(frames, styles=[*library.styles] * len(frames), masks=masks, seeds=seeds)
-            own[step] = float((judge.distances(edits, boards).argmin(1) == i).mean())
-        chosen[firsts[i].card.style] = folders[choose(own)], own
+            apart = judge.distances(edits, boards)
+            own, distance = (apart.argmin(1) == i).mean(), np.median(apart[:, i])
+            seen[step] = Likeness(own=float(own), distance=float(distance))
+        chosen[firsts[i].card.style] = folders[choose(seen)], seen
     return chosen
 
 
-def choose(own: Mapping[int, float]) -> int:
-    """The last step whose share is ENOUGH, else the last of those with the greatest share."""
-    return max(own, key=lambda step: (min(own[step], ENOUGH), step))
+def choose(seen: Mapping[int, Likeness]) -> int:
+    """The step with the smallest distance of those whose share is ENOUGH, or the greatest that there is."""
+    return min(seen, key=lambda step: (-min(seen[step].own, ENOUGH), seen[step].distance))

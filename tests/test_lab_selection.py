@@ -7,20 +7,22 @@ import pytest
 
 from simedit.errors import SimeditError
 from simedit.lab import selection
-from simedit.lab.selection import choose
+from simedit.lab.selection import Likeness, choose
 
 
 @pytest.mark.parametrize(
-    ("own", "step"),
+    ("seen", "step"),
     [
-        ({1: 1.0, 2: 0.9, 3: 0.8}, 2),
-        ({1: 0.8, 2: 0.9, 3: 1.0}, 3),
-        ({1: 0.8, 2: 0.8, 3: 0.3}, 2),
-        ({1: 0.0}, 1),
+        ({1: (1.0, 6.0), 2: (0.9, 5.0), 3: (0.8, 4.0)}, 2),
+        ({1: (1.0, 6.0), 2: (0.9, 7.0)}, 1),
+        ({1: (0.8, 5.0), 2: (0.8, 4.0), 3: (0.3, 1.0)}, 2),
+        ({1: (0.0, 9.0)}, 1),
     ],
 )
-def test_the_last_that_looks_like_its_style_or_the_best(own: dict[int, float], step: int) -> None:
-    assert choose(own) == step
+def test_the_nearest_of_those_that_look_like_their_style(
+    seen: dict[int, tuple[float, float]], step: int
+) -> None:
+    assert choose({key: Likeness(*value) for key, value in seen.items()}) == step
 
 
 def test_a_training_without_checkpoints_is_named(tmp_path, monkeypatch) -> None:
