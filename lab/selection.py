@@ -1,4 +1,4 @@
-"""Which of a training's checkpoints ships: that whose edits look most like their own style.
+"""Which of a training's checkpoints ships: the last before its edits drift from their own style.
 
 The scores that train a specialist do not see everything: edits that score better and better can drift
 towards the look of another material. So each step's specialist is judged on frames that neither training nor
@@ -24,6 +24,8 @@ VALIDATION = 6_000_000
 """The seed of the frames that checkpoints are judged on."""
 ENOUGH = 0.9
 """The share of the frames whose edits are to be nearest to their own style's photographs."""
+NEARLY = 1.1
+"""How far from them edits may be, as a multiple of the nearest step's distance."""
 
 
 class Likeness(NamedTuple):
@@ -39,7 +41,7 @@ class Likeness(NamedTuple):
 
 
 def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, Likeness]]]:
-    """Of each training, the step whose edits look most like their style, see `choose`.
+    """Of each training, the last step whose edits have not drifted from their style, see `choose`.
 
     Args:
         runs: folders of trainings on one base, with a checkpoint for each step; together all styles that
@@ -74,5 +76,7 @@ def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, Likeness]]]:
 
 
 def choose(seen: Mapping[int, Likeness]) -> int:
-    """The step with the smallest distance of those whose share is ENOUGH, or the greatest that there is."""
-    return min(seen, key=lambda step: (-min(seen[step].own, ENOUGH), seen[step].distance))
+    """Of the steps whose share is ENOUGH, or the greatest, the last that is NEARLY as near as the nearest."""
+    most = min(ENOUGH, max(likeness.own for likeness in seen.values()))
+    distances = {step: likeness.distance for step, likeness in seen.items() if likeness.own >= most}
+    return max(step for step, far in distances.items() if far <= NEARLY * min(distances.values()))

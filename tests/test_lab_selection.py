@@ -14,14 +14,12 @@ from simedit.lab.selection import Likeness, choose
     ("seen", "step"),
     [
         ({1: (1.0, 6.0), 2: (0.9, 5.0), 3: (0.8, 4.0)}, 2),
-        ({1: (1.0, 6.0), 2: (0.9, 7.0)}, 1),
+        ({1: (1.0, 6.0), 2: (0.9, 6.5), 3: (1.0, 6.7)}, 2),
         ({1: (0.8, 5.0), 2: (0.8, 4.0), 3: (0.3, 1.0)}, 2),
         ({1: (0.0, 9.0)}, 1),
     ],
 )
-def test_the_nearest_of_those_that_look_like_their_style(
-    seen: dict[int, tuple[float, float]], step: int
-) -> None:
+def test_the_last_that_has_not_drifted(seen: dict[int, tuple[float, float]], step: int) -> None:
     assert choose({key: Likeness(*value) for key, value in seen.items()}) == step
 
 
