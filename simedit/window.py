@@ -16,15 +16,15 @@ def around(mask: np.ndarray, *, step: int, multiple: int) -> Window:
         step: rows and columns begin at a multiple of it, pixels.
         multiple: of it are the window's height and width, pixels, where they are not the frame's.
     """
-    return _span(mask.any(1), step, multiple), _span(mask.any(0), step, multiple)
+    rows, columns = np.nonzero(mask)
+    return _span(rows, mask.shape[0], step, multiple), _span(columns, mask.shape[1], step, multiple)
 
 
-def _span(shown: np.ndarray, step: int, multiple: int) -> slice:
-    inside = np.flatnonzero(shown)
-    first, end = int(inside[0]), int(inside[-1]) + 1
+def _span(shown: np.ndarray, side: int, step: int, multiple: int) -> slice:
+    first, end = int(shown.min()), int(shown.max()) + 1
     start = first // step * step
     size = -(-(end - start) // multiple) * multiple
-    start = min(start, (len(shown) - size) // step * step)
+    start = min(start, (side - size) // step * step)
     if start < 0 or start + size < end:  # too large, or it cannot end where the frame does
-        return slice(0, len(shown))
+        return slice(0, side)
     return slice(start, start + size)
