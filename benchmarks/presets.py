@@ -78,13 +78,12 @@ def main() -> None:
     table = Table("preset", box=box.SIMPLE)
     for head in ("s", "PSNR", "SSIM", "edges, reference", "edges, raw", "own", "success"):
         table.add_column(head, justify="right")
+    library = SpecialistLibrary.load(folder, batch_size=1, compile=True)  # one, for networks convert slowly
     reference = np.empty(0)
     rows = [(name, *preset, 0) for name, preset in PRESETS.items()]
     rows.insert(1, ("other noise", *PRESETS["100 steps"], 1000))
     for name, steps, interval, seed in track(rows, "presets", console=Console(stderr=True)):
-        library = SpecialistLibrary.load(
-            folder, steps=steps, guidance_interval=interval, batch_size=1, compile=True
-        )
+        library.steps, library.guidance_interval = steps, interval
         edits, seconds = edit(library, names, frames, masks, seed)
         if not len(reference):
             reference = edits
