@@ -23,7 +23,7 @@ from simedit.lab.quality import strip
 from simedit.library import SpecialistLibrary
 from simedit.pipeline import silence_loading
 
-DOMAINS = ("raw", "varagg", "edited")
+DOMAINS = ("raw", "varagg", "vismatch", "edited")
 MARKERS = "osD^vP*X"
 
 
