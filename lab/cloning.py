@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from rich.progress import Progress
+from rich.progress import track
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,7 +77,7 @@ class _Data:
 
 
 def train_policies(demonstrations: Path, out: Path, *, seed: int = 0) -> None:
-    """Train the policies of RECIPES into `out`/NAME; those already there are not trained again.
+    """Train the policies of RECIPES into `out`/NAME, a core each; those already there are not trained again.
 
     Args:
         demonstrations: a folder that `simedit.lab.demonstrations.record` filled.
@@ -83,13 +85,19 @@ def train_policies(demonstrations: Path, out: Path, *, seed: int = 0) -> None:
     Raises:
         SimeditError: no demonstrations, or a broken one.
     """
-    for name, recipe in RECIPES.items():
-        folder = out / name
-        if (folder / "model.safetensors").is_file():
-            continue
-        with Progress() as bar:
-            task = bar.add_task(f"policy {name}", total=recipe.eyes_steps + recipe.hand_steps)
-            clone(demonstrations, folder, recipe, seed=seed, stepped=lambda loss: bar.advance(task))  # noqa: B023
+    jobs = [(demonstrations, out / name, recipe, seed) for name, recipe in RECIPES.items()]
+    missing = [job for job in jobs if not (job[1] / "model.safetensors").is_file()]
+    if not missing:
+        return
+    with get_context("spawn").Pool(min(len(missing), os.cpu_count() or 1)) as pool:
+        for _ in track(pool.imap_unordered(_clone, missing), "policies, side by side", len(missing)):
+            pass
+
+
+def _clone(job: tuple[Path, Path, Recipe, int]) -> None:
+    torch.set_num_threads(1)  # so small a network hardly gains by a second core
+    demonstrations, folder, recipe, seed = job
+    clone(demonstrations, folder, recipe, seed=seed)
 
 
 def clone(
