@@ -12,7 +12,7 @@ is edited in two styles, whole frames, with one noise for the episode, as the wr
 through every frame; every fourth is compared. The columns are those of presets.py; "late" is PSNR in the
 last third of the episodes, where errors that one edit hands to the next would have grown.
 
-Neither is an option of simedit: `benchmarks/RESULTS.md` has the table and says why.
+Neither is an option of simedit: this measures whether either should be.
 """
 
 from __future__ import annotations
