@@ -89,8 +89,10 @@ class SpecialistLibrary:
             if pipeline.dtype != torch.float32:
                 raise SimeditError(f"compiling for the CPU needs float32, the base is in {pipeline.dtype}")
             self._engines = {}
-            run_on_engine(pipeline.vae.encoder)
-            run_on_engine(pipeline.vae.decoder)
+            vae = pipeline.vae
+            for part in (vae.encoder, vae.quant_conv, vae.post_quant_conv, vae.decoder):
+                if part is not None:  # some autoencoders have no quant_conv
+                    run_on_engine(part)
         elif compile:
             self._single.compile(dynamic=False)
         with torch.no_grad():
@@ -165,6 +167,8 @@ class SpecialistLibrary:
         except SimeditError:
             self._delete_adapter(adapter)
             raise
+        if self._engines is not None:
+            run_on_engine(style_attention)
         pixels = torch.tensor(specialist.style_images[card.style_image]).permute(2, 0, 1)[None] / 255
         with torch.no_grad():
             text = pipe.encode_text([card.instruction])

@@ -264,7 +264,8 @@ class SpecialistPipeline(DiffusionPipeline):
         Sizes not divisible by `size_factor` are filled up to the right and below by repeating the edge."""
         height, width = images.shape[-2:]
         filler = (0, -width % self.size_factor, 0, -height % self.size_factor)
-        images = pad(images.to(self.vae.device, self.vae.dtype), filler, mode="replicate")
+        # Its own `device` and `dtype` search all layers at each use.
+        images = pad(images.to(self.vae.encoder.conv_in.weight), filler, mode="replicate")
         return self.vae.encode(2 * images - 1).latent_dist.mode()
 
     def encode_style(self, style_images: Tensor, height: int, width: int) -> Tensor:
@@ -280,7 +281,8 @@ class SpecialistPipeline(DiffusionPipeline):
 
     def decode(self, latents: Tensor, height: int, width: int) -> Tensor:
         """Images float32 [N, 3, height, width] in 0..1 of sampled latents [N, 4, h, w], filling cut off."""
-        images = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        latents = latents.to(self.vae.decoder.conv_in.weight) / self.vae.config.scaling_factor
+        images = self.vae.decode(latents).sample
         return (images[..., :height, :width].float() / 2 + 0.5).clamp(0, 1)
 
     def schedule(self, sampler: str, steps: int, *, eta: float = 0.0) -> Schedule:
