@@ -244,14 +244,15 @@ def peak(args: argparse.Namespace) -> float:
 
 
 def show(seconds: dict[str, float], flops: int, top: float, args: argparse.Namespace) -> None:
-    table = Table("contender", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    table.add_column("contender", no_wrap=True)
     for head in ("s a frame", "frames/s", "x diffusers", "x plain loop", "x library, 1"):
         table.add_column(head, justify="right")
     for name, taken in seconds.items():
         peers = ("diffusers", "plain loop", "library, 1")
         ratios = (f"{seconds[peer] / taken:.2f}" if peer in seconds else "-" for peer in peers)
         table.add_row(name, f"{taken:.3g}", f"{1 / taken:.3g}", *ratios)
-    Console().print(table)
+    Console(width=110).print(table)
     best = min(taken for name, taken in seconds.items() if name.startswith("library"))
     print(
         f"{args.width}x{args.height}, {args.steps} steps, {args.device}, {args.dtype}, "

@@ -75,7 +75,8 @@ def main() -> None:
     frames, masks = held_out(args.frames)
     boards = np.stack([lit_boards(*pair) for pair in zip(frames, masks, strict=True)])
     judge = StyleJudge([specialist.style_images for specialist in specialists], boards)
-    table = Table("preset", box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    table.add_column("preset", no_wrap=True)
     for head in ("s", "PSNR", "SSIM", "edges, reference", "edges, raw", "own", "success"):
         table.add_column(head, justify="right")
     library = SpecialistLibrary.load(folder, batch_size=1, compile=True)  # one, for networks convert slowly
@@ -105,7 +106,7 @@ def main() -> None:
             f"{np.sum(own)} of {np.size(own)}",
             success,
         )
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 def edit(

@@ -3,9 +3,10 @@
     python benchmarks/rollout.py
     python benchmarks/rollout.py --set env.width=320 env.height=256 editor.library=specialists
 
-The trials are a study's, by default the lab's: its policies in scenes edited in gold. What counts is the time
-from the first moment at which every environment can have finished a trial to the last at which none has run
-out of them: starting, loading and converting, some tens of seconds for each process, stay out of it.
+The trials are a study's, by default the lab's: its policies in scenes edited in gold, from one pose, for a
+process converts its networks anew for every size of window that it meets. What counts is the time from the
+first moment at which every environment can have finished two trials to the last at which none has run out of
+them: starting, loading and most of the converting, some tens of seconds for each process, stay out of it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from simedit.eval.study import run_study
 from simedit.eval.trials import Result, trials
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
-SHORT = ("domains=[edited]", "styles=[gold]", "report={videos: 0, strips: 0}", "max_steps=15")
+ONE_POSE = ("domains=[edited]", "styles=[gold]", "poses=[b1]", "seeds=[0,1]")
+SHORT = (*ONE_POSE, "report={videos: 0, strips: 0}", "max_steps=15")
 
 
 def main() -> None:
@@ -40,10 +42,10 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--num-envs", type=int, nargs="*", default=[1, 2, 4, 8])
-    parser.add_argument("--trials", type=int, default=40, help="for each N")
+    parser.add_argument("--trials", type=int, default=48, help="for each N")
     args = parser.parse_args()
-    if args.trials < 3 * max(args.num_envs):
-        raise SimeditError(f"{max(args.num_envs)} environments need at least three times as many trials")
+    if args.trials < 4 * max(args.num_envs):
+        raise SimeditError(f"{max(args.num_envs)} environments need at least four times as many trials")
     study = load_config(StudyConfig, args.config, (*SHORT, *args.overrides))
     wanted = list(trials(study))[:: max(1, len(list(trials(study))) // args.trials)][: args.trials]
     specialists = find_specialists(library_folder(study.editor.library), study.styles)
@@ -67,7 +69,7 @@ def main() -> None:
                 report=study.report,
                 progress=note,
             )
-        steady = done[count - 1 : len(done) - count + 1]
+        steady = done[2 * count - 1 : len(done) - count + 1]
         rates[count] = sum(steps for _, steps in steady[1:]) / (steady[-1][0] - steady[0][0])
     table = Table("environments", box=box.SIMPLE)
     for head in ("control steps/s", f"x N={args.num_envs[0]}"):
