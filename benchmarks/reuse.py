@@ -1,6 +1,6 @@
 """What two ways to reuse earlier work cost in pictures, against simply taking fewer steps.
 
-    python benchmarks/reuse.py        # the lab's models, two cores: a eight minutes
+    python benchmarks/reuse.py        # the lab's models, two cores: eight minutes
 
 warm start   a frame's edit begins with the edit of the frame before it in the episode, noised to a later
              step's level (SDEdit, arXiv 2108.01073)

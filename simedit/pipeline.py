@@ -264,7 +264,7 @@ class SpecialistPipeline(DiffusionPipeline):
         Sizes not divisible by `size_factor` are filled up to the right and below by repeating the edge."""
         height, width = images.shape[-2:]
         filler = (0, -width % self.size_factor, 0, -height % self.size_factor)
-        # Its own `device` and `dtype` search all layers at each use.
+        # The autoencoder's own `device` and `dtype` search all of its layers at each use.
         images = pad(images.to(self.vae.encoder.conv_in.weight), filler, mode="replicate")
         return self.vae.encode(2 * images - 1).latent_dist.mode()
 
