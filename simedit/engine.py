@@ -62,7 +62,12 @@ def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # shapes may be constants: they are
         warnings.simplefilter("ignore", DeprecationWarning)
-        decoder = TorchScriptPythonDecoder(network, example_input=inputs, shared_memory=False)
+        decoder = TorchScriptPythonDecoder(
+            network,
+            example_input=inputs,
+            shared_memory=False,
+            trace_kwargs={"check_trace": False},  # to check is to trace and run it once more
+        )
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     model.reshape({i: list(x.shape) for i, x in enumerate(inputs)})
