@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,9 +116,6 @@ def main(args: Sequence[str] | None = None) -> int:
             args=args,
         )
 
-    # Trainings have the machine to themselves. With threads that sleep between small operations, as is right
-    # beside other work, a step of the base's took 1.6 s in place of 0.9.
-    os.environ.setdefault("OMP_WAIT_POLICY", "ACTIVE")
     return run_cli(command)
 
 

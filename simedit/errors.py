@@ -30,9 +30,11 @@ def run_cli(command: Callable[[], object]) -> int:
     Returns:
         0; 2 after a SimeditError, whose message alone goes to stderr; 130 after Ctrl-C.
     """
-    # Before torch loads: its idle threads spin by default, and a small edit takes 50 times as long as soon as
-    # anything else wants the same cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch loads: its idle threads spin by default, and a small edit takes up to 50 times as long as
+    # soon as anything else wants the same cores. If they slept at once, many small operations in a row would
+    # take half as long again: each would wait for them to wake.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         command()
     except SimeditError as error:

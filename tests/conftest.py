@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# As the command lines do (simedit.errors.run_cli), before torch loads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Tiny models' operations are too small to share: with it they train more than twice as fast.
+# Before torch loads. Tiny models' operations are too small to share: with it they train twice as fast.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell's background job ignores Ctrl-C, and so would the commands that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
