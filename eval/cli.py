@@ -71,10 +71,11 @@ def run(
         dry_run: Only print what would be done, and measure how long it would take (with one environment).
     """
     from simedit.config import load_config
+    from simedit.digests import digest
     from simedit.eval.absent import describe, playable
     from simedit.eval.checks import check_disk, find_problems
     from simedit.eval.config import ClonedConfig, StudyConfig, meaning
-    from simedit.eval.library import digest, is_untrained
+    from simedit.eval.library import is_untrained
     from simedit.eval.packaged import policy_folder
     from simedit.eval.published import load_real
     from simedit.eval.run_folder import keep, write_report

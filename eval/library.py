@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +29,6 @@ def find_specialists(root: Path, styles: Sequence[str]) -> dict[str, Path]:
 def is_untrained(folder: Path) -> bool:
     """Whether a specialist's card has no record of a training."""
     return _card(folder).get("training") is None
-
-
-def digest(folder: Path) -> str:
-    """16 hex digits that change with any file of a specialist."""
-    found = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(file.relative_to(folder).as_posix().encode())
-        found.update(file.read_bytes())
-    return found.hexdigest()[:16]
 
 
 def _card(folder: Path) -> dict[str, Any]:

@@ -232,9 +232,7 @@ class SpecialistPipeline(DiffusionPipeline):
         # Left alone, the text encoder would take the files' type and the rest float32.
         kwargs.setdefault("torch_dtype", torch.float32)
         try:
-            folder = Path(base)
-            if not folder.is_dir():
-                folder = Path(_download(str(base)))
+            folder = base_folder(base)
             _check_complete(folder)
             with warnings.catch_warnings():
                 # Newer diffusers call it `dtype`, older ones do not know that name.
@@ -365,6 +363,15 @@ def silence_loading() -> None:
     """Keep the libraries' progress bars for loading files out of a command line's own output."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+
+
+def base_folder(base: str | Path) -> Path:
+    """The directory that holds a base: itself, or where the hub's copy lies, downloaded if need be.
+
+    Raises:
+        SimeditError: no such directory or hub id.
+    """
+    return Path(base) if Path(base).is_dir() else Path(_download(str(base)))
 
 
 def _download(base: str) -> str:

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from simedit.digests import digest
 from simedit.errors import SimeditError
-from simedit.eval.library import digest, find_specialists, is_untrained
+from simedit.eval.library import find_specialists, is_untrained
 from simedit.tiny import make_tiny_library
 
 
