@@ -42,5 +42,5 @@ def test_a_config_takes_names_only() -> None:
         style: Name
 
     assert parse_config(Some, {"style": "gold"}, where="x").style == "gold"
-    with pytest.raises(SimeditError, match="slash"):
+    with pytest.raises(SimeditError, match="must not begin with a dot"):
         parse_config(Some, {"style": "../gold"}, where="x")
