@@ -1,4 +1,4 @@
-.PHONY: demo test test-old lint clean
+.PHONY: demo test test-old lint fuzz torture clean
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim,cpu
@@ -17,6 +17,15 @@ lint: ## Formatting, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	scripts/typecheck.sh
+
+fuzz: ## Feed damaged and hostile files to every public loader, by hand: MINUTES=30
+	scripts/setup.sh sim,cpu,rt1,dev
+	.venv/bin/python scripts/fuzz.py --minutes $(or $(MINUTES),30)
+
+torture: ## Kill, stop and interrupt studies and trainings at random moments, by hand: about an hour
+	scripts/setup.sh sim,cpu,rt1,dev
+	.venv/bin/python scripts/torture_eval.py
+	.venv/bin/python scripts/torture_training.py
 
 clean: ## Remove what the commands above made, but no run
 	rm -rf .venv .venv-old build *.egg-info .pytest_cache .ruff_cache

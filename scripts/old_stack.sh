@@ -38,6 +38,6 @@ assert found == {name: old[name] for name in found}, found
 END
 
 # Whole trainings take minutes, and meet none of these packages more than their parts do, which are tested here.
-exec .venv-old/bin/python -m pytest -m "not slow" --ignore=tests/test_training_cli.py \
+exec .venv-old/bin/python -m pytest --numprocesses auto --dist loadfile -m "not slow" --ignore=tests/test_training_cli.py \
     --ignore=tests/test_training_trainer.py --ignore=tests/test_training_footprint.py \
     --ignore=tests/test_training_estimate.py "$@"

@@ -118,20 +118,13 @@ def succeeds(env, expert, task, drawer, pose):
     return bool(info["success"])
 
 
-@pytest.mark.parametrize("task", ["open", "close"])
-def test_moves_a_drawer(task):
-    env = make_env("primitive")
-    expert = ScriptedExpert(env.unwrapped.privileged_state)
-    assert succeeds(env, expert, task, "top", "b1")
-    env.close()
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("skin", ["primitive", "simpler"])
-def test_succeeds_in_nearly_all_trials(skin):
+@pytest.mark.parametrize(("skin", "first"), [("primitive", 0), ("simpler", 1)])
+def test_succeeds_in_nearly_all_trials(skin, first):
     env = make_env(skin)
     expert = ScriptedExpert(env.unwrapped.privileged_state)
-    trials = list(product(["open", "close"], DRAWERS, POSES))
+    # Every other trial in one skin, the rest in the other: all 54 are played once.
+    trials = list(product(["open", "close"], DRAWERS, POSES))[first::2]
     failed = [trial for trial in trials if not succeeds(env, expert, *trial)]
     env.close()
-    assert len(trials) - len(failed) >= 50, failed
+    assert len(trials) - len(failed) >= 25, failed
