@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from simedit import samplers
 from simedit.base import base_folder, load_parts
 from simedit.errors import SimeditError, unknown
+from simedit.isolation import isolated
 from simedit.samplers import Schedule
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
@@ -54,7 +55,8 @@ class Conditioning:
 
 def scales_tensor(scales: Sequence[Scales]) -> Tensor:
     """float32 [3, N, 1, 1, 1]: image, style and text scale of each of N frames."""
-    return torch.tensor([[s.image, s.style, s.text] for s in scales]).T.reshape(3, -1, 1, 1, 1)
+    rows = [[s.image, s.style, s.text] for s in scales]
+    return torch.tensor(rows, dtype=torch.float32).T.reshape(3, -1, 1, 1, 1)
 
 
 def guidance(
@@ -212,8 +214,8 @@ class SpecialistPipeline(DiffusionPipeline):
             fit = (style_attention.config["text_dim"], style_attention.config["latent_channels"])
             if fit != (text, latent):
                 raise SimeditError(
-                    f"the base's style attention takes text states {fit[0]} wide and {fit[1]} latent channels, "
-                    f"but its other parts have {text} and {latent}"
+                    f"the base's style attention takes text states {fit[0]} wide and {fit[1]} latent "
+                    f"channels, but its other parts have {text} and {latent}"
                 )
         _check_betas(scheduler)
         if channels == 2 * latent:
@@ -254,7 +256,8 @@ class SpecialistPipeline(DiffusionPipeline):
         """
         if not torch_dtype.is_floating_point:
             raise SimeditError(f"a base is loaded in a floating-point type, not in {torch_dtype}")
-        return cls(**load_parts(base_folder(base, variant=variant, **hub), torch_dtype, variant))
+        with isolated():
+            return cls(**load_parts(base_folder(base, variant=variant, **hub), torch_dtype, variant))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the base as a folder, which `from_pretrained` reads.
@@ -288,8 +291,8 @@ class SpecialistPipeline(DiffusionPipeline):
         for prompt, tokens in zip(prompts, ids, strict=True):
             if len(tokens) > limit:
                 warnings.warn(
-                    f"the base reads {limit} tokens of an instruction, this one has {len(tokens)}, and its end "
-                    f"is left out: {prompt[:100]!r}",
+                    f"the base reads {limit} tokens of an instruction, this one has {len(tokens)}, and its "
+                    f"end is left out: {prompt[:100]!r}",
                     stacklevel=2,
                 )
         end = self.tokenizer.eos_token_id
@@ -423,15 +426,18 @@ def widen(unet: UNet2DConditionModel) -> None:
     unet.register_to_config(in_channels=channels)
 
 
-def check_edits(edits: Tensor) -> None:
+def check_edits(edits: Tensor, what: str = "the edit") -> None:
     """Check that edits [N, 3, H, W] are pictures.
+
+    Args:
+        what: they are, for the error.
 
     Raises:
         SimeditError: a value is NaN or infinite.
     """
     if not edits.isfinite().all():
         raise SimeditError(
-            "the edit is not finite: the weights' values leave the range of their type (load them in float32 "
+            f"{what} is not finite: the weights' values leave the range of their type (load them in float32 "
             "or bfloat16), or the card's scales are too large"
         )
 
@@ -440,8 +446,8 @@ def _check_betas(scheduler: Any) -> None:
     alphas = scheduler.alphas_cumprod.double()
     if not ((alphas > 0) & (alphas < 1)).all() or not (alphas.diff() < 0).all():
         raise SimeditError(
-            "the base's scheduler has betas that do not add noise step by step, or that leave no signal at the "
-            "end (rescale_betas_zero_snr): only bases trained without can be edited with"
+            "the base's scheduler has betas that do not add noise step by step, or that leave no signal at "
+            "the end (rescale_betas_zero_snr): only bases trained without can be edited with"
         )
 
 

@@ -74,7 +74,7 @@ def _break(folder: Path, what: str) -> None:
         ("no weights", "cannot read the specialist"),
         ("no style image", "style image 0 is wanted, but it has 0"),
         ("style image", "cannot read the specialist"),
-        ("card", "cannot read the specialist"),
+        ("card", "is not valid JSON"),
         ("typo", "did you mean 'instruction'"),
         ("version", "schema_version"),
     ],
