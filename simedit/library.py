@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -43,7 +44,8 @@ class _Loaded:
 class SpecialistLibrary:
     """Several specialists on one loaded base: an `Editor` (see simedit.protocols).
 
-    Frames of different styles share one U-Net call: peft routes each frame through its own adapter.
+    In float32, frames of different styles share one U-Net call: peft routes each frame through its own
+    adapter. In 16 bits, where that would round otherwise, each call is of one style.
 
     The adapters go into `pipeline.unet` in place: the library owns the pipeline from then on.
 
@@ -57,8 +59,8 @@ class SpecialistLibrary:
         steps: denoising steps, in place of the cards'.
         guidance_interval: start and end, in shares of the steps, of those that are guided; the others cost
             one U-Net branch in place of up to four. A frame's first steps decide on its colours.
-        compile: make edits faster, for many frames of one size: on the CPU all networks run on OpenVINO
-            (float32; the first edit in each style takes seconds), on a GPU the U-Net is torch.compile's (the
+        compile: make edits faster, for many frames of one size: on the CPU U-Net and VAE run on OpenVINO
+            (float32; the first edit of each size takes seconds), on a GPU the U-Net is torch.compile's (the
             first edit takes minutes). Batches are then of one style and size each, and always full.
 
     Raises:
@@ -82,7 +84,7 @@ class SpecialistLibrary:
         if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
             raise SimeditError(f"guidance_interval must be 0 <= start <= end <= 1, got {guidance_interval}")
         pipeline.fast_convolutions()
-        self._lock = threading.RLock()
+        self._lock, self._process = threading.RLock(), os.getpid()
         self._warned: set[tuple[str, tuple[int, ...]]] = set()
         self.pipeline = pipeline
         self.batch_size = batch_size
@@ -96,17 +98,19 @@ class SpecialistLibrary:
         # shares the base's weights but for those that a specialist changes, which are its own.
         self._single = _sharing(pipeline.unet)
         self._merged = ""  # the adapter that it has
-        self._engines: dict[str, Engine] | None = None
+        self._engine: Engine | None = None
         if compile and pipeline.device.type == "cpu":
             if pipeline.dtype != torch.float32:
                 raise SimeditError(f"compiling for the CPU needs float32, the base is in {pipeline.dtype}")
-            self._engines = {}
+            self._engine = Engine(self._single, [name for name, _ in _changed(self._single)])
             vae = pipeline.vae
             for part in (vae.encoder, vae.quant_conv, vae.post_quant_conv, vae.decoder):
                 if part is not None:  # some autoencoders have no quant_conv
                     run_on_engine(part)
         elif compile:
             self._single.compile(dynamic=False)
+        # In 16 bits the routed product and the merged one round otherwise, by up to 5 of 255 in an edit.
+        self._mixes = not compile and pipeline.unet.dtype == torch.float32
         with isolated(pipeline.device):
             self._empty_text = pipeline.encode_text([""])
 
@@ -161,10 +165,10 @@ class SpecialistLibrary:
     def __getstate__(self) -> dict[str, Any]:
         if self.compile:
             raise SimeditError("a compiled library cannot be sent to another process: load one there")
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.RLock())
+        vars(self).update(state, _lock=threading.RLock(), _process=os.getpid())
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -193,8 +197,6 @@ class SpecialistLibrary:
         except BaseException:
             self._delete_adapter(adapter)
             raise
-        if self._engines is not None:
-            run_on_engine(style_attention)
         pixels = _pixels(specialist.style_images[card.style_image][None])
         self._loaded[card.style] = _Loaded(card, adapter, style_attention, pixels, text)
 
@@ -223,6 +225,12 @@ class SpecialistLibrary:
         of one whose specialist's card says `crop` the window around the mask is edited.
         """
         _check_input(frames, styles, masks, seeds)
+        device = self._empty_text.device.type
+        if os.getpid() != self._process and (self.compile or device != "cpu" or torch.get_num_threads() > 1):
+            raise SimeditError(  # it would wait for ever: the threads of torch stay behind in a fork
+                "the library was loaded before this process was forked off: load it here, start the process "
+                "with 'spawn', or set OMP_NUM_THREADS=1"
+            )
         with self._lock, isolated(self._empty_text.device):
             return self._edit_all(frames, styles, masks, seeds)
 
@@ -242,7 +250,7 @@ class SpecialistLibrary:
             card = self._loaded[style].card
             windows[i] = self._window(card, frames[i].shape, None if masks is None else masks[i])
             shape = frames[i][windows[i]].shape
-            key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
+            key = (card.sampler, self.steps or card.steps, shape, "" if self._mixes else style)
             runs.setdefault(key, []).append(i)
         for (sampler, steps, *_), members in runs.items():
             schedule = self.pipeline.schedule(sampler, steps)
@@ -335,11 +343,10 @@ class SpecialistLibrary:
 
     def _unet_of(self, adapter: str) -> Callable[..., Any]:
         """The U-Net of one specialist."""
-        if self._engines is None:
-            return self._merge(adapter)
-        if adapter not in self._engines:
-            self._engines[adapter] = Engine(lambda: self._merge(adapter))
-        engine = self._engines[adapter]
+        single = self._merge(adapter)
+        engine = self._engine
+        if engine is None:
+            return single
 
         def unet(x: Tensor, t: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor]:
             return (engine(x, t, encoder_hidden_states),)
@@ -379,8 +386,6 @@ class SpecialistLibrary:
         return adapter
 
     def _delete_adapter(self, adapter: str) -> None:
-        if self._engines is not None:
-            self._engines.pop(adapter, None)
         others = [name for name in self._unet.peft_config if name != adapter]
         if others:
             # peft routes frames only while the active adapter exists.

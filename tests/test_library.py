@@ -449,7 +449,7 @@ def test_compiled_edits_are_those_of_the_plain_library(
         assert _far(compiled.edit(frames, **mixed), library.edit(frames, **mixed)) <= 1
     # Frames come in batches of two, style images one by one; a convolution follows each autoencoder's half.
     autoencoder = {"Encoder": 2, "Decoder": 1, "Conv2d": 3}
-    assert Counter(converted) == autoencoder | {"UNet2DConditionModel": 2, "StyleAttention": 2}
+    assert Counter(converted) == autoencoder | {"_Open": 1}  # the U-Net, for all styles
     larger, one = _frames(1, 48, 48), {"styles": ["gold"], "seeds": [0]}
     assert _far(compiled.edit(larger, **one), library.edit(larger, **one)) <= 1
     compiled.remove("gold")
