@@ -323,7 +323,7 @@ def _weighted(folder: Path, cls: type, settings: type[_Part], dtype: torch.dtype
     with _explained(folder):
         with torch.device("meta"):
             blank = cls(options["config"]) if is_text else cls.from_config(read_object(config))
-        wanted, held = sum(p.numel() for p in blank.parameters()), _numbers(folder)
+        wanted, held = sum(p.numel() for p in blank.parameters()), numbers_in(folder)
         if wanted > 4 * held + (1 << 20):  # what is missing would be made up in memory, before it is told
             raise SimeditError(
                 f"{config} asks for {wanted:,} weights, but the files beside it hold {held:,}: they are of "
@@ -353,7 +353,7 @@ def _weighted(folder: Path, cls: type, settings: type[_Part], dtype: torch.dtype
     return model.eval()
 
 
-def _numbers(folder: Path) -> int:
+def numbers_in(folder: Path) -> int:
     """How many numbers the safetensors of a folder hold."""
     total = 0
     for path in folder.glob("*.safetensors"):
