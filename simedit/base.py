@@ -26,6 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from simedit.config import Config, parse_config
 from simedit.errors import SimeditError, unknown
 from simedit.jsonfile import read_object
+from simedit.samplers import is_integer
 from simedit.style_attention import StyleAttention
 
 PIPELINES = ("SpecialistPipeline", "StableDiffusionInstructPix2PixPipeline", "StableDiffusionPipeline")
@@ -135,7 +136,7 @@ _ALIEN = {
     "vae": ("shift_factor", "latents_mean", "latents_std", "quantization_config"),
     "text_encoder": ("quantization_config",),
     "style_attention": ("quantization_config",),
-    "scheduler": ("use_flow_sigmas",),
+    "scheduler": ("use_flow_sigmas", "rescale_betas_zero_snr"),
 }
 """Settings that ask for more conditions, or for other numbers, than a part is given here."""
 
@@ -286,7 +287,7 @@ def _read_config(path: Path, cls: type[_Part], *, kind: str | None = None) -> An
     """A part's checked config."""
     part, data = path.parent.name, read_object(path)
     if kind is not None and data.get("_class_name", kind) != kind:
-        raise SimeditError(f"{path} is a {str(data['_class_name'])[:100]!r}'s, not a {kind}'s")
+        raise SimeditError(f"{path} is a {str(data['_class_name'])[:100]}'s, not a {kind}'s")
     for key in _ALIEN[part]:
         if data.get(key) not in (None, False):
             raise SimeditError(
@@ -382,9 +383,9 @@ def _tokenizer(folder: Path, text: Any) -> Any:
             for word in ("gold", "wood", "")
         )
         model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    if length > text.max_position_embeddings:
+    if not is_integer(length) or not 3 <= length <= text.max_position_embeddings:
         raise SimeditError(
-            f"{folder}: its model_max_length is {length}, but the text encoder reads "
+            f"{folder}: its model_max_length is {str(length)[:100]}, but must be 3 to the text encoder's "
             f"{text.max_position_embeddings} tokens"
         )
     vocabulary = tokenizer.get_vocab()
@@ -397,7 +398,8 @@ def _tokenizer(folder: Path, text: Any) -> Any:
     merged = {"".join(pair).replace(" ", "") for pair in model["merges"]}  # older ones are strings
     single = {token for token in model["vocab"] if len(token.removesuffix("</w>")) == 1}
     lost = model["vocab"].keys() - merged - single - {*tokenizer.all_special_tokens}
-    if len({*map(tuple, (gold, wood, empty))}) < 3 or lost:
+    doubled = len({*vocabulary.values()}) < len(vocabulary)
+    if len({*map(tuple, (gold, wood, empty))}) < 3 or lost or doubled:
         raise SimeditError(
             f"{folder}: its vocabulary is incomplete: copy vocab.json and merges.txt, or tokenizer.json, anew"
         )

@@ -445,10 +445,7 @@ def check_edits(edits: Tensor, what: str = "the edit") -> None:
 def _check_betas(scheduler: Any) -> None:
     alphas = scheduler.alphas_cumprod.double()
     if not ((alphas > 0) & (alphas < 1)).all() or not (alphas.diff() < 0).all():
-        raise SimeditError(
-            "the base's scheduler has betas that do not add noise step by step, or that leave no signal at "
-            "the end (rescale_betas_zero_snr): only bases trained without can be edited with"
-        )
+        raise SimeditError("the base's scheduler has betas that do not add noise step by step: it is broken")
 
 
 def silence_loading() -> None:
