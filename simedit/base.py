@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import diffusers
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from pydantic import ConfigDict, Field, PositiveFloat
-from safetensors import safe_open
-from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from simedit.config import Config, parse_config
+from simedit.base_config import read_part_config
 from simedit.errors import SimeditError, unknown
 from simedit.jsonfile import read_object
 from simedit.samplers import is_integer
 from simedit.style_attention import StyleAttention
+from simedit.weights import check_finite, numbers_in
 
 PIPELINES = ("SpecialistPipeline", "StableDiffusionInstructPix2PixPipeline", "StableDiffusionPipeline")
 SCHEDULERS = (
@@ -59,86 +57,6 @@ _PARTS = {
 _UNUSED = ("safety_checker", "feature_extractor", "requires_safety_checker", "image_encoder")
 """Of other pipelines on the same parts: neither downloaded nor loaded."""
 _VARIANTS = ("fp16", "bf16")
-
-_Width = Annotated[int, Field(ge=1, le=1 << 16)]
-_Depth = Annotated[int, Field(ge=1, le=100)]
-_Widths = Annotated[list[_Width], Field(min_length=1, max_length=16)]
-
-
-class _Part(Config):
-    """The settings of a part on which its size and the fit to others depend; it may have more."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-
-class _Scheduler(_Part):
-    num_train_timesteps: Annotated[int, Field(ge=1, le=1 << 16)] = 1000
-    prediction_type: str = "epsilon"
-    steps_offset: Annotated[int, Field(ge=0, le=1 << 16)] = 0
-    set_alpha_to_one: bool = True
-
-
-class _Vae(_Part):
-    latent_channels: _Width = 4
-    block_out_channels: _Widths
-    layers_per_block: _Depth = 1
-    scaling_factor: PositiveFloat = 0.18215
-
-
-class _UNet(_Part):
-    in_channels: _Width
-    out_channels: _Width
-    block_out_channels: _Widths
-    layers_per_block: _Depth | list[_Depth] = 2
-    transformer_layers_per_block: _Depth | list[_Depth | list[_Depth]] = 1
-    cross_attention_dim: _Width
-
-
-class _StyleAttention(_Part):
-    inner_dim: _Width = 320
-    text_dim: _Width = 768
-    heads: _Width = 8
-    latent_channels: _Width = 4
-
-
-class _TextEncoder(_Part):
-    """All that is taken of the config: transformers' own would also name where code comes from."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    vocab_size: Annotated[int, Field(ge=1, le=1 << 24)] = 49408
-    hidden_size: _Width = 512
-    intermediate_size: _Width = 2048
-    projection_dim: int = 512
-    num_hidden_layers: _Depth = 12
-    num_attention_heads: _Width = 8
-    max_position_embeddings: _Width = 77
-    hidden_act: str = "quick_gelu"
-    layer_norm_eps: PositiveFloat = 1e-5
-    attention_dropout: float = 0.0
-    initializer_factor: float = 1.0
-    initializer_range: float = 0.02
-    bos_token_id: int | None = 49406
-    eos_token_id: int | None = 49407
-    pad_token_id: int | None = 1
-
-
-_ALIEN = {
-    "unet": (
-        "addition_embed_type",
-        "class_embed_type",
-        "num_class_embeds",
-        "encoder_hid_dim",
-        "encoder_hid_dim_type",
-        "time_cond_proj_dim",
-        "quantization_config",
-    ),
-    "vae": ("shift_factor", "latents_mean", "latents_std", "quantization_config"),
-    "text_encoder": ("quantization_config",),
-    "style_attention": ("quantization_config",),
-    "scheduler": ("use_flow_sigmas", "rescale_betas_zero_snr"),
-}
-"""Settings that ask for more conditions, or for other numbers, than a part is given here."""
 
 
 def base_folder(
@@ -207,30 +125,15 @@ def load_parts(folder: Path, dtype: torch.dtype, variant: str | None = None) -> 
     index = _read_index(folder)
     parts: dict[str, Any] = {
         "scheduler": _scheduler(folder / "scheduler", index["scheduler"]),
-        "vae": _weighted(folder / "vae", AutoencoderKL, _Vae, dtype, variant),
-        "text_encoder": _weighted(folder / "text_encoder", CLIPTextModel, _TextEncoder, dtype, variant),
-        "unet": _weighted(folder / "unet", UNet2DConditionModel, _UNet, dtype, variant),
+        "vae": _weighted(folder / "vae", AutoencoderKL, dtype, variant),
+        "text_encoder": _weighted(folder / "text_encoder", CLIPTextModel, dtype, variant),
+        "unet": _weighted(folder / "unet", UNet2DConditionModel, dtype, variant),
     }
     if "style_attention" in index:
         attention = folder / "style_attention"
-        parts["style_attention"] = _weighted(attention, StyleAttention, _StyleAttention, dtype, variant)
+        parts["style_attention"] = _weighted(attention, StyleAttention, dtype, variant)
     parts["tokenizer"] = _tokenizer(folder / "tokenizer", parts["text_encoder"].config)
     return parts
-
-
-def check_finite(weights: Iterable[tuple[str, Tensor]], where: str) -> None:
-    """Check that weights are numbers.
-
-    Raises:
-        SimeditError: one is NaN or infinite.
-    """
-    for name, weight in weights:
-        # NaN is both the least and the greatest; to ask each number takes forty times as long.
-        if weight.is_floating_point() and weight.numel():
-            ends = torch.stack(torch.aminmax(weight.detach()))
-            if not ends.isfinite().all():
-                hint = ": load it in float32 or bfloat16" if weight.dtype == torch.float16 else ""
-                raise SimeditError(f"{where}: the weight {name} is not finite in {weight.dtype}{hint}")
 
 
 def _check_complete(folder: Path, variant: str | None) -> None:
@@ -283,23 +186,9 @@ def _read_index(folder: Path) -> dict[str, str]:
     return found
 
 
-def _read_config(path: Path, cls: type[_Part], *, kind: str | None = None) -> Any:
-    """A part's checked config."""
-    part, data = path.parent.name, read_object(path)
-    if kind is not None and data.get("_class_name", kind) != kind:
-        raise SimeditError(f"{path} is a {str(data['_class_name'])[:100]}'s, not a {kind}'s")
-    for key in _ALIEN[part]:
-        if data.get(key) not in (None, False):
-            raise SimeditError(
-                f"{path} sets {key} to {str(data[key])[:100]!r}, which InstructPix2Pix on Stable Diffusion "
-                f"1 and 2 does not have: it is of another family of models"
-            )
-    return parse_config(cls, data, where=str(path))
-
-
 def _scheduler(folder: Path, kind: str) -> Any:
     path = folder / "scheduler_config.json"
-    config = _read_config(path, _Scheduler)
+    config = read_part_config(path)
     saved_as = config.model_extra.get("_class_name", kind)
     if saved_as not in SCHEDULERS:
         raise unknown(f"scheduler in {path}", str(saved_as)[:100], SCHEDULERS)
@@ -312,16 +201,16 @@ def _scheduler(folder: Path, kind: str) -> Any:
         return getattr(diffusers, kind).from_config(read_object(path))
 
 
-def _weighted(folder: Path, cls: type, settings: type[_Part], dtype: torch.dtype, variant: str | None) -> Any:
+def _weighted(folder: Path, cls: Any, dtype: torch.dtype, variant: str | None) -> Any:
     config = folder / "config.json"
     is_text = cls is CLIPTextModel
     if is_text and read_object(config).get("model_type", "clip_text_model") != "clip_text_model":
         raise SimeditError(f"{config}: its model_type is not clip_text_model's")
-    known = _read_config(config, settings, kind=None if is_text else cls.__name__)
+    known = read_part_config(config, kind=None if is_text else cls.__name__)
     if (folder / "adapter_config.json").exists():  # transformers would load another model in its place
         raise SimeditError(f"{folder} holds an adapter's config: merge the adapter into the weights first")
-    options: dict[str, Any] = {"config": CLIPTextConfig(**known.model_dump())} if is_text else {}
     with _explained(folder):
+        options: dict[str, Any] = {"config": CLIPTextConfig(**known.model_dump())} if is_text else {}
         with torch.device("meta"):
             blank = cls(options["config"]) if is_text else cls.from_config(read_object(config))
         wanted, held = sum(p.numel() for p in blank.parameters()), numbers_in(folder)
@@ -352,16 +241,6 @@ def _weighted(folder: Path, cls: type, settings: type[_Part], dtype: torch.dtype
             )
     check_finite(model.named_parameters(), str(folder))
     return model.eval()
-
-
-def numbers_in(folder: Path) -> int:
-    """How many numbers the safetensors of a folder hold."""
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 (no mapping)
-                total += torch.Size(file.get_slice(name).get_shape()).numel()
-    return total
 
 
 def _variant(folder: Path, stem: str, wanted: str | None) -> str | None:

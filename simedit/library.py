@@ -269,7 +269,9 @@ class SpecialistLibrary:
     def _warn_of_size(self, card: Card, size: tuple[int, ...]) -> None:
         """Say once where frames are not of the size that the specialist was trained on."""
         config = (card.training or {}).get("config")
-        trained = [config.get(side) for side in ("height", "width")] if isinstance(config, dict) else []
+        trained: list[Any] = (
+            [config.get(side) for side in ("height", "width")] if isinstance(config, dict) else []
+        )
         if not all(is_integer(side) and side > 0 for side in trained) or (card.style, size) in self._warned:
             return
         if any(max(a / b, b / a) > 1.5 for a, b in zip(size, trained, strict=False)):

@@ -24,13 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from simedit.base import check_finite
 from simedit.config import Config, parse_config
 from simedit.errors import SimeditError
 from simedit.jsonfile import read_object
 from simedit.names import Name, check_name
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
+from simedit.weights import check_finite
 
 CARD = "card.json"
 WEIGHTS = "adapter.safetensors"

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from simedit import base
-from simedit.base import base_folder, check_finite, load_parts
+from simedit.base import base_folder, load_parts
 from simedit.errors import SimeditError
 from simedit.pipeline import SpecialistPipeline
 from simedit.tiny import tiny_pipeline
@@ -203,13 +203,6 @@ def test_weights_that_float16_does_not_hold_are_refused_in_it_alone(folder: Path
     load_parts(folder, torch.float32)
     with pytest.raises(SimeditError, match=r"not finite in torch\.float16: load it in float32 or bfloat16"):
         load_parts(folder, torch.float16)
-
-
-def test_check_finite() -> None:
-    check_finite([("a", torch.ones(3)), ("none", torch.ones(0)), ("ids", torch.arange(3))], "here")
-    for value in (torch.nan, torch.inf, -torch.inf):
-        with pytest.raises(SimeditError, match="here: the weight b is not finite"):
-            check_finite([("a", torch.ones(3)), ("b", torch.tensor([1.0, value, 2.0]))], "here")
 
 
 def _vocabulary(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from simedit.errors import SimeditError
 from simedit.scores.hub import ImageStatistics, image_statistics, load_model, resize
 
 WHAT = "the encoder"
+ONE_STAGE = {"out_features": ["stage1"], "out_indices": [1], "stage_names": ["stem", "stage1"]}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,10 @@ def _config(folder: Path, **changes: object) -> None:
         ({"model_type": "vit"}, "its config is of a 'vit', not of a 'dinov2'"),
         ({"model_type": "dinov2_with_registers"}, "not of a 'dinov2'"),
         ({"model_type": "x" * 30}, "not of a 'dinov2'"),
-        ({"num_hidden_layers": 1}, r"its config leaves out layers of its weights, such as .*\.1\."),
+        (
+            {"num_hidden_layers": 1, **ONE_STAGE},
+            r"its config leaves out layers .* such as .*\.1\.",
+        ),
         ({"hidden_size": 1 << 14}, "asks for far more weights than there are"),
         ({"hidden_size": "x"}, "could not load it"),
         ({"attn_implementation": "someone/kernel"}, "names code on the hub"),

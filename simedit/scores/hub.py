@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.utils.hub import cached_file
 
-from simedit.base import check_finite, numbers_in
 from simedit.errors import SimeditError
+from simedit.weights import check_finite, numbers_in
 
 M = TypeVar("M", bound=PreTrainedModel)
 
@@ -85,7 +85,8 @@ def _check_family(cls: type[PreTrainedModel], name: str) -> bool:
     wanted: Any = cls.config_class
     data, _ = wanted.get_config_dict(name)
     given = data.get("model_type", wanted.model_type)
-    halves = CONFIG_MAPPING[given].sub_configs.values() if given in CONFIG_MAPPING else ()
+    known: Any = CONFIG_MAPPING
+    halves = known[given].sub_configs.values() if given in known else ()
     # Of SAM 2 the hub has the model for videos, which holds the one for images.
     if given != wanted.model_type and wanted not in halves and given != f"{wanted.model_type}_video":
         raise ValueError(f"its config is of a {given!r}, not of a {wanted.model_type!r}")
