@@ -1,34 +1,12 @@
-"""What of the lab ships with the package, by name: its policies, its specialists, its real rates."""
+"""What of the lab ships with the package, by the names that a study's config has for it."""
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
-from simedit.errors import SimeditError, unknown
+from simedit.packaged import lab_data, library_folder
 
-
-def lab_data(name: str) -> Path:
-    """A file or folder of the lab's, for example "specialists" or "policies/best".
-
-    Raises:
-        SimeditError: it is not there.
-    """
-    path = Path(str(resources.files("simedit.lab"))) / "data" / name
-    if path.exists():
-        return path
-    if path.parent.name != "data" and path.parent.is_dir():
-        raise unknown("name in the lab", path.name, sorted(entry.name for entry in path.parent.iterdir()))
-    raise SimeditError(f"the lab's weights are not in this package (no {name}): run simedit-lab build")
-
-
-def library_folder(library: str) -> Path:
-    """The folder of a specialist library: "lab" is the lab's.
-
-    Raises:
-        SimeditError: "lab", and it is not in the package.
-    """
-    return lab_data("specialists") if library == "lab" else Path(library)
+__all__ = ["lab_data", "library_folder", "policy_folder"]
 
 
 def policy_folder(checkpoint: str) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -20,37 +21,66 @@ def has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
+SHAPES = 16
+"""Of so many shapes of inputs an engine keeps what it has converted: of Stable Diffusion's U-Net each takes
+gigabytes, of the lab's about 100 MB."""
+
+
 class Engine:
-    """A network's forward pass, converted when inputs of new shapes are first met (seconds).
+    """A network's forward pass, converted when inputs of new shapes are first met (seconds). Only what was
+    converted for the last `SHAPES` shapes is kept.
 
     It runs on as many threads as torch does. What it computes differs from torch's in the last bits.
 
     Args:
-        source: gives the network, whose weights are then copied: asked once for all inputs of one shape.
+        network: its weights are copied as they are when inputs of new shapes come.
+        changing: the names of weights that are not copied, but taken as they are at each call: one conversion
+            serves all of their values.
 
     Raises:
         SimeditError: OpenVINO is not installed.
     """
 
-    def __init__(self, source: Callable[[], nn.Module]) -> None:
+    def __init__(self, network: nn.Module, changing: Sequence[str] = ()) -> None:
         if not has_openvino():
             raise SimeditError('compiling for the CPU needs OpenVINO: pip install "simedit[cpu]"')
-        self._source = source
-        self._requests: dict[tuple[torch.Size, ...], Any] = {}
+        self._network = _Open(network, changing) if changing else network
+        self._changing = [network.get_parameter(name) for name in changing]
+        self._requests: OrderedDict[tuple[torch.Size, ...], Any] = OrderedDict()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """The network's first output for float32 inputs on the CPU, without gradients."""
-        shapes = tuple(x.shape for x in inputs)
+        shapes, given = tuple(x.shape for x in inputs), (*inputs, *self._changing)
         if shapes not in self._requests:
-            self._requests[shapes] = _convert(self._source(), inputs)
-        arrays = [x.detach().contiguous().numpy() for x in inputs]
+            if len(self._requests) == SHAPES:
+                self._requests.popitem(last=False)
+            self._requests[shapes] = _convert(self._network, given)
+        self._requests.move_to_end(shapes)
+        arrays = [x.detach().contiguous().numpy() for x in given]
         return torch.from_numpy(self._requests[shapes].infer(arrays, share_inputs=True)[0])
 
 
 def run_on_engine(network: nn.Module) -> None:
     """Let a network, in place, take the weights that it has now to an `Engine`."""
-    plain = copy.copy(network)  # shares all but the new attribute
-    network.forward = Engine(lambda: plain)
+    network.forward = Engine(copy.copy(network))  # which shares all but the new attribute
+
+
+class _Open(nn.Module):
+    """A network some of whose weights are inputs, after its own. (torch.func's functional_call would do the
+    same, but cannot be traced.)"""
+
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self._inner = copy.deepcopy(network, {id(p): p for p in network.parameters()})
+        self._places = [(self._inner.get_submodule(name.rpartition(".")[0]), name) for name in names]
+
+    def forward(self, *inputs: Tensor) -> Any:
+        own = len(inputs) - len(self._places)
+        for (layer, name), value in zip(self._places, inputs[own:], strict=True):
+            attribute = name.rpartition(".")[2]
+            layer._parameters.pop(attribute, None)
+            vars(layer)[attribute] = value
+        return self._inner(*inputs[:own])
 
 
 def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import os
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from torch import Tensor, nn
 from simedit.composition import compose, restore_detail
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
-from simedit.pipeline import Conditioning, SpecialistPipeline, denoise, noise
-from simedit.samplers import Schedule
+from simedit.isolation import isolated
+from simedit.packaged import library_folder
+from simedit.pipeline import Conditioning, SpecialistPipeline, check_edits, denoise, noise
+from simedit.samplers import Schedule, is_integer
 from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
 from simedit.window import Window, around
@@ -39,9 +44,14 @@ class _Loaded:
 class SpecialistLibrary:
     """Several specialists on one loaded base: an `Editor` (see simedit.protocols).
 
-    Frames of different styles share one U-Net call: peft routes each frame through its own adapter.
+    In float32, frames of different styles share one U-Net call: peft routes each frame through its own
+    adapter. In 16 bits, where that would round otherwise, each call is of one style.
 
     The adapters go into `pipeline.unet` in place: the library owns the pipeline from then on.
+
+    Threads may share a library: one edit runs at a time. What a caller has set for torch (autocast, inference
+    mode, default dtype and device) does not reach the edits; the precision of float32 products, which is
+    global, does.
 
     Args:
         pipeline: the base, on its device.
@@ -49,8 +59,8 @@ class SpecialistLibrary:
         steps: denoising steps, in place of the cards'.
         guidance_interval: start and end, in shares of the steps, of those that are guided; the others cost
             one U-Net branch in place of up to four. A frame's first steps decide on its colours.
-        compile: make edits faster, for many frames of one size: on the CPU all networks run on OpenVINO
-            (float32; the first edit in each style takes seconds), on a GPU the U-Net is torch.compile's (the
+        compile: make edits faster, for many frames of one size: on the CPU U-Net and VAE run on OpenVINO
+            (float32; the first edit of each size takes seconds), on a GPU the U-Net is torch.compile's (the
             first edit takes minutes). Batches are then of one style and size each, and always full.
 
     Raises:
@@ -67,11 +77,15 @@ class SpecialistLibrary:
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         compile: bool = False,
     ):
-        if batch_size < 1 or (steps is not None and steps < 1):
-            raise SimeditError(f"batch_size and steps must be 1 or more, got {batch_size} and {steps}")
+        if not all(is_integer(n) and n >= 1 for n in (batch_size, 1 if steps is None else steps)):
+            raise SimeditError(
+                f"batch_size and steps must be 1 or more, whole numbers, got {batch_size} and {steps}"
+            )
         if not 0 <= guidance_interval[0] <= guidance_interval[1] <= 1:
             raise SimeditError(f"guidance_interval must be 0 <= start <= end <= 1, got {guidance_interval}")
         pipeline.fast_convolutions()
+        self._lock, self._process = threading.RLock(), os.getpid()
+        self._warned: set[tuple[str, tuple[int, ...]]] = set()
         self.pipeline = pipeline
         self.batch_size = batch_size
         self.steps = steps
@@ -84,18 +98,20 @@ class SpecialistLibrary:
         # shares the base's weights but for those that a specialist changes, which are its own.
         self._single = _sharing(pipeline.unet)
         self._merged = ""  # the adapter that it has
-        self._engines: dict[str, Engine] | None = None
+        self._engine: Engine | None = None
         if compile and pipeline.device.type == "cpu":
             if pipeline.dtype != torch.float32:
                 raise SimeditError(f"compiling for the CPU needs float32, the base is in {pipeline.dtype}")
-            self._engines = {}
+            self._engine = Engine(self._single, [name for name, _ in _changed(self._single)])
             vae = pipeline.vae
             for part in (vae.encoder, vae.quant_conv, vae.post_quant_conv, vae.decoder):
                 if part is not None:  # some autoencoders have no quant_conv
                     run_on_engine(part)
         elif compile:
             self._single.compile(dynamic=False)
-        with torch.no_grad():
+        # In 16 bits the routed product and the merged one round otherwise, by up to 5 of 255 in an edit.
+        self._mixes = not compile and pipeline.unet.dtype == torch.float32
+        with isolated(pipeline.device):
             self._empty_text = pipeline.encode_text([""])
 
     @classmethod
@@ -114,7 +130,7 @@ class SpecialistLibrary:
         """Load a specialist's folder, a folder of them, or several of either, and their base, once.
 
         Args:
-            paths: the folders.
+            paths: the folders; "lab" is the folder of the lab's specialists, which ship with simedit.
             base: in place of the cards' base.
             device: default: cuda where there is one, else cpu.
             dtype: default: float16 on cuda, else float32.
@@ -125,7 +141,7 @@ class SpecialistLibrary:
                 device.
         """
         roots = [paths] if isinstance(paths, str | Path) else list(paths)
-        specialists = [Specialist.load(folder) for root in roots for folder in _folders(Path(root))]
+        specialists = [Specialist.load(folder) for root in roots for folder in _folders(library_folder(root))]
         bases = {s.card.base for s in specialists} if base is None else {str(base)}
         if len(bases) != 1:
             raise SimeditError(
@@ -133,17 +149,26 @@ class SpecialistLibrary:
             )
         device = torch.device(_usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-        pipeline = SpecialistPipeline.from_pretrained(bases.pop(), torch_dtype=dtype).to(device)
-        library = cls(
-            pipeline,
-            batch_size=batch_size,
-            steps=steps,
-            guidance_interval=guidance_interval,
-            compile=compile,
-        )
-        for specialist in specialists:
-            library.add(specialist)
+        with isolated(device):
+            pipeline = SpecialistPipeline.from_pretrained(bases.pop(), torch_dtype=dtype).to(device)
+            library = cls(
+                pipeline,
+                batch_size=batch_size,
+                steps=steps,
+                guidance_interval=guidance_interval,
+                compile=compile,
+            )
+            for specialist in specialists:
+                library.add(specialist)
         return library
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.compile:
+            raise SimeditError("a compiled library cannot be sent to another process: load one there")
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_process")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock(), _process=os.getpid())
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -156,22 +181,23 @@ class SpecialistLibrary:
         Raises:
             SimeditError: its style is already there, or its weights do not fit the base.
         """
-        card = specialist.card
+        with self._lock, isolated(self._empty_text.device):
+            self._add(specialist)
+
+    def _add(self, specialist: Specialist) -> None:
+        card, pipe = specialist.card, self.pipeline
         if card.style in self._loaded:
             raise SimeditError(f"the library already holds style {card.style!r}: remove it first")
-        pipe = self.pipeline
+        pipe.schedule(card.sampler, self.steps or card.steps)  # refuses what the base has not
+        text = pipe.encode_text([card.instruction])
         style_attention = copy.deepcopy(pipe.style_attention)
         adapter = self._add_adapter(lora_config(card.lora_rank, card.lora_alpha))
         try:
             set_weights(specialist, self._unet, adapter, style_attention)
-        except SimeditError:
+        except BaseException:
             self._delete_adapter(adapter)
             raise
-        if self._engines is not None:
-            run_on_engine(style_attention)
-        pixels = torch.tensor(specialist.style_images[card.style_image]).permute(2, 0, 1)[None] / 255
-        with torch.no_grad():
-            text = pipe.encode_text([card.instruction])
+        pixels = _pixels(specialist.style_images[card.style_image][None])
         self._loaded[card.style] = _Loaded(card, adapter, style_attention, pixels, text)
 
     def remove(self, style: str) -> None:
@@ -180,11 +206,11 @@ class SpecialistLibrary:
         Raises:
             SimeditError: unknown style.
         """
-        if style not in self._loaded:
-            raise unknown("style", style, self._loaded)
-        self._delete_adapter(self._loaded.pop(style).adapter)
+        with self._lock:
+            if style not in self._loaded:
+                raise unknown("style", style, self._loaded)
+            self._delete_adapter(self._loaded.pop(style).adapter)
 
-    @torch.no_grad()
     def edit(
         self,
         frames: np.ndarray,
@@ -199,9 +225,22 @@ class SpecialistLibrary:
         of one whose specialist's card says `crop` the window around the mask is edited.
         """
         _check_input(frames, styles, masks, seeds)
-        for style in styles:
+        device = self._empty_text.device.type
+        if os.getpid() != self._process and (self.compile or device != "cpu" or torch.get_num_threads() > 1):
+            raise SimeditError(  # it would wait for ever: the threads of torch stay behind in a fork
+                "the library was loaded before this process was forked off: load it here, start the process "
+                "with 'spawn', or set OMP_NUM_THREADS=1"
+            )
+        with self._lock, isolated(self._empty_text.device):
+            return self._edit_all(frames, styles, masks, seeds)
+
+    def _edit_all(
+        self, frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
+    ) -> np.ndarray:
+        for style in dict.fromkeys(styles):
             if style not in self._loaded:
                 raise unknown("style", style, self._loaded)
+            self._warn_of_size(self._loaded[style].card, frames.shape[1:3])
         edits = frames.copy()
         windows: dict[int, Window] = {}
         runs: dict[tuple[Any, ...], list[int]] = {}
@@ -211,7 +250,7 @@ class SpecialistLibrary:
             card = self._loaded[style].card
             windows[i] = self._window(card, frames[i].shape, None if masks is None else masks[i])
             shape = frames[i][windows[i]].shape
-            key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
+            key = (card.sampler, self.steps or card.steps, shape, "" if self._mixes else style)
             runs.setdefault(key, []).append(i)
         for (sampler, steps, *_), members in runs.items():
             schedule = self.pipeline.schedule(sampler, steps)
@@ -226,6 +265,22 @@ class SpecialistLibrary:
                 for i, part in zip(batch, edited, strict=False):  # what only fills the batch is left
                     edits[i][windows[i]] = part
         return edits if masks is None else compose(frames, edits, masks)
+
+    def _warn_of_size(self, card: Card, size: tuple[int, ...]) -> None:
+        """Say once where frames are not of the size that the specialist was trained on."""
+        config = (card.training or {}).get("config")
+        trained: list[Any] = (
+            [config.get(side) for side in ("height", "width")] if isinstance(config, dict) else []
+        )
+        if not all(is_integer(side) and side > 0 for side in trained) or (card.style, size) in self._warned:
+            return
+        if any(max(a / b, b / a) > 1.5 for a, b in zip(size, trained, strict=False)):
+            self._warned.add((card.style, size))
+            warnings.warn(
+                f"specialist {card.style!r} was trained on frames of {trained[1]} x {trained[0]} pixels and "
+                f"may leave blotches on these of {size[1]} x {size[0]}: resize them first",
+                stacklevel=4,
+            )
 
     def _window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
         """What is edited of a frame."""
@@ -256,8 +311,7 @@ class SpecialistLibrary:
     ) -> np.ndarray:
         pipe, (height, width) = self.pipeline, frames.shape[1:3]
         loaded = [self._loaded[style] for style in styles]
-        pixels = torch.tensor(frames, device=self._empty_text.device)  # as bytes: a fourth to copy
-        image = pipe.encode_images(pixels.permute(0, 3, 1, 2) / 255)
+        image = pipe.encode_images(_pixels(frames, self._empty_text.device))
         text = torch.cat([one.text for one in loaded])
         style = torch.empty_like(image)
         for name in set(styles):
@@ -283,6 +337,7 @@ class SpecialistLibrary:
         detailed = [i for i, one in enumerate(loaded) if one.card.detail]
         known = image[detailed] * pipe.vae.config.scaling_factor  # decoded beside the edits, as what they are
         images = pipe.decode(torch.cat([latents, known.to(latents)]), height, width)
+        check_edits(images, f"the edit in style {', '.join(dict.fromkeys(styles))}")
         edits, decoded = np.split(images.permute(0, 2, 3, 1).cpu().numpy(), [len(frames)])
         if detailed:
             edits[detailed] = restore_detail(frames[detailed], edits[detailed], decoded)
@@ -290,11 +345,10 @@ class SpecialistLibrary:
 
     def _unet_of(self, adapter: str) -> Callable[..., Any]:
         """The U-Net of one specialist."""
-        if self._engines is None:
-            return self._merge(adapter)
-        if adapter not in self._engines:
-            self._engines[adapter] = Engine(lambda: self._merge(adapter))
-        engine = self._engines[adapter]
+        single = self._merge(adapter)
+        engine = self._engine
+        if engine is None:
+            return single
 
         def unet(x: Tensor, t: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor]:
             return (engine(x, t, encoder_hidden_states),)
@@ -334,8 +388,6 @@ class SpecialistLibrary:
         return adapter
 
     def _delete_adapter(self, adapter: str) -> None:
-        if self._engines is not None:
-            self._engines.pop(adapter, None)
         others = [name for name in self._unet.peft_config if name != adapter]
         if others:
             # peft routes frames only while the active adapter exists.
@@ -363,23 +415,44 @@ def _sharing(unet: nn.Module) -> nn.Module:
 def _check_input(
     frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
 ) -> None:
-    if not isinstance(frames, np.ndarray):
-        raise SimeditError(f"frames must be a uint8 array [N,H,W,3], got {type(frames).__name__}")
+    _check_array("frames", frames, "uint8 [N,H,W,3]")
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise SimeditError(f"frames must be uint8 [N,H,W,3], got {frames.dtype} {list(frames.shape)}")
+    if 0 in frames.shape[1:3]:
+        raise SimeditError(f"frames must have pixels, got {list(frames.shape)}")
     if isinstance(styles, str):
         raise SimeditError(f"styles must be a list, one for each frame, not the one name {styles!r}")
+    if isinstance(seeds, str) or not all(isinstance(given, Collection) for given in (styles, seeds)):
+        raise SimeditError("styles and seeds must be lists, one of each for each frame")
     if not len(frames) == len(styles) == len(seeds):
         raise SimeditError(
             f"{len(frames)} frames need as many styles and seeds, got {len(styles)} and {len(seeds)}"
         )
-    if not all(isinstance(seed, int | np.integer) for seed in seeds):
-        raise SimeditError(f"seeds must be integers, got {list(seeds)}")
-    if masks is not None and (masks.dtype != bool or masks.shape != frames.shape[:3]):
-        raise SimeditError(
-            f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
-            f"got {masks.dtype} {list(masks.shape)}"
-        )
+    for style in styles:
+        if not isinstance(style, str):
+            raise SimeditError(f"styles must be names, got {style!r}")
+    for seed in seeds:
+        if not is_integer(seed) or not -(2**63) <= seed < 2**63:
+            raise SimeditError(f"seeds must be integers of 64 bits with a sign, got {seed!r}")
+    if masks is not None:
+        _check_array("masks", masks, "bool [N,H,W]")
+        if masks.dtype != bool or masks.shape != frames.shape[:3]:
+            raise SimeditError(
+                f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
+                f"got {masks.dtype} {list(masks.shape)}"
+            )
+
+
+def _check_array(name: str, given: object, wanted: str) -> None:
+    if not isinstance(given, np.ndarray):
+        hint = ": give it as .cpu().numpy()" if isinstance(given, Tensor) else ""
+        raise SimeditError(f"{name} must be a NumPy array, {wanted}, got {type(given).__name__}{hint}")
+
+
+def _pixels(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """float32 [N, 3, H, W] in 0..1 of uint8 [N, H, W, 3]."""
+    pixels = torch.tensor(np.ascontiguousarray(images), device=device)  # as bytes: a fourth to copy
+    return pixels.permute(0, 3, 1, 2).to(torch.float32) / 255
 
 
 def _usable(device: str | torch.device) -> str | torch.device:
@@ -395,5 +468,8 @@ def _folders(root: Path) -> list[Path]:
         return [root]
     found = sorted(p.parent for p in root.glob(f"*/{CARD}"))
     if not found:
-        raise SimeditError(f"no specialist at {root}: neither it nor a folder in it has a {CARD}")
+        raise SimeditError(
+            f"no specialist at {root}: neither it nor a folder in it has a {CARD} "
+            f"('lab' names the specialists that ship with simedit)"
+        )
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +15,6 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.torch_utils import randn_tensor
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
@@ -22,7 +22,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from simedit import samplers
+from simedit.base import base_folder, load_parts
 from simedit.errors import SimeditError, unknown
+from simedit.isolation import isolated
 from simedit.samplers import Schedule
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
@@ -53,7 +55,8 @@ class Conditioning:
 
 def scales_tensor(scales: Sequence[Scales]) -> Tensor:
     """float32 [3, N, 1, 1, 1]: image, style and text scale of each of N frames."""
-    return torch.tensor([[s.image, s.style, s.text] for s in scales]).T.reshape(3, -1, 1, 1, 1)
+    rows = [[s.image, s.style, s.text] for s in scales]
+    return torch.tensor(rows, dtype=torch.float32).T.reshape(3, -1, 1, 1, 1)
 
 
 def guidance(
@@ -204,6 +207,17 @@ class SpecialistPipeline(DiffusionPipeline):
                 f"the base's U-Net takes {channels} channels; it must be InstructPix2Pix's {2 * latent} "
                 f"or simedit's {3 * latent} (Stable Diffusion's {latent} cannot see the image)"
             )
+        text, wanted = text_encoder.config.hidden_size, unet.config["cross_attention_dim"]
+        if text != wanted:
+            raise SimeditError(f"the base's text states are {text} wide, but its U-Net takes {wanted}")
+        if style_attention is not None:
+            fit = (style_attention.config["text_dim"], style_attention.config["latent_channels"])
+            if fit != (text, latent):
+                raise SimeditError(
+                    f"the base's style attention takes text states {fit[0]} wide and {fit[1]} latent "
+                    f"channels, but its other parts have {text} and {latent}"
+                )
+        _check_betas(scheduler)
         if channels == 2 * latent:
             widen(unet)
         self.register_modules(
@@ -216,30 +230,53 @@ class SpecialistPipeline(DiffusionPipeline):
         )
         self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self.size_factor = self.vae_scale_factor * 2 ** (len(unet.config["block_out_channels"]) - 1)
+        self._exact_vae: Any = None
 
     @classmethod
-    def from_pretrained(cls, base: str | Path = DEFAULT_BASE, **kwargs: Any) -> SpecialistPipeline:
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        base: str | Path = DEFAULT_BASE,
+        *,
+        torch_dtype: torch.dtype = torch.float32,
+        variant: str | None = None,
+        **hub: Any,
+    ) -> SpecialistPipeline:
         """Load a saved SpecialistPipeline, or any InstructPix2Pix checkpoint (its safety checker and feature
         extractor are neither downloaded nor loaded). Safetensors only.
 
         Args:
             base: a directory, or a hub id.
-            kwargs: as diffusers', e.g. `torch_dtype`, which is float32 whatever the files hold.
+            torch_dtype: of all weights, whatever the files hold.
+            variant: of the weights' files, such as "fp16", where a part has it.
+            hub: of a hub id: `revision`, `cache_dir`, `local_files_only`, `token`, as `base_folder`'s.
 
         Raises:
-            SimeditError: no such directory or hub id, a part is missing or broken, or the parts do not fit.
+            SimeditError: no such directory or hub id, a part is missing, broken or of another family of
+                models, or the parts do not fit.
         """
-        # Left alone, the text encoder would take the files' type and the rest float32.
-        kwargs.setdefault("torch_dtype", torch.float32)
+        if not torch_dtype.is_floating_point:
+            raise SimeditError(f"a base is loaded in a floating-point type, not in {torch_dtype}")
+        with isolated():
+            return cls(**load_parts(base_folder(base, variant=variant, **hub), torch_dtype, variant))
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write the base as a folder, which `from_pretrained` reads.
+
+        Args:
+            save_directory: is made if need be.
+            kwargs: as diffusers'.
+
+        Raises:
+            SimeditError: it cannot be written.
+        """
+        folder = Path(save_directory)
         try:
-            folder = base_folder(base)
-            _check_complete(folder)
-            with warnings.catch_warnings():
-                # Newer diffusers call it `dtype`, older ones do not know that name.
-                warnings.filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
-                return super().from_pretrained(str(folder), use_safetensors=True, **kwargs)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise SimeditError(f"cannot load the base {str(base)!r}: {error}") from error
+            folder.mkdir(parents=True, exist_ok=True)
+            super().save_pretrained(folder, **kwargs)
+            for file in folder.glob("*/*.safetensors"):  # safetensors keeps its files to their owner
+                shutil.copymode(folder / "model_index.json", file)
+        except (OSError, SafetensorError) as error:
+            raise SimeditError(f"cannot write the base {folder}: {error}") from error
 
     def fast_convolutions(self) -> None:
         """Lay U-Net and VAE out in channels-last order, in place: faster, but not to be saved like that."""
@@ -247,15 +284,20 @@ class SpecialistPipeline(DiffusionPipeline):
         self.vae.to(memory_format=torch.channels_last)
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """The text encoder's states [N, L, D] of N prompts, cut or filled to the tokenizer's length."""
-        ids = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        return self.text_encoder(ids.to(self.device))[0]
+        """The text encoder's states [N, L, D] of N prompts, cut or filled to the tokenizer's length; of one
+        that is cut it warns."""
+        limit = self.tokenizer.model_max_length
+        ids = self.tokenizer(list(prompts), padding="max_length", max_length=limit).input_ids
+        for prompt, tokens in zip(prompts, ids, strict=True):
+            if len(tokens) > limit:
+                warnings.warn(
+                    f"the base reads {limit} tokens of an instruction, this one has {len(tokens)}, and its "
+                    f"end is left out: {prompt[:100]!r}",
+                    stacklevel=2,
+                )
+        end = self.tokenizer.eos_token_id
+        cut = [tokens if len(tokens) <= limit else [*tokens[: limit - 1], end] for tokens in ids]
+        return self.text_encoder(torch.tensor(cut, device=self.device))[0]
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Latents [N, 4, h, w] of `images` [N, 3, H, W] in 0..1: the VAE's mode, without the scaling factor.
@@ -264,7 +306,8 @@ class SpecialistPipeline(DiffusionPipeline):
         filler = (0, -width % self.size_factor, 0, -height % self.size_factor)
         # The autoencoder's own `device` and `dtype` search all of its layers at each use.
         images = pad(images.to(self.vae.encoder.conv_in.weight), filler, mode="replicate")
-        return self.vae.encode(2 * images - 1).latent_dist.mode()
+        found = self._in_range(lambda vae, x: vae.encode(x).latent_dist.mode(), 2 * images - 1)
+        return found.to(images.dtype)
 
     def encode_style(self, style_images: Tensor, height: int, width: int) -> Tensor:
         """Latents [N, 4, h, w] of style images [N, 3, any, any] in 0..1, for frames of the given size, which
@@ -280,14 +323,35 @@ class SpecialistPipeline(DiffusionPipeline):
     def decode(self, latents: Tensor, height: int, width: int) -> Tensor:
         """Images float32 [N, 3, height, width] in 0..1 of sampled latents [N, 4, h, w], filling cut off."""
         latents = latents.to(self.vae.decoder.conv_in.weight) / self.vae.config.scaling_factor
-        images = self.vae.decode(latents).sample
-        return (images[..., :height, :width].float() / 2 + 0.5).clamp(0, 1)
+        images = self._in_range(lambda vae, x: vae.decode(x).sample, latents).float()
+        # An infinite pixel would be white.
+        images = images.where(images.isfinite(), torch.nan)
+        return (images[..., :height, :width] / 2 + 0.5).clamp(0, 1)
+
+    def _in_range(self, run: Callable[[Any, Tensor], Tensor], x: Tensor) -> Tensor:
+        """What the VAE gives for x [N, ...]. Those of the N whose values leave float16's range are done anew
+        in float32, each for itself: a neighbour in the batch changes nothing."""
+        found = run(self.vae, x)
+        if x.dtype != torch.float16:
+            return found
+        lost = x.isfinite().flatten(1).all(1) & ~found.isfinite().flatten(1).all(1)
+        if lost.any():
+            if self._exact_vae is None:
+                warnings.warn(
+                    "the base's autoencoder leaves float16's range: what overflows is done anew in float32",
+                    stacklevel=2,
+                )
+                self._exact_vae = copy.deepcopy(self.vae).float()
+            # Of float32's range there may be values again that float16 does not hold.
+            found = found.float()
+            found[lost] = run(self._exact_vae, x[lost].float())
+        return found
 
     def schedule(self, sampler: str, steps: int, *, eta: float = 0.0) -> Schedule:
         """The schedule of `sampler` ("euler_ancestral" on Karras' sigmas, or "ddim") from the base's betas.
 
         Raises:
-            SimeditError: unknown sampler, steps out of range.
+            SimeditError: unknown sampler, steps out of range or no integer, eta not in 0..1.
         """
         alphas, config = self.scheduler.alphas_cumprod, self.scheduler.config
         if sampler == "euler_ancestral":
@@ -323,7 +387,8 @@ class SpecialistPipeline(DiffusionPipeline):
             float32 [N, 3, H, W] in 0..1.
 
         Raises:
-            SimeditError: numbers of images, prompts and generators that do not match.
+            SimeditError: numbers of images, prompts and generators that do not match, or an edit that is not
+                finite.
         """
         n, (height, width) = len(image), image.shape[-2:]
         prompts = [prompt] * n if isinstance(prompt, str) else list(prompt)
@@ -343,7 +408,9 @@ class SpecialistPipeline(DiffusionPipeline):
         )
         schedule = schedule or self.schedule("euler_ancestral", 100)
         draw = noise(generator, image_latents.shape[1:], image_latents.device)
-        return self.decode(denoise(self.unet, conditioning, schedule, draw), height, width)
+        edits = self.decode(denoise(self.unet, conditioning, schedule, draw), height, width)
+        check_edits(edits)
+        return edits
 
 
 def widen(unet: UNet2DConditionModel) -> None:
@@ -359,49 +426,29 @@ def widen(unet: UNet2DConditionModel) -> None:
     unet.register_to_config(in_channels=channels)
 
 
+def check_edits(edits: Tensor, what: str = "the edit") -> None:
+    """Check that edits [N, 3, H, W] are pictures.
+
+    Args:
+        what: they are, for the error.
+
+    Raises:
+        SimeditError: a value is NaN or infinite.
+    """
+    if not edits.isfinite().all():
+        raise SimeditError(
+            f"{what} is not finite: the weights' values leave the range of their type (load them in float32 "
+            "or bfloat16), or the card's scales are too large"
+        )
+
+
+def _check_betas(scheduler: Any) -> None:
+    alphas = scheduler.alphas_cumprod.double()
+    if not ((alphas > 0) & (alphas < 1)).all() or not (alphas.diff() < 0).all():
+        raise SimeditError("the base's scheduler has betas that do not add noise step by step: it is broken")
+
+
 def silence_loading() -> None:
     """Keep the libraries' progress bars for loading files out of a command line's own output."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-
-
-def base_folder(base: str | Path) -> Path:
-    """The directory that holds a base: itself, or where the hub's copy lies, downloaded if need be.
-
-    Raises:
-        SimeditError: no such directory or hub id.
-    """
-    return Path(base) if Path(base).is_dir() else Path(_download(str(base)))
-
-
-def _download(base: str) -> str:
-    if base.startswith((".", "/", "~")) or base.count("/") > 1:
-        raise SimeditError(f"no base at {base}: there is no such directory")
-    parts = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
-    try:
-        return snapshot_download(
-            base,
-            allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
-            ignore_patterns=["*.bin", "*.ckpt", "*.fp16.*", "*.non_ema.*"],
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        raise SimeditError(
-            f"no base at {base!r}: no such directory, and the hub gave no model of that name ({error}). "
-            f"Give the directory of an InstructPix2Pix checkpoint."
-        ) from error
-
-
-def _check_complete(folder: Path) -> None:
-    wanted = ["model_index.json", "scheduler/scheduler_config.json", "tokenizer", "text_encoder/config.json"]
-    wanted += ["vae/config.json", "unet/config.json"]
-    missing = [name for name in wanted if not (folder / name).exists()]
-    missing += [
-        f"{part}/*.safetensors"
-        for part in ("vae", "text_encoder", "unet")
-        if not any((folder / part).glob("*.safetensors"))
-    ]
-    if missing:
-        raise SimeditError(
-            f"{folder} is not a complete InstructPix2Pix directory: {', '.join(missing)} missing "
-            f"(convert *.bin or *.ckpt files to safetensors first)"
-        )

@@ -17,6 +17,11 @@ from torch import Tensor
 from simedit.errors import SimeditError
 
 
+def is_integer(value: object) -> bool:
+    """Whether it is an integer, Python's or NumPy's, and no truth value."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """The coefficients of S denoising steps, for a model that predicts the noise eps. All float64 on the CPU.
@@ -105,22 +110,28 @@ def ddim(
         alphas_cumprod: [T], the base's cumulated alphas.
         steps: 1 to T.
         eta: 0 draws no noise; 1 draws as much as DDPM.
-        steps_offset: added to every timestep.
+        steps_offset: 0 or more; added to every timestep as far as the largest stays below T.
         final_alpha: the cumulated alpha after the last step; None means the first trained one.
 
     Raises:
-        SimeditError: steps out of range.
+        SimeditError: steps, eta or steps_offset out of range.
     """
     alphas = _float64(alphas_cumprod, steps)
+    if not 0 <= eta <= 1 or steps_offset < 0:
+        raise SimeditError(
+            f"eta must be 0 to 1 and steps_offset 0 or more, got eta {eta} and steps_offset {steps_offset}"
+        )
     stride = len(alphas) // steps
-    timesteps = np.arange(steps)[::-1] * stride + steps_offset
+    timesteps = np.arange(steps)[::-1] * stride
+    timesteps += min(steps_offset, len(alphas) - 1 - timesteps[0])
     now = alphas[timesteps]
     final = alphas[0] if final_alpha is None else final_alpha
     before = timesteps - stride
     after = np.where(before >= 0, alphas[before], final)
     std = eta * np.sqrt((1 - after) / (1 - now) * (1 - now / after))
     keep = np.sqrt(after / now)
-    push = np.sqrt(1 - after - std**2) - keep * np.sqrt(1 - now)
+    # With eta 1 the two may be equal but for rounding.
+    push = np.sqrt(np.maximum(1 - after - std**2, 0)) - keep * np.sqrt(1 - now)
     return _schedule(timesteps, np.ones(steps), keep, push, std, 1.0)
 
 
@@ -224,8 +235,8 @@ def score(
 
 
 def _float64(alphas_cumprod: Tensor, steps: int) -> np.ndarray:
-    if not 1 <= steps <= len(alphas_cumprod):
-        raise SimeditError(f"steps must be 1 to {len(alphas_cumprod)}, got {steps}")
+    if not (is_integer(steps) and 1 <= steps <= len(alphas_cumprod)):
+        raise SimeditError(f"steps must be 1 to {len(alphas_cumprod)}, got {steps!r}")
     return alphas_cumprod.double().cpu().numpy()
 
 

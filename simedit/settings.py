@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import NonNegativeFloat
+from pydantic import ConfigDict, NonNegativeFloat
 
 from simedit.config import Config
 
@@ -11,6 +11,8 @@ DEFAULT_BASE = "timbrooks/instruct-pix2pix"
 
 class Scales(Config):
     """How hard each condition pulls (eq. 13). The defaults are the paper's."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     image: NonNegativeFloat = 1.5
     style: NonNegativeFloat = 3.0

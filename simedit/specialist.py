@@ -7,25 +7,30 @@ style_0.png ...      its style images; edits use the one that the card names
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from PIL import Image
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from simedit.config import Config, parse_config
 from simedit.errors import SimeditError
+from simedit.jsonfile import read_object
+from simedit.names import Name, check_name
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
+from simedit.weights import check_finite
 
 CARD = "card.json"
 WEIGHTS = "adapter.safetensors"
@@ -33,13 +38,15 @@ ADAPTED = ("to_q", "to_k", "to_v", "to_out.0")
 """The U-Net's layers whose weights an adapter adds to."""
 WHOLE = "conv_in"
 """The layer that a specialist has of its own."""
+LARGEST_PICTURE = 4096 * 4096
+"""Pixels of a style image; a training keeps 512 a side."""
 
 
 class Card(Config):
     """What a specialist is. On disk a relative `base` (one that starts with a dot) is relative to the folder.
 
     Attributes:
-        style: the material's name, as `edit` takes it.
+        style: the material's name, as `edit` takes it: it can stand as one file's name.
         base: the base's hub id or directory.
         instruction: the prompt that edits use.
         scales: guidance scales.
@@ -53,8 +60,10 @@ class Card(Config):
         training: the training's own record; null where the weights are untrained.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     schema_version: Literal[1] = 1
-    style: str = Field(min_length=1)
+    style: Name
     base: str = DEFAULT_BASE
     instruction: str
     scales: Scales = Scales()
@@ -63,7 +72,7 @@ class Card(Config):
     detail: bool = False
     crop: bool = False
     style_image: NonNegativeInt = 0
-    lora_rank: PositiveInt = 8
+    lora_rank: PositiveInt = Field(default=8, le=4096)
     lora_alpha: PositiveFloat = 8
     training: dict[str, Any] | None = None
 
@@ -83,10 +92,16 @@ class Specialist:
     style_images: tuple[np.ndarray, ...]
 
     def __post_init__(self) -> None:
-        if not self.card.style_image < len(self.style_images):
+        style, images = self.card.style, len(self.style_images)
+        if not self.card.style_image < images:
             raise SimeditError(
-                f"specialist {self.card.style!r}: style image {self.card.style_image} is wanted, but it has "
-                f"{len(self.style_images)}"
+                f"specialist {style!r}: style image {self.card.style_image} is wanted, but it has {images}"
+            )
+        ranks = {len(weight) for name, weight in self.weights.items() if "lora_A" in name and weight.ndim}
+        if not ranks <= {self.card.lora_rank}:
+            raise SimeditError(
+                f"specialist {style!r}: its card says lora_rank {self.card.lora_rank}, but its weights have "
+                f"{', '.join(map(str, sorted(ranks)))}"
             )
 
     @classmethod
@@ -94,53 +109,87 @@ class Specialist:
         """Read a specialist's folder.
 
         Raises:
-            SimeditError: no such folder, or its card, weights or style images are missing or broken.
+            SimeditError: no such folder, or its card, weights or style images are missing, broken or too
+                large, or its weights are not finite.
         """
         path = Path(path)
         if not (path / CARD).is_file():
             raise SimeditError(f"{path} is not a specialist's folder: it has no {CARD}")
+        card = parse_config(Card, read_object(path / CARD), where=str(path / CARD))
         try:
-            data = json.loads((path / CARD).read_text(encoding="utf-8"))
-            card = parse_config(Card, data, where=str(path / CARD))
             weights = load_file(path / WEIGHTS)
-            images = []
-            while (file := path / f"style_{len(images)}.png").is_file():
-                with Image.open(file) as image:
-                    images.append(np.array(image.convert("RGB")))
-        except (OSError, ValueError, SafetensorError) as error:
+            images = [_read_picture(file) for file in _pictures(path)]
+        except (OSError, ValueError, SyntaxError, SafetensorError, Image.DecompressionBombError) as error:
             raise SimeditError(f"cannot read the specialist at {path}, copy it anew: {error}") from error
+        check_finite(weights.items(), str(path / WEIGHTS))
         if card.base.startswith("."):
             card = card.model_copy(update={"base": str((path / card.base).resolve())})
         return cls(card, weights, tuple(images))
 
     def save(self, path: str | Path) -> None:
         """Write the folder beside `path` and move it there, so that no half-written specialist is ever seen.
+        What was there is kept until the new one is whole; of two processes that save at once one comes last.
 
         Raises:
-            SimeditError: `path` holds something else, or cannot be written.
+            SimeditError: `path` holds something else, or cannot be written, or the weights are not finite.
         """
         path = Path(path).resolve()
-        if path.exists() and not (path / CARD).is_file():
-            raise SimeditError(f"{path} exists and is not a specialist's folder: choose another")
+        check_name(path.name, "specialist's folder")
+        check_finite(self.weights.items(), f"specialist {self.card.style!r}")
         card = self.card
         if os.path.isabs(card.base):
             relative = os.path.relpath(card.base, path)
             card = card.model_copy(update={"base": relative if relative.startswith(".") else f"./{relative}"})
         try:
+            if path.exists() and not (path / CARD).is_file():
+                raise SimeditError(f"{path} exists and is not a specialist's folder: choose another")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".specialist-", dir=path.parent) as scratch:
                 new = Path(scratch) / "new"
                 new.mkdir()
                 (new / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 save_file({k: v.cpu().contiguous() for k, v in self.weights.items()}, new / WEIGHTS)
+                shutil.copymode(new / CARD, new / WEIGHTS)  # safetensors keeps its files to their owner
                 for i, image in enumerate(self.style_images):
                     Image.fromarray(image).save(new / f"style_{i}.png")
-                if path.exists():
-                    path.rename(Path(scratch) / "old")
-                new.rename(path)
+                _replace(path, new)
         # safetensors wraps the operating system's errors in its own.
         except (OSError, SafetensorError) as error:
             raise SimeditError(f"cannot write the specialist {path}: {error}") from error
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """The style images in their order."""
+    files = [folder / f"style_{i}.png" for i in range(len([*folder.glob("style_*.png")]))]
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"{file.name} is missing among its style images, which are numbered from 0")
+    return files
+
+
+def _read_picture(file: Path) -> np.ndarray:
+    with Image.open(file) as image:
+        if image.width * image.height > LARGEST_PICTURE:
+            raise ValueError(
+                f"{file.name} has {image.width} x {image.height} pixels, {LARGEST_PICTURE:,} is the most"
+            )
+        return np.array(image.convert("RGB"))
+
+
+def _replace(path: Path, new: Path) -> None:
+    """Move the folder `new` to `path`; what was there goes beside `new`, and comes back if that fails."""
+    for attempt in count():
+        old = new.parent / f"old{attempt}"
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            new.rename(path)
+            return
+        except BaseException as error:
+            if not (isinstance(error, OSError) and path.exists()):  # else another process came between
+                if old.exists():
+                    old.rename(path)
+                raise
 
 
 def lora_config(rank: int, alpha: float) -> LoraConfig:

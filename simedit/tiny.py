@@ -18,8 +18,11 @@ from peft import get_peft_model
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from simedit.errors import SimeditError
+from simedit.jsonfile import read_object
+from simedit.names import check_name
 from simedit.pipeline import SpecialistPipeline
-from simedit.specialist import Card, Specialist, adapter_weights, lora_config
+from simedit.specialist import CARD, Card, Specialist, adapter_weights, lora_config
 
 STEPS = 8
 
@@ -71,13 +74,19 @@ def tiny_pipeline(seed: int = 0) -> SpecialistPipeline:
 def make_tiny_library(root: str | Path, styles: Sequence[str], *, seed: int = 0) -> Path:
     """Write a tiny base to root/base and an untrained specialist for each style to root/STYLE.
 
-    Each has a small random adapter, so that styles differ, and a made-up style image.
+    Each has a small random adapter, so that styles differ, and a made-up style image. Tiny ones that are
+    already there are replaced.
 
     Returns:
         root, for `SpecialistLibrary.load`.
+
+    Raises:
+        SimeditError: a style cannot be a folder's name, root holds a trained specialist of that name or
+            another base, or it cannot be written.
     """
     root = Path(root).resolve()
     pipeline = tiny_pipeline(seed)
+    _check_replaceable(root, [check_name(style, "style") for style in styles], pipeline)
     pipeline.save_pretrained(root / "base")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -96,6 +105,23 @@ def make_tiny_library(root: str | Path, styles: Sequence[str], *, seed: int = 0)
         )
         Specialist(card, weights, (_style_image(random),)).save(root / style)
     return root
+
+
+def _check_replaceable(root: Path, styles: Sequence[str], pipeline: SpecialistPipeline) -> None:
+    """Check that what noise would replace is noise."""
+    if "base" in styles:
+        raise SimeditError("the style 'base' would stand where the base does: choose another name")
+    base = root / "base"
+    if base.exists():
+        config = base / "unet" / "config.json"
+        known = read_object(config) if config.is_file() else {}
+        if known.get("block_out_channels") != list(pipeline.unet.config["block_out_channels"]):
+            raise SimeditError(f"{base} is no tiny base and would be replaced by one: choose another folder")
+    for style in styles:
+        if (root / style / CARD).is_file() and Specialist.load(root / style).card.training is not None:
+            raise SimeditError(
+                f"{root / style} is a trained specialist, and noise would replace it: choose another folder"
+            )
 
 
 def _style_image(random: np.random.Generator, size: int = 128) -> np.ndarray:

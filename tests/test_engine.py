@@ -17,14 +17,47 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 2, 1)).eval()
 
 
-def test_it_computes_what_the_network_does_and_converts_once_for_each_shape():
-    plain, asked = network(), []
-    fast = Engine(lambda: asked.append(1) or plain)
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the first inputs of all conversions from now on."""
+    converted, convert = [], engine._convert
+    monkeypatch.setattr(
+        engine, "_convert", lambda n, xs: converted.append(tuple(xs[0].shape)) or convert(n, xs)
+    )
+    return converted
+
+
+def test_it_computes_what_the_network_does_and_converts_once_for_each_shape(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    plain, converted = network(), counted(monkeypatch)
+    fast = Engine(plain)
     with torch.no_grad():
         for shape in ((1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8)):
             x = torch.randn(shape)
             torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-5)
-    assert len(asked) == 2
+    assert len(converted) == 2
+
+
+def test_only_the_last_shapes_are_kept(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "SHAPES", 2)
+    converted = counted(monkeypatch)
+    fast = Engine(network())
+    for side in (4, 5, 4, 6, 4, 5):  # 6 takes the place of 5, which was used less lately than 4
+        fast(torch.zeros(1, 3, side, side))
+    assert [shape[-1] for shape in converted] == [4, 5, 6, 5]
+    assert len(fast._requests) == 2
+
+
+def test_weights_that_change_are_taken_as_they_are_and_converted_once(monkeypatch: pytest.MonkeyPatch):
+    plain, converted = network(), counted(monkeypatch)
+    fast, x = Engine(plain, ["0.weight", "2.bias"]), torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        for factor in (1, -2, 0.5):
+            plain.get_parameter("0.weight").mul_(factor)
+            plain.get_parameter("2.bias").add_(factor)
+            torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-5)
+    assert len(converted) == 1
+    assert [*dict(plain.named_parameters())] == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
 def test_weights_are_those_at_conversion_and_results_are_not_written_over():
@@ -46,7 +79,7 @@ import signal
 from torch import nn, rand
 from simedit.engine import Engine
 signal.signal(signal.SIGINT, signal.default_int_handler)
-engine = Engine(lambda: nn.Conv2d(3, 2, 3).eval())
+engine = Engine(nn.Conv2d(3, 2, 3).eval())
 engine(rand(1, 3, 8, 8)), engine(rand(2, 3, 8, 8))
 del engine
 try:
@@ -61,4 +94,4 @@ except KeyboardInterrupt:
 def test_without_openvino_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine, "has_openvino", lambda: False)
     with pytest.raises(SimeditError, match="simedit\\[cpu\\]"):
-        Engine(network)
+        Engine(network())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -407,3 +408,83 @@ def test_widen_keeps_the_prediction() -> None:
         widen(unet)
         after = unet(x, 10, text).sample
     torch.testing.assert_close(before, after)
+
+
+def _overflowing(pipe: SpecialistPipeline) -> SpecialistPipeline:
+    """Its decoder's first activations do not fit into float16."""
+    with torch.no_grad():
+        pipe.vae.decoder.conv_in.weight.mul_(2e5)
+    return pipe
+
+
+def test_what_overflows_float16_in_the_autoencoder_is_done_in_float32_and_said_once() -> None:
+    latents = torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    latents[1] = 1e-3  # of this one nothing overflows
+    with torch.no_grad():
+        expected = _overflowing(tiny_pipeline()).decode(latents, 32, 32)
+        half = _overflowing(tiny_pipeline())
+        half.vae.half()
+        with pytest.warns(UserWarning, match="leaves float16's range"):
+            found = half.decode(latents, 32, 32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again = half.decode(latents[:1], 32, 32)
+            alone = half.decode(latents[1:], 32, 32)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(again[0], found[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(alone[0], found[1], atol=2e-3, rtol=0)  # float16's rounding
+
+
+def test_an_edit_that_is_not_finite_is_an_error() -> None:
+    pipe, image = tiny_pipeline(), _images(1, 32, 32)
+    with torch.no_grad():
+        pipe.unet.conv_out.bias.fill_(torch.inf)
+    with pytest.raises(SimeditError, match="the edit is not finite"):
+        pipe(image, image, "make it gold", generator=_generators(0), schedule=pipe.schedule("ddim", 2))
+
+
+def test_an_infinite_pixel_is_not_white() -> None:
+    pipe = tiny_pipeline()
+    with torch.no_grad():
+        pipe.vae.decoder.conv_out.bias.fill_(torch.inf)
+        assert pipe.decode(torch.zeros(1, 4, 2, 2), 32, 32).isnan().all()
+
+
+def test_of_an_instruction_that_is_cut_it_warns(pipe: SpecialistPipeline) -> None:
+    with pytest.warns(UserWarning, match="the base reads 77 tokens of an instruction, this one has 102"):
+        cut = pipe.encode_text(["x " * 100])
+    with torch.no_grad():
+        assert torch.equal(cut, pipe.encode_text(["x " * 75]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cross_attention_dim": 64}, "text states are 32 wide, but its U-Net takes 64"),
+        ({"heads": 8, "text_dim": 64}, "style attention takes text states 64 wide"),
+    ],
+)
+def test_parts_that_do_not_fit_together(
+    pipe: SpecialistPipeline, change: dict[str, int], message: str
+) -> None:
+    parts = {**pipe.components}
+    if "text_dim" in change:
+        parts["style_attention"] = StyleAttention(16, 64)
+    else:
+        parts["unet"] = UNet2DConditionModel.from_config({**pipe.unet.config, **change})
+        parts["style_attention"] = None
+    with pytest.raises(SimeditError, match=message):
+        SpecialistPipeline(**parts)
+
+
+def test_a_base_is_not_loaded_in_whole_numbers(tmp_path: Path) -> None:
+    with pytest.raises(SimeditError, match="floating-point type"):
+        SpecialistPipeline.from_pretrained(tmp_path, torch_dtype=torch.int8)
+
+
+def test_a_base_cannot_be_written_over_a_file(tmp_path: Path, pipe: SpecialistPipeline) -> None:
+    (tmp_path / "base").write_text("mine")
+    with pytest.raises(SimeditError, match="cannot write the base"):
+        pipe.save_pretrained(tmp_path / "base")
+    assert (tmp_path / "base").read_text() == "mine"

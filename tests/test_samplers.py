@@ -178,3 +178,34 @@ def test_steps_out_of_range(steps: int) -> None:
     for schedule in (euler_ancestral, ddim):
         with pytest.raises(SimeditError, match="steps must be 1 to 1000"):
             schedule(ALPHAS, steps)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 500, 501, 999, 1000])
+def test_every_number_of_steps_makes_a_schedule(steps: int) -> None:
+    schedules = [euler_ancestral(ALPHAS, steps), euler_ancestral(ALPHAS, steps, karras=False)]
+    schedules += [ddim(ALPHAS, steps, eta=eta) for eta in (0.0, 1.0)]
+    schedules += [ddim(ALPHAS, steps, steps_offset=900), ddim(ALPHAS, steps, eta=1.0, final_alpha=1.0)]
+    for schedule in schedules:
+        assert len(schedule) == steps
+        assert schedule.timesteps.min() >= 0
+        assert schedule.timesteps.max() <= 999
+        for column in (schedule.input_scale, schedule.keep, schedule.push, schedule.std):
+            assert column.isfinite().all()
+
+
+def test_ddim_with_all_steps_takes_each_once() -> None:
+    assert ddim(ALPHAS, 1000).timesteps.tolist() == [*range(999, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    "options", [{"eta": -0.1}, {"eta": 1.1}, {"eta": math.nan}, {"steps_offset": -1}], ids=str
+)
+def test_ddim_refuses_what_has_no_meaning(options: dict[str, float]) -> None:
+    with pytest.raises(SimeditError, match="eta must be 0 to 1 and steps_offset 0 or more"):
+        ddim(ALPHAS, 10, **options)
+
+
+@pytest.mark.parametrize("steps", [2.0, True, "3", None])
+def test_steps_are_whole_numbers(steps: object) -> None:
+    with pytest.raises(SimeditError, match="steps must be 1 to 1000, got"):
+        euler_ancestral(ALPHAS, steps)  # type: ignore[arg-type]

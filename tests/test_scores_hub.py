@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import Dinov2Config, Dinov2Model
+from transformers import CLIPConfig, CLIPModel, CLIPVisionModel, Dinov2Config, Dinov2Model
 
 from simedit.errors import SimeditError
 from simedit.scores.hub import ImageStatistics, image_statistics, load_model, resize
 
 WHAT = "the encoder"
+ONE_STAGE = {"out_features": ["stage1"], "out_indices": [1], "stage_names": ["stem", "stage1"]}
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,81 @@ def test_weights_of_a_smaller_model(folder: Path) -> None:
     tiny(3).save_pretrained(folder)  # its third layer would be noise
     with pytest.raises(SimeditError, match=r"its weights lack \d+ of Dinov2Model, such as \S*layer"):
         load_model(Dinov2Model, str(folder), WHAT, "cpu")
+
+
+def _config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "vit"}, "its config is of a 'vit', not of a 'dinov2'"),
+        ({"model_type": "dinov2_with_registers"}, "not of a 'dinov2'"),
+        ({"model_type": "x" * 30}, "not of a 'dinov2'"),
+        (
+            {"num_hidden_layers": 1, **ONE_STAGE},
+            r"its config leaves out layers .* such as .*\.1\.",
+        ),
+        ({"hidden_size": 1 << 14}, "asks for far more weights than there are"),
+        ({"hidden_size": "x"}, "could not load it"),
+        ({"attn_implementation": "someone/kernel"}, "names code on the hub"),
+    ],
+)
+def test_a_config_of_another_model(folder: Path, changes: dict[str, object], message: str) -> None:
+    _config(folder, **changes)
+    with pytest.raises(SimeditError, match=message):
+        load_model(Dinov2Model, str(folder), WHAT, "cpu")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "", "null"])
+def test_a_config_that_is_none(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(SimeditError, match="could not load it"):
+        load_model(Dinov2Model, str(folder), WHAT, "cpu")
+
+
+def test_weights_that_are_not_finite(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    key = min(weights)
+    save_file(weights | {key: weights[key] * torch.nan}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SimeditError, match="is not finite"):
+        load_model(Dinov2Model, str(folder), WHAT, "cpu")
+
+
+def test_an_adapters_config_does_not_lead_to_another_model(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "evil/evil"}')
+    with pytest.raises(SimeditError, match="it holds an adapter"):
+        load_model(Dinov2Model, str(folder), WHAT, "cpu")
+
+
+def test_half_of_a_pair_loads_from_the_whole(tmp_path: Path) -> None:
+    vision = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28}
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
+    sizes = {"intermediate_size": 16, "patch_size": 14}
+    pair = CLIPModel(CLIPConfig(vision_config=vision | sizes, text_config=text, projection_dim=8))
+    pair.save_pretrained(tmp_path)
+    half = load_model(CLIPVisionModel, str(tmp_path), WHAT, "cpu").state_dict()
+    saved = pair.vision_model.state_dict()
+    assert all(torch.equal(v, saved[k.removeprefix("vision_model.")]) for k, v in half.items())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"size": {"height": 10**9, "width": 10**9}},
+        {"size": {"height": 0, "width": 0}},
+        {"size": {}},
+        {"size": 224, "image_mean": [float("nan")] * 3},
+        {"size": 224, "image_std": [0, 0, 0]},
+        {"size": 224, "image_std": [float("inf")] * 3},
+        {"size": float("inf")},
+    ],
+)
+def test_statistics_that_cannot_be(tmp_path: Path, values: dict[str, object]) -> None:
+    with pytest.raises(SimeditError, match="preprocessor_config"):
+        image_statistics(preprocessor(tmp_path, **values), WHAT)
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,9 @@ class GroundedSam2:
         detector_images = image_statistics(detector, what)
         segmenter_images = image_statistics(segmenter, part)
         try:
-            tokenizer: Any = AutoTokenizer.from_pretrained(detector)
+            tokenizer: Any = AutoTokenizer.from_pretrained(detector, trust_remote_code=False)
             ids = tokenizer("cupboard.").input_ids
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of a broken one the tokenizers raise whatever comes
             raise SimeditError(f"cannot read the tokenizer of {detector!r}, {what}: {error}") from error
         # transformers makes up an empty tokenizer where there is none, and its Grounding DINO has BERT's
         # numbers of "[CLS]", "." and "[SEP]" built in.

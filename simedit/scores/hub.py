@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import interpolate
-from transformers import PreTrainedModel
+from transformers import CONFIG_MAPPING, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from simedit.errors import SimeditError
+from simedit.weights import check_finite, numbers_in
 
 M = TypeVar("M", bound=PreTrainedModel)
 
@@ -54,16 +56,48 @@ def load_model(
     _check_name(name, what)
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():  # transformers would guess one
         raise _unusable(name, what, "it holds no config.json")
+    if (Path(name) / "adapter_config.json").exists():  # transformers would load the model that it names
+        raise _unusable(name, what, "it holds an adapter, not a model")
     load: Any = cls.from_pretrained  # typed as if it never told what it loaded
     try:
+        is_whole = _check_family(cls, name)
         model, info = load(name, dtype=dtype, use_safetensors=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if missing := sorted(info["missing_keys"]):  # transformers fills them with noise and a warning
+            raise ValueError(f"its weights lack {len(missing)} of {cls.__name__}, such as {missing[0]}")
+        unknown = [key for key in info["unexpected_keys"] if is_whole and re.search(r"\.\d+\.", key)]
+        if unknown:
+            raise ValueError(f"its config leaves out layers of its weights, such as {min(unknown)}")
+        check_finite(model.named_parameters(), name)
+    except Exception as error:  # of a broken config the libraries raise whatever comes
         raise _unusable(name, what, f"{cls.__name__} could not load it: {error}") from error
-    if missing := sorted(info["missing_keys"]):  # transformers fills them with noise and a warning
-        raise _unusable(
-            name, what, f"its weights lack {len(missing)} of {cls.__name__}, such as {missing[0]}"
-        )
     return model.to(device).eval().requires_grad_(False)
+
+
+def _check_family(cls: type[PreTrainedModel], name: str) -> bool:
+    """Check by its config that a model is of the class.
+
+    Returns:
+        Whether it is all of the model: of a pair such as CLIP one half may be wanted.
+
+    Raises:
+        ValueError: it is of another family, names code of its own, or is larger than its files.
+    """
+    wanted: Any = cls.config_class
+    data, _ = wanted.get_config_dict(name)
+    given = data.get("model_type", wanted.model_type)
+    known: Any = CONFIG_MAPPING
+    halves = known[given].sub_configs.values() if given in known else ()
+    # Of SAM 2 the hub has the model for videos, which holds the one for images.
+    if given != wanted.model_type and wanted not in halves and given != f"{wanted.model_type}_video":
+        raise ValueError(f"its config is of a {given!r}, not of a {wanted.model_type!r}")
+    if any("/" in str(data.get(key)) for key in ("attn_implementation", "_attn_implementation")):
+        raise ValueError("its config names code on the hub (attn_implementation)")
+    if Path(name).is_dir():
+        with torch.device("meta"):
+            blank = cls(wanted.from_pretrained(name))
+        if sum(p.numel() for p in blank.parameters()) > 4 * numbers_in(Path(name)) + (1 << 20):
+            raise ValueError("its config asks for far more weights than there are")
+    return given == wanted.model_type
 
 
 def image_statistics(name: str, what: str) -> ImageStatistics:
@@ -80,8 +114,11 @@ def image_statistics(name: str, what: str) -> ImageStatistics:
         if isinstance(size, int):
             size = {"height": size, "width": size}
         size = {edge: int(length) for edge, length in size.items() if length is not None}
-        return ImageStatistics(_three(data["image_mean"]), _three(data["image_std"]), size)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        mean, std = _three(data["image_mean"]), _three(data["image_std"])
+        if not size or not all(1 <= length <= 8192 for length in size.values()) or min(std) <= 0:
+            raise ValueError("a size is not 1 to 8192, or a standard deviation not above 0")
+        return ImageStatistics(mean, std, size)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _unusable(
             name, what, f"preprocessor_config.json is missing or unusable: {type(error).__name__}: {error}"
         ) from error
@@ -96,8 +133,10 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def _three(values: Any) -> tuple[float, float, float]:
-    red, green, blue = values
-    return float(red), float(green), float(blue)
+    red, green, blue = map(float, values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"{values} are not finite")
+    return red, green, blue
 
 
 def _check_name(name: str, what: str) -> None:
