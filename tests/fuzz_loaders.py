@@ -444,7 +444,7 @@ LOADERS = {
     "base": Loader(_make_specialist, _base, "base/**/*"),
     "footprint": Loader(_make_specialist, _footprint, "base/*/config.json"),
     "cloned": Loader(_make_cloned, _cloned),
-    # "embeddings": Loader(_make_embeddings, _embeddings),
+    "embeddings": Loader(_make_embeddings, _embeddings),
     "run": Loader(_make_run, _run, "run/**/*"),
     "log": Loader(_make_log, _log, "metrics.jsonl"),
     "checkpoint": Loader(_make_checkpoint, _checkpoint, "checkpoints/*/*"),

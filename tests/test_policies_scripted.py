@@ -91,10 +91,28 @@ def test_moves_stay_within_their_ranges():
     assert np.abs(action.rot_axangle).max() <= 0.4 + 1e-6
 
 
-@pytest.mark.parametrize("handicap", [{"noise": -0.1}, {"noise": float("nan")}, {"delay": -1}])
-def test_refuses_impossible_handicaps(handicap):
-    with pytest.raises(SimeditError, match="0 or more"):
+@pytest.mark.parametrize(
+    ("handicap", "message"),
+    [
+        ({"noise": -0.1}, "noise must be 0 to 100"),
+        ({"noise": float("nan")}, "noise must be 0 to 100"),
+        ({"noise": 1e300}, "noise must be 0 to 100"),
+        ({"delay": -1}, "delay must be a whole number"),
+        ({"delay": 1.5}, "delay must be a whole number"),
+    ],
+)
+def test_refuses_impossible_handicaps(handicap, message):
+    with pytest.raises(SimeditError, match=message):
         ScriptedExpert(lambda: next(states(1)), **handicap)
+
+
+def test_a_delay_beyond_any_episode_sees_only_its_start():
+    ScriptedExpert(lambda: next(states(1)), delay=10**30)
+
+
+def test_refuses_a_negative_seed():
+    with pytest.raises(SimeditError, match="seed must be 0 or more"):
+        ScriptedExpert(lambda: next(states(1))).reset("", seed=-1)
 
 
 def make_env(skin):
