@@ -145,12 +145,11 @@ def main(
         counts[name][outcome] += 1
         starts[i][name] = number + processes
         if outcome in ("traceback", "hang"):
-            kind = f"{name}: {outcome}: {text.partition(' <- ')[0]}"
+            kind = f"{name}: {outcome}: {text.partition(': ')[0]}"
             same = faults.setdefault(kind, [])
             same.append(report)
             if len(same) == 1:
-                shown = f"{kind}\n    {name}:{number} <- {text.partition(' <- ')[2]}"
-                console.print(shown, markup=False, emoji=False, soft_wrap=True)
+                console.print(f"{name}:{number} {outcome}: {text}", markup=False, emoji=False, soft_wrap=True)
 
     def fell(i: int, outcome: str, text: str) -> None:
         note(i, (*crew[i][3], outcome, text))

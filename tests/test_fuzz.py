@@ -5,13 +5,23 @@ A few inputs of each loader, always the same; `scripts/fuzz.py` tries them for a
 
 from __future__ import annotations
 
+import importlib.util
+import warnings
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
-from fuzz_loaders import LOADERS, damage, load, template
+from fuzz_loaders import LOADERS, Loader, damage, load, template
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+
+from simedit.errors import SimeditError
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "fuzz.py"
+spec: Any = importlib.util.spec_from_file_location("search", SCRIPT)
+search: Any = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(search)
 
 SLOW = {"specialist": 8, "base": 4, "video": 4, "recording": 6, "run": 12, "cloned": 12, "photographs": 12}
 """Inputs where one takes more than some milliseconds."""
@@ -36,3 +46,33 @@ def test_damaged_files_are_taken_or_refused_in_a_sentence(name: str, tmp_path: P
         load(name, tmp_path / "input")
 
     taken_or_refused()
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "shown"),
+    [
+        (None, "accepted", ""),
+        (SimeditError("it is broken"), "clean", ""),
+        (SimeditError("x" * 3000), "traceback", "Fault at "),
+        (KeyError("step"), "traceback", "KeyError at "),
+        (RuntimeWarning("invalid value"), "traceback", "RuntimeWarning at "),
+    ],
+)
+def test_the_search_tells_faults_from_errors(monkeypatch, tmp_path, ending, outcome, shown) -> None:
+    def make(folder: Path) -> None:
+        (folder / "a.json").write_text("{}")
+
+    def end(folder: Path) -> None:
+        if isinstance(ending, Warning):
+            warnings.warn(ending, stacklevel=1)
+        elif ending is not None:
+            raise ending
+
+    good = tmp_path / "good"
+    good.mkdir()
+    make(good)
+    monkeypatch.setitem(LOADERS, "odd", Loader(make, end))
+    report = search.attempt("odd", 0, good, tmp_path, tmp_path / "out")
+    assert report[:3] == ("odd", 0, outcome)
+    assert shown in report[3]
+    assert (tmp_path / "out" / "odd-0").is_dir() == (outcome == "traceback")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import gymnasium as gym
@@ -147,9 +146,14 @@ def test_moves_a_drawer(task):
 @pytest.mark.slow
 @pytest.mark.parametrize("skin", ["primitive", "simpler"])
 def test_succeeds_in_nearly_all_trials(skin):
+    """A third of them: each task from every pose, each drawer from every row and column of poses."""
     env = make_env(skin)
     expert = ScriptedExpert(env.unwrapped.privileged_state)
-    trials = list(product(["open", "close"], DRAWERS, POSES))
+    trials = [
+        (task, DRAWERS[(number + number // 3 + shift) % 3], pose)
+        for shift, task in enumerate(["open", "close"])
+        for number, pose in enumerate(POSES)
+    ]
     failed = [trial for trial in trials if not succeeds(env, expert, *trial)]
     env.close()
-    assert len(trials) - len(failed) >= 50, failed
+    assert len(failed) <= 1, failed
