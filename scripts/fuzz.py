@@ -56,10 +56,15 @@ def worker(
     quiet = os.open(scratch / "printed.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(quiet, descriptor)
-    good = {name: template(name, scratch / "good" / name) for name in names}
+    good = {}
+    for name in names:
+        try:
+            good[name] = template(name, scratch / "good" / name)
+        except Exception as error:
+            pipe.send((name, starts[name], "traceback", f"{_where(error)} <- nothing: its good files"))
     with (scratch / "stack.txt").open("w") as stacks:
         while True:
-            for name in names:
+            for name in good:
                 end = time.monotonic() + TURN
                 while time.monotonic() < end:
                     number = starts[name]

@@ -302,7 +302,12 @@ def _make_training(folder: Path) -> None:
     from simedit.config import load_config
     from simedit.training.config import TrainConfig
 
-    config = load_config(TrainConfig, CONFIGS / "train/material.yaml").model_dump(mode="json")
+    light = [
+        "scores.semantic.encoder=texture",
+        "scores.structural={kind: canny}",
+        "regions.styles=full-frame",
+    ]
+    config = load_config(TrainConfig, CONFIGS / "train/material.yaml", light).model_dump(mode="json")
     run = {"name": "gold", "id": "abc", "specialist": str(folder / "gold"), "config": config}
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
 
@@ -322,18 +327,20 @@ def _training(folder: Path) -> None:
         raise SimeditError(said.getvalue())
 
 
-def _picture(path: Path, size: tuple[int, int] = (40, 36), mode: str = "RGB") -> None:
+def _picture(path: Path, colours: int = 256, mode: str = "RGB") -> None:
     from PIL import Image
 
-    rng = np.random.default_rng(len(path.name))
+    grain = np.random.default_rng(len(path.name)).integers(0, colours, (36, 40, 3), np.uint8)
+    grain *= 255 // (colours - 1)
+    pixels = grain if colours > 2 else grain[..., :1].repeat(3, -1)
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8)).convert(mode).save(path)
+    Image.fromarray(pixels).convert(mode).save(path)
 
 
 def _make_images(folder: Path) -> None:
     for i, suffix in enumerate(("png", "jpg", "webp", "tif", "bmp")):
         _picture(folder / "images" / f"{i}.{suffix}")
-        _picture(folder / "masks" / f"{i}.png", mode=("L", "1", "RGBA", "P", "RGB")[i])
+        _picture(folder / "masks" / f"{i}.png", 2, ("L", "1", "RGBA", "P", "RGB")[i])
 
 
 def _images(folder: Path) -> None:
