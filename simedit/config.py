@@ -18,6 +18,7 @@ from simedit.errors import SimeditError, shortened, unknown
 
 _LARGEST, _DEPTH = 1 << 17, 30
 """Bounds of a YAML file: its bytes, what aliases repeat counted each time, and its nesting."""
+_LARGEST_JSON = 1 << 24
 _TOLD = 4
 """How many mistakes of a config are named."""
 
@@ -55,9 +56,9 @@ def load_json(path: str | Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
-        SimeditError: it cannot be read, holds no object, or is refused by `parse_json`.
+        SimeditError: it cannot be read, is larger than 16 MiB, holds no object, or is refused by `parse_json`.
     """
-    data = parse_json(_read(Path(path)), where=str(path))
+    data = parse_json(_read(Path(path), most=_LARGEST_JSON), where=str(path))
     if not isinstance(data, dict):
         raise SimeditError(f"{path} must hold a JSON object, not a {type(data).__name__}")
     return data
@@ -147,12 +148,12 @@ def with_override(data: dict[str, Any], override: str) -> dict[str, Any]:
     return whole
 
 
-def _read(path: Path, kind: str = "", most: int = -1) -> str:
+def _read(path: Path, kind: str = "", *, most: int) -> str:
     try:
         with path.open("rb") as file:
-            content = file.read(most if most < 0 else most + 1)
-        if 0 <= most < len(content):
-            raise SimeditError(f"cannot read {kind}{path}: no config needs more than {most >> 10} KiB")
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise SimeditError(f"cannot read {kind}{path}: none of its kind needs more than {most >> 10} KiB")
         return content.decode("utf-8-sig")
     except OSError as error:
         raise SimeditError(f"cannot read {kind}{path}: {error.strerror or error}") from error
