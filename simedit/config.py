@@ -56,7 +56,7 @@ def load_json(path: str | Path) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Raises:
-        SimeditError: it cannot be read, is larger than 16 MiB, holds no object, or is refused by `parse_json`.
+        SimeditError: it cannot be read, is larger than 16 MiB, holds no object, or `parse_json` refuses it.
     """
     data = parse_json(_read(Path(path), most=_LARGEST_JSON), where=str(path))
     if not isinstance(data, dict):
