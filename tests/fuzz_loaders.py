@@ -249,20 +249,18 @@ def _run(folder: Path) -> None:
 def _make_log(folder: Path) -> None:
     from simedit.training.log import Log
 
-    log = Log(folder, 0)
-    for step in range(3):
-        log.write(
-            {"step": step, "loss": 0.5 / (step + 1), "seconds": {"sample": 1.5, "update": 2}, "kept": None}
-        )
+    log, seconds = Log(folder, 1), {"sample": 1.5, "update": 2}
+    for step in (1, 2, 3):
+        log.write({"step": step, "loss": 0.5 / step, "seconds": seconds, "kept": None})
 
 
 def _log(folder: Path) -> None:
     from simedit.training.log import METRICS, Log
 
-    log = Log(folder, 2)
-    log.write({"step": 2, "loss": 0.1})
+    log = Log(folder, 3)
+    log.write({"step": 3, "loss": 0.1})
     assert (folder / METRICS).is_file()
-    assert all(record["step"] <= 2 for record in log.records)
+    assert all(record["step"] <= 3 for record in log.records)
 
 
 def _make_checkpoint(folder: Path) -> None:
