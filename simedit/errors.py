@@ -11,6 +11,9 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+_LISTED = 50
+"""How many choices an error lists."""
+
 
 class SimeditError(Exception):
     """A mistake the user can mend. Command lines print its message alone, without a traceback."""
@@ -22,11 +25,13 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> SimeditError:
     >>> print(unknown("style", "gld", ["gold", "wood"]))
     unknown style 'gld': did you mean 'gold'? (known: gold, wood)
     """
-    choices = sorted(str(k) for k in known)
+    choices = sorted(shortened(k) for k in known)
     said = shortened(name)
     near = difflib.get_close_matches(said, choices, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ""
-    return SimeditError(f"unknown {kind} {said!r}{hint} (known: {', '.join(choices) or 'none'})")
+    more = f" and {len(choices) - _LISTED} more" if len(choices) > _LISTED else ""
+    listed = ", ".join(choices[:_LISTED]) or "none"
+    return SimeditError(f"unknown {kind} {said!r}{hint} (known: {shortened(listed, 1000)}{more})")
 
 
 def shortened(value: object, most: int = 100) -> str:

@@ -128,3 +128,7 @@ def test_names_are_shortened():
     assert shortened("g" * 101) == "g" * 100 + "..."
     assert shortened(int("f" * 5000, 16)) == "a huge number"
     assert len(str(unknown("style", "g" * 100_000, ["gold"]))) < 200
+    many = str(unknown("policy", "teek", ["teak", *(f"p{i:03}" for i in range(60))]))
+    assert "did you mean 'teak'" in many
+    assert "p049 and 11 more)" in many
+    assert len(str(unknown("style", "x", ["g" * 9999] * 60))) < 1200
