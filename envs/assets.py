@@ -245,9 +245,7 @@ def _references(suffix: str, data: bytes) -> list[str]:
             meshes = ElementTree.fromstring(data).iter("mesh")
         except ElementTree.ParseError as error:
             raise ValueError("cut short or not XML") from error
-        references = [mesh.attrib.get("filename", "") for mesh in meshes]
-        if not all(references):
-            raise ValueError("a mesh without a filename")
+        references = [mesh.attrib["filename"] for mesh in meshes]
     elif suffix == ".obj":
         whole = data.endswith(b"\n") and re.search(rb"^f ", data, re.M) is not None
         references = re.findall(rb"^mtllib\s+(.+?)\s*$", data, re.M)

@@ -208,9 +208,3 @@ def test_fetch_refuses_an_unwritable_place(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SimeditError, match=r"cannot fetch assets into .*file/simpler: File exists"):
         assets.fetch(tmp_path / "file" / "simpler", url=root.as_uri(), commit=_commit(root))
-
-
-def test_a_mesh_without_a_filename(root: Path) -> None:
-    (root / assets.cabinet_urdf()).write_text("<robot><mesh scale='1 1 1'/></robot>")
-    with pytest.raises(SimeditError, match="a mesh without a filename"):
-        assets.verify(root)
