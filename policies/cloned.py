@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from simedit.config import Config, parse_config
-from simedit.errors import SimeditError, unknown
+from simedit.config import Config, load_json, parse_config
+from simedit.errors import SimeditError, shortened, unknown
 from simedit.files import whole
 from simedit.protocols import Action
 
@@ -23,6 +24,7 @@ MOVE, TURN = 0.1, 0.4
 TASKS, DRAWERS = ("open", "close"), ("top", "middle", "bottom")
 INSTRUCTIONS = tuple(f"{task} {drawer} drawer" for task in TASKS for drawer in DRAWERS)
 _MEMORY = 14
+_Size = Annotated[int, Field(gt=0, le=4096)]
 
 
 class NetworkConfig(Config):
@@ -35,11 +37,11 @@ class NetworkConfig(Config):
         hidden: how many it remembers.
     """
 
-    width: int = Field(default=80, gt=0, multiple_of=4)
-    height: int = Field(default=64, gt=0, multiple_of=4)
-    channels: list[int] = Field(default=[16, 32, 32, 32, 8], min_length=2)
-    features: int = Field(default=96, gt=0)
-    hidden: int = Field(default=128, gt=0)
+    width: int = Field(default=80, gt=0, le=1024, multiple_of=4)
+    height: int = Field(default=64, gt=0, le=1024, multiple_of=4)
+    channels: list[_Size] = Field(default=[16, 32, 32, 32, 8], min_length=2, max_length=20)
+    features: _Size = 96
+    hidden: _Size = 128
 
 
 class Network(nn.Module):
@@ -120,7 +122,7 @@ class ClonedPolicy:
         folder: holds config.json and model.safetensors, which `save` writes.
 
     Raises:
-        SimeditError: a file is missing, broken, or does not fit the other.
+        SimeditError: a file is missing, broken, or does not fit the other; a weight is not finite.
     """
 
     uses_images = True
@@ -145,10 +147,14 @@ class ClonedPolicy:
         """The next action; `frame` is uint8 [H, W, 3] of any size.
 
         Raises:
-            SimeditError: no episode has begun.
+            SimeditError: no episode has begun, another dtype or shape, or a network that says NaN.
         """
         if self._instruction is None:
             raise SimeditError("reset the policy with an instruction before it acts")
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or not frame.size:
+            raise SimeditError(
+                f"the policy needs a uint8 [H, W, 3] frame, not {frame.dtype} {list(frame.shape)}"
+            )
         if frame.shape[1::-1] != self._size:
             frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA)
         features = self._network.see(torch.from_numpy(np.ascontiguousarray(frame))[None])
@@ -156,6 +162,8 @@ class ClonedPolicy:
         memory = torch.from_numpy(remember(commands)[-1:])[None]
         command, self._state = self._network.act(features[None], memory, self._instruction, self._state)
         said = command[0, 0].numpy()
+        if not np.isfinite(said).all():
+            raise SimeditError("the cloned policy says NaN or infinity: copy or train it again")
         action = Action(
             world_vector=MOVE * said[:3].clip(-1, 1),
             rot_axangle=TURN * said[3:6].clip(-1, 1),
@@ -179,28 +187,34 @@ def save(network: Network, config: NetworkConfig, folder: Path) -> None:
     with whole(folder / "config.json") as partial:
         partial.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     with whole(folder / "model.safetensors") as partial:
-        save_file(halves, partial)
+        # save_file keeps others from reading the file, and has an error of its own for a full disk.
+        partial.write_bytes(to_bytes(halves))
 
 
 def load(folder: Path) -> tuple[NetworkConfig, Network]:
     """Read what `save` wrote, in float32, ready to act.
 
     Raises:
-        SimeditError: a file is missing, broken, or does not fit the other.
+        SimeditError: a file is missing, broken, or does not fit the other; a weight is not finite.
     """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             raise SimeditError(f"{folder} is no cloned policy: it holds no {name}")
+    path = folder / "model.safetensors"
+    config = parse_config(NetworkConfig, load_json(folder / "config.json"), where=str(folder / "config.json"))
+    with torch.device("meta"):  # a config may ask for more memory than there is
+        wanted = Network(config).state_dict()
     try:
-        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SimeditError(f"{folder / 'config.json'} is not JSON: {error}") from error
-    config = parse_config(NetworkConfig, data, where=str(folder / "config.json"))
+        state = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SimeditError(f"{path} is broken, copy or train it again: {shortened(error)}") from error
+    for name in sorted(wanted.keys() | state.keys()):
+        found, due = ([*of[name].shape] if name in of else "absent" for of in (state, wanted))
+        if found != due:
+            problem = f"{shortened(name)} is {found} and should be {due}"
+            raise SimeditError(f"{path} does not fit config.json: {problem}")
+        if state[name].is_complex() or not state[name].float().isfinite().all():
+            raise SimeditError(f"{path}: the weight {name} is not finite: copy or train it again")
     network = Network(config)
-    try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except Exception as error:  # safetensors has an error class of its own for a broken file
-        raise SimeditError(
-            f"{folder / 'model.safetensors'} is broken or does not fit config.json: copy or train it again"
-        ) from error
+    network.load_state_dict(state)
     return config, network.eval()

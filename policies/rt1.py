@@ -12,18 +12,22 @@ import ctypes
 import functools
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simedit.errors import SimeditError, unknown
+from simedit.config import load_json
+from simedit.errors import SimeditError, shortened, unknown
 from simedit.policies.checkpoints import check_saved_model
 from simedit.protocols import Action
 
 _WIDTH, _HEIGHT, _EMBEDDING = 320, 256, 512
+_ACTION = {"world_vector": 3, "rotation_delta": 3, "gripper_closedness_action": 1, "terminate_episode": 1}
+"""What of RT-1's answer is used, and how many numbers each has."""
+_LARGEST = 1 << 14
+"""Bytes of an entry of a .npz table: four times what an embedding takes in float64."""
 _SMALL_GRIPPER_ACTION = float(np.float32(0.01))  # SimplerEnv compares in float32
 _FETCH = "`simedit-eval checkpoints fetch` gets the public ones"
 
@@ -55,9 +59,14 @@ class RT1Policy:
             (step, *_), _ = self._model.action.concrete_functions[0].structured_input_signature
             self._blank = self._tf.nest.map_structure(self._zeros, step)
             self._state = self._model.get_initial_state(1)
-            self._infer(np.zeros((_HEIGHT, _WIDTH, 3), np.uint8), np.zeros(_EMBEDDING, np.float32))
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise SimeditError(f"{path} is no RT-1 policy saved by tf-agents: {error}") from error
+            said, _ = self._infer(np.zeros((_HEIGHT, _WIDTH, 3), np.uint8), np.zeros(_EMBEDDING, np.float32))
+            for part, size in _ACTION.items():
+                if said[part].size < size:
+                    raise ValueError(f"its {part} has {said[part].size} numbers, not {size}")
+        # Of a foreign network: besides Python's own errors TensorFlow has a class for each of its own.
+        except Exception as error:
+            problem = f"{type(error).__name__}: {shortened(error, 300)}"
+            raise SimeditError(f"{path} is no RT-1 policy saved by tf-agents: {problem}") from error
         self._embedding: np.ndarray | None = None
 
     def reset(self, instruction: str, *, seed: int = 0) -> None:
@@ -73,13 +82,15 @@ class RT1Policy:
         """Choose the next action from `frame`, uint8 [H, W, 3] RGB, any size (letterboxed to 320x256).
 
         Raises:
-            SimeditError: another dtype or shape, or no `reset` yet.
+            SimeditError: another dtype or shape, no `reset` yet, or a network that says NaN.
         """
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or not frame.size:
             raise SimeditError(f"RT-1 needs a uint8 [H, W, 3] frame, not {frame.dtype} {list(frame.shape)}")
         if self._embedding is None:
             raise SimeditError("call reset(instruction) before the first act(frame)")
         action, self._state = self._infer(frame, self._embedding)
+        if not all(np.isfinite(action[part]).all() for part in _ACTION):
+            raise SimeditError("the RT-1 policy says NaN or infinity: fetch its checkpoint anew")
         gripper = float(action["gripper_closedness_action"][0])
         return Action(
             world_vector=action["world_vector"],
@@ -168,7 +179,7 @@ def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.n
         raise SimeditError(f"RT-1 needs its instructions as sentence embeddings: {ways}")
     source = Path(source)
     if source.suffix in (".json", ".npz"):
-        table = _read_table(source)
+        table = read_embeddings(source)
 
         def look_up(instruction: str) -> np.ndarray:
             if instruction not in table:
@@ -182,27 +193,38 @@ def _load_embeddings(tf: Any, source: str | Path | None) -> Callable[[str], np.n
     def encode(instruction: str) -> np.ndarray:
         try:
             return _as_embedding(encoder(tf.constant([instruction]))[0])
-        except (KeyError, TypeError, ValueError) as error:
-            raise SimeditError(f"{source} is no Universal Sentence Encoder: {ways} ({error})") from error
+        except Exception as error:  # as with the policy
+            reason = shortened(error, 300)
+            raise SimeditError(f"{source} is no Universal Sentence Encoder: {ways} ({reason})") from error
 
     encode("open top drawer")
     return encode
 
 
-def _read_table(path: Path) -> dict[str, np.ndarray]:
+def read_embeddings(path: Path) -> dict[str, np.ndarray]:
+    """From instruction to embedding, float32 [512], as a .json or .npz table has them.
+
+    Raises:
+        SimeditError: it cannot be read, or holds anything else.
+    """
     try:
         if path.suffix == ".json":
-            table = json.loads(path.read_text(encoding="utf-8"))
+            table: dict[str, Any] = load_json(path)
         else:
             with np.load(path, allow_pickle=False) as arrays:
+                large = [entry.filename for entry in arrays.zip.infolist() if entry.file_size > _LARGEST]
+                if large:
+                    raise ValueError(f"{shortened(large[0])} is more than an embedding")
                 table = dict(arrays)
         return {instruction: _as_embedding(vector) for instruction, vector in table.items()}
-    except (OSError, EOFError, AttributeError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise SimeditError(f"cannot read the embedding table {path}: {error}") from error
+    # Of a foreign file: zip, zlib and numpy's header each fail in their own ways.
+    except Exception as error:
+        raise SimeditError(f"cannot read the embedding table {path}: {shortened(error, 300)}") from error
 
 
 def _as_embedding(vector: Any) -> np.ndarray:
-    vector = np.asarray(vector, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold is refused below
+        vector = np.asarray(vector, dtype=np.float32)
     if vector.shape != (_EMBEDDING,) or not np.isfinite(vector).all():
         raise ValueError(f"an embedding must be {_EMBEDDING} finite numbers, not {list(vector.shape)}")
     return vector
@@ -213,5 +235,6 @@ def _as_embedding(vector: Any) -> np.ndarray:
 def _load_saved_model(tf: Any, path: Path) -> Any:
     try:
         return tf.saved_model.load(str(path))
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise SimeditError(f"TensorFlow cannot load {path}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # as with the policy's own
+        reason = shortened(str(error).partition("\n")[0], 300)
+        raise SimeditError(f"TensorFlow cannot load {path}: {reason}") from error

@@ -18,6 +18,8 @@ _MAX_MOVE = 0.1
 _MAX_TURN = 0.4
 """Clip of each component of a step's rotation, radians."""
 _MAX_STEPS = 60
+_MAX_NOISE = 100
+"""Far beyond what leaves anything of the expert, and not beyond float32."""
 _FINGER_RANGE = 1.31
 """How far a gripper action of 1 moves the fingers, radians."""
 
@@ -72,7 +74,7 @@ class ScriptedExpert:
         delay: acts on the state of this many control steps ago (at first, on the episode's first).
 
     Raises:
-        SimeditError: negative `noise` or `delay`.
+        SimeditError: `noise` not in 0..100, or a negative `delay`.
 
     Source: our own; the tasks are SIMPLER's (arXiv 2405.05941).
     """
@@ -80,15 +82,23 @@ class ScriptedExpert:
     uses_images = False
 
     def __init__(self, state: Callable[[], DrawerState], *, noise: float = 0.0, delay: int = 0) -> None:
-        if not (math.isfinite(noise) and noise >= 0) or delay < 0:
-            raise SimeditError(f"noise and delay must be 0 or more, not {noise} and {delay}")
+        if not 0 <= noise <= _MAX_NOISE:
+            raise SimeditError(f"noise must be 0 to {_MAX_NOISE}, not {noise}")
+        if not isinstance(delay, int) or delay < 0:
+            raise SimeditError(f"delay must be a whole number of steps, 0 or more, not {delay}")
         self._state = state
         self._noise = noise
-        self._seen: deque[DrawerState] = deque(maxlen=delay + 1)
+        self._seen: deque[DrawerState] = deque(maxlen=min(delay, _MAX_STEPS) + 1)
         self.reset("")
 
     def reset(self, instruction: str, *, seed: int = 0) -> None:
-        """Start an episode. The task is the state's: `instruction` is not read."""
+        """Start an episode. The task is the state's: `instruction` is not read.
+
+        Raises:
+            SimeditError: a negative `seed`.
+        """
+        if seed < 0:
+            raise SimeditError(f"a seed must be 0 or more, not {seed}")
         self._rng = np.random.default_rng(seed)
         self._seen.clear()
         self._steps = self._stage = self._stage_steps = 0

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
+
+_LISTED = 50
+"""How many choices an error lists."""
 
 
 class SimeditError(Exception):
@@ -18,29 +25,127 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> SimeditError:
     >>> print(unknown("style", "gld", ["gold", "wood"]))
     unknown style 'gld': did you mean 'gold'? (known: gold, wood)
     """
-    choices = sorted(str(k) for k in known)
-    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    choices = sorted(shortened(k) for k in known)
+    said = shortened(name)
+    near = difflib.get_close_matches(said, choices, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ""
-    return SimeditError(f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(choices) or 'none'})")
+    more = f" and {len(choices) - _LISTED} more" if len(choices) > _LISTED else ""
+    listed = ", ".join(choices[:_LISTED]) or "none"
+    return SimeditError(f"unknown {kind} {said!r}{hint} (known: {shortened(listed, 1000)}{more})")
+
+
+def shortened(value: object, most: int = 100) -> str:
+    """`value` as text of at most `most` characters and three dots, for messages about what others wrote."""
+    try:
+        text = str(value)
+    except ValueError:  # a number of more digits than Python writes
+        text = "a huge number"
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+_MACHINE = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENAMETOOLONG,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESTALE,
+}
+"""What the machine refuses whatever the program does; other errors of the system are bugs until explained."""
 
 
 def run_cli(command: Callable[[], object]) -> int:
     """Run a command line's work and give its exit code.
 
     Returns:
-        0; 2 after a SimeditError, whose message alone goes to stderr; 130 after Ctrl-C.
+        0; 2 after a SimeditError, whose message alone goes to stderr, or where the machine gives no memory,
+        disk or permission; 130 after Ctrl-C; 141, in silence, once nothing reads the output any more.
     """
     # Before torch loads: its idle threads spin by default, and a small edit takes up to 50 times as long as
     # soon as anything else wants the same cores. If they slept at once, many small operations in a row would
     # take half as long again: each would wait for them to wake.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # names may hold what the terminal cannot show
     try:
-        command()
+        try:
+            command()
+        finally:
+            _flush()
     except SimeditError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _say(f"error: {error}", 2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _say("interrupted", 130)
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich explains it so
+            return _give_up_output(141)
+        raise
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and (_deserted(sys.stdout) or _deserted(sys.stderr)):
+            return _give_up_output(141)
+        if (reason := _refused(error)) is None:
+            raise
+        return _say(f"error: {reason}", 2)
     return 0
+
+
+def _flush() -> None:
+    """Write out what was printed: at the interpreter's end nobody could explain why it fails."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            _give_up_output(2)
+            raise SimeditError(f"cannot write the output: {error.strerror}") from error
+
+
+def _refused(error: Exception) -> str | None:
+    """Why the machine did not let the work go on; None where the fault may be the program's."""
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        at = "cannot go on" if error.filename is None else f"cannot use {error.filename}"
+        return f"{at}: {error.strerror}"
+    # torch, which is not to be loaded here, numpy, OpenCV and OpenVINO each have their own way to say it.
+    said = str(error)
+    signs = ("can't allocate memory", "out of memory", "Insufficient memory", "std::bad_alloc")
+    if isinstance(error, MemoryError) or any(sign in said for sign in signs):
+        reason = f" ({shortened(said.splitlines()[0], 200)})" if said else ""
+        return f"out of memory{reason}: smaller frames and batches need less"
+    return None
+
+
+def _say(message: str, code: int) -> int:
+    printable = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
+    with contextlib.suppress(OSError):
+        print(printable, file=sys.stderr, flush=True)
+    return code
+
+
+def _deserted(stream: Any) -> bool:
+    """Whether nothing reads the pipe that a stream writes to."""
+    try:
+        watched = select.poll()
+        watched.register(stream.fileno(), 0)
+        return bool(watched.poll(0))
+    except (AttributeError, OSError, ValueError):  # no stream, or one that is no file
+        return False
+
+
+def _give_up_output(code: int) -> int:
+    """What is still to be written goes nowhere, or the interpreter would complain at its end."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            if _deserted(stream) or stream is sys.stdout:
+                os.dup2(nowhere, stream.fileno())
+    return code

@@ -16,8 +16,9 @@ PolicyStep = namedtuple("PolicyStep", ["action", "state", "info"])
 class EchoPolicy(tf.Module):
     """RT-1's interface; its actions say what it was given and how often it was called in the episode."""
 
-    def __init__(self) -> None:
+    def __init__(self, without: str = "") -> None:
         self.scale = tf.Variable(1 / 255)
+        self._without = without
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
     def get_initial_state(self, batch_size: Any) -> Any:
@@ -51,6 +52,7 @@ class EchoPolicy(tf.Module):
             "gripper_closedness_action": time_step.observation["natural_language_embedding"][:, :1],
             "terminate_episode": tf.concat([tf.cast(calls >= 3, tf.int32), tf.cast(calls < 3, tf.int32)], 1),
         }
+        action.pop(self._without, None)
         return PolicyStep(action, {"calls": calls}, ())
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from simedit.errors import SimeditError
 from simedit.policies.cloned import (
@@ -138,9 +142,109 @@ def test_weights_of_another_network(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not JSON"), ('{"widht": 80}', "width"), ('{"width": 81}', "width")]
+    ("text", "message"), [("{", "is not valid JSON"), ('{"widht": 80}', "width"), ('{"width": 81}', "width")]
 )
 def test_broken_config(folder, text, message):
     (folder / "config.json").write_text(text)
     with pytest.raises(SimeditError, match=message):
         ClonedPolicy(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"channels": [16, 0]}', "channels.1: Input should be greater than 0"),
+        ('{"channels": [4, -4, 4]}', "channels.1: Input should be greater than 0"),
+        ('{"channels": []}', "channels: List should have at least 2"),
+        (f'{{"channels": {[1] * 21}}}', "channels: List should have at most 20"),
+        ('{"channels": [4, 9223372036854775808]}', "channels.1: "),
+        ('{"channels": "444"}', "channels: Input should be a valid list"),
+        ('{"channels": [true, 4]}', "must be a number, not true"),
+        ('{"hidden": 1000000000}', "hidden: Input should be less than or equal to 4096"),
+        ('{"width": 40000}', "width: Input should be less than or equal to 1024"),
+        ('{"width": NaN}', "NaN is no JSON number"),
+        ('{"width": 16, "width": 16}', "the key 'width' stands in it twice"),
+        ("[]", "must hold a JSON object"),
+        ('{"width": 1024, "height": 1024, "features": 4096}', "does not fit"),  # 1 GB, which is not taken
+    ],
+)
+def test_hostile_config(folder, text, message):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(SimeditError) as error:
+        ClonedPolicy(folder)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("hand.weight_hh_l0"), "hand.weight_hh_l0 is absent and should be [24, 8]"),
+        (lambda state: state.update(more=torch.ones(1)), "more is [1] and should be absent"),
+        (
+            lambda state: state.update({"command.bias": torch.ones(9)}),
+            "command.bias is [9] and should be [8]",
+        ),
+        (lambda state: state["command.bias"].fill_(torch.nan), "command.bias is not finite"),
+        (lambda state: state["hand.bias_ih_l0"][:1].fill_(-torch.inf), "hand.bias_ih_l0 is not finite"),
+        (lambda state: state.update({"command.bias": torch.ones(8).cfloat()}), "command.bias is not finite"),
+    ],
+)
+def test_hostile_weights(folder, change, message):
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(SimeditError) as error:
+        ClonedPolicy(folder)
+    assert message in str(error.value)
+
+
+def test_what_a_network_says_is_finite(folder):
+    state = load_file(folder / "model.safetensors")
+    state["eyes.1.running_var"].fill_(-1)
+    save_file(state, folder / "model.safetensors")
+    policy = ClonedPolicy(folder)
+    policy.reset(INSTRUCTIONS[0])
+    with pytest.raises(SimeditError, match="NaN or infinity"):
+        policy.act(_frames(1)[0])
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((8, 16, 3)),
+        np.zeros((8, 16), np.uint8),
+        np.zeros((8, 16, 4), np.uint8),
+        np.zeros((1, 8, 16, 3), np.uint8),
+        np.zeros((0, 16, 3), np.uint8),
+    ],
+)
+def test_other_frames_are_refused(folder, frame):
+    policy = ClonedPolicy(folder)
+    policy.reset(INSTRUCTIONS[0])
+    with pytest.raises(SimeditError, match=r"needs a uint8 \[H, W, 3\] frame"):
+        policy.act(frame)
+
+
+def test_a_full_disk_leaves_what_was_there(folder):
+    before = (folder / "model.safetensors").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(SimeditError, match=r"cannot write .*model\.safetensors"):
+            save(Network(SMALL), SMALL, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_others_may_read_a_policy(folder):
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o666 & ~_umask()}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

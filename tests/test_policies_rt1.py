@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from simedit.errors import SimeditError
-from simedit.policies.rt1 import RT1Policy, load_tensorflow, write_embeddings
+from simedit.policies.rt1 import RT1Policy, load_tensorflow, read_embeddings, write_embeddings
 
 if find_spec("tensorflow") is None:
     pytest.skip("needs TensorFlow: pip install 'simedit[rt1]'", allow_module_level=True)
@@ -160,6 +160,48 @@ def test_bad_embeddings(echo: Path, encoder: Path, table: Path, tmp_path: Path) 
     (tmp_path / "table.npz").write_bytes(table.read_bytes()[:3000])
     with pytest.raises(SimeditError, match="cannot read the embedding table"):
         RT1Policy(echo, embeddings=tmp_path / "table.npz")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": [1], "a": [2]}', "stands in it twice"),
+        ('{"a": [1e39' + ", 0" * 511 + "]}", "512 finite numbers"),
+        ('{"a": [' + "9" * 400 + ", 0" * 511 + "]}", "cannot read the embedding table"),
+        ('{"a": ' + "[" * 100_000, "not valid JSON"),
+        ("null", "must hold a JSON object"),
+        ({"a": np.zeros(10**6)}, "a.npy is more than an embedding"),
+        ({"a": np.array([None] * 512)}, "cannot read the embedding table"),
+        ({"a": np.array(["x"] * 512)}, "cannot read the embedding table"),
+        ({"a": np.full(512, np.nan)}, "512 finite numbers"),
+    ],
+)
+def test_hostile_tables(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / ("table.json" if isinstance(content, str) else "table.npz")
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        np.savez_compressed(path, **content)
+    with pytest.raises(SimeditError) as error:
+        read_embeddings(path)
+    assert message in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_policy_that_says_nan(echo: Path, encoder: Path) -> None:
+    policy = RT1Policy(echo, embeddings=encoder)
+    policy.reset("open top drawer")
+    policy._embedding = np.full(512, np.nan, np.float32)  # what the echo says
+    with pytest.raises(SimeditError, match="NaN or infinity"):
+        policy.act(np.zeros((256, 320, 3), np.uint8))
+
+
+def test_a_policy_of_other_actions(encoder: Path, tmp_path: Path) -> None:
+    """A network with RT-1's inputs whose answer lacks what SimplerEnv takes of it."""
+    tf.saved_model.save(EchoPolicy(without="gripper_closedness_action"), str(tmp_path / "other"))
+    with pytest.raises(SimeditError, match="no RT-1 policy saved by tf-agents: KeyError"):
+        RT1Policy(tmp_path / "other", embeddings=encoder)
 
 
 def test_a_written_table_stands_in_for_the_encoder(echo: Path, encoder: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import gymnasium as gym
@@ -91,10 +90,28 @@ def test_moves_stay_within_their_ranges():
     assert np.abs(action.rot_axangle).max() <= 0.4 + 1e-6
 
 
-@pytest.mark.parametrize("handicap", [{"noise": -0.1}, {"noise": float("nan")}, {"delay": -1}])
-def test_refuses_impossible_handicaps(handicap):
-    with pytest.raises(SimeditError, match="0 or more"):
+@pytest.mark.parametrize(
+    ("handicap", "message"),
+    [
+        ({"noise": -0.1}, "noise must be 0 to 100"),
+        ({"noise": float("nan")}, "noise must be 0 to 100"),
+        ({"noise": 1e300}, "noise must be 0 to 100"),
+        ({"delay": -1}, "delay must be a whole number"),
+        ({"delay": 1.5}, "delay must be a whole number"),
+    ],
+)
+def test_refuses_impossible_handicaps(handicap, message):
+    with pytest.raises(SimeditError, match=message):
         ScriptedExpert(lambda: next(states(1)), **handicap)
+
+
+def test_a_delay_beyond_any_episode_sees_only_its_start():
+    ScriptedExpert(lambda: next(states(1)), delay=10**30)
+
+
+def test_refuses_a_negative_seed():
+    with pytest.raises(SimeditError, match="seed must be 0 or more"):
+        ScriptedExpert(lambda: next(states(1))).reset("", seed=-1)
 
 
 def make_env(skin):
@@ -118,13 +135,25 @@ def succeeds(env, expert, task, drawer, pose):
     return bool(info["success"])
 
 
+@pytest.mark.parametrize("task", ["open", "close"])
+def test_moves_a_drawer(task):
+    env = make_env("primitive")
+    expert = ScriptedExpert(env.unwrapped.privileged_state)
+    assert succeeds(env, expert, task, "top", "b1")
+    env.close()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("skin", "first"), [("primitive", 0), ("simpler", 1)])
-def test_succeeds_in_nearly_all_trials(skin, first):
+@pytest.mark.parametrize("skin", ["primitive", "simpler"])
+def test_succeeds_in_nearly_all_trials(skin):
+    """A third of them: each task from every pose, each drawer from every row and column of poses."""
     env = make_env(skin)
     expert = ScriptedExpert(env.unwrapped.privileged_state)
-    # Every other trial in one skin, the rest in the other: all 54 are played once.
-    trials = list(product(["open", "close"], DRAWERS, POSES))[first::2]
+    trials = [
+        (task, DRAWERS[(number + number // 3 + shift) % 3], pose)
+        for shift, task in enumerate(["open", "close"])
+        for number, pose in enumerate(POSES)
+    ]
     failed = [trial for trial in trials if not succeeds(env, expert, *trial)]
     env.close()
-    assert len(trials) - len(failed) >= 25, failed
+    assert len(failed) <= 1, failed
