@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -23,6 +24,7 @@ from simedit.training import checkpoint as checkpoints
 from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
+from simedit.training.update import Ranked, accumulate
 
 SIZE = 32
 STYLES = tuple(
@@ -34,10 +36,10 @@ STYLES = tuple(
 class Frames:
     """Random frames whose mask is the left half."""
 
-    def __init__(self, count: int, seed: int):
-        self.frames = np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-        self.mask = np.zeros((SIZE, SIZE), bool)
-        self.mask[:, : SIZE // 2] = True
+    def __init__(self, count: int, seed: int, width: int = SIZE, height: int = SIZE):
+        self.frames = np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
+        self.mask = np.zeros((height, width), bool)
+        self.mask[:, : width // 2] = True
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -69,24 +71,24 @@ def _trainer(
     update: dict[str, Any] | None = None,
     sampling: dict[str, Any] | None = None,
     show: Callable[[str, int, int], None] = lambda phase, done, of: None,
+    size: tuple[int, int] = (SIZE, SIZE),
+    scales: Scales = Scales(image=1, style=1, text=1),  # noqa: B008 (frozen)
     **changes: Any,
 ) -> Trainer:
     config = TrainConfig(
         base="tiny",
         seed=seed,
-        width=SIZE,
-        height=SIZE,
+        width=size[0],
+        height=size[1],
         precision="fp32",
         lora_rank=4,
         lora_alpha=4,
-        style=StyleConfig(
-            instruction="make it red", wordings=("paint it red",), scales=Scales(image=1, style=1, text=1)
-        ),
+        style=StyleConfig(instruction="make it red", wordings=("paint it red",), scales=scales),
         sampling=SamplingConfig(**{"steps": 4, "batch_size": 3} | (sampling or {})),
         update=UpdateConfig(**{"batch_size": 2, "accumulation": 2, "learning_rate": 3e-3} | (update or {})),
         **{"steps": 2, "samples": 8} | changes,
     )
-    inputs = Frames(12, seed)
+    inputs = Frames(12, seed, *size)
     material = Material(
         inputs=inputs,
         styles=STYLES,
@@ -179,6 +181,81 @@ def test_a_training_asked_to_stop_goes_on_within_its_step(
     _assert_same(trainer.run(), uninterrupted[1])
     assert _records(tmp_path) == _records(uninterrupted[0])
     assert not list((tmp_path / "run" / "checkpoints").glob("*_interrupted"))
+
+
+Layouts = list[tuple[tuple[int, ...], ...]]
+
+
+@pytest.fixture
+def layouts(monkeypatch: pytest.MonkeyPatch) -> Layouts:
+    """What `_trainer`s' updates work on, each tensor's strides: kernels are chosen by them, which shows in the
+    last bits on some processors only. No pictures are made, for they take longer than all else."""
+    seen: Layouts = []
+
+    class Watched(Trainer):
+        def _apply(self) -> float:
+            moments = [value for state in self.optimizer.state.values() for value in state.values()]
+            seen[-1] += tuple(tensor.stride() for tensor in (*self.policy.parameters, *moments))
+            return super()._apply()
+
+    def watched(policy: Any, encode: Any, ranked: Ranked, *args: Any, **options: Any) -> Any:
+        tensors = (*vars(ranked.pairs).values(), *vars(encode(ranked.pairs)).values(), ranked.reference)
+        seen.append(tuple(tensor.stride() for tensor in tensors))
+        return accumulate(policy, encode, ranked, *args, **options)
+
+    monkeypatch.setattr("test_training_trainer.Trainer", Watched)
+    monkeypatch.setattr("simedit.training.trainer.accumulate", watched)
+    for picture in ("save_grid", "save_curves"):
+        monkeypatch.setattr(f"simedit.training.trainer.{picture}", lambda *_: None)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "size", [(32, 32), (64, 48), (96, 96), (160, 128), pytest.param((160, 160), marks=pytest.mark.slow)]
+)
+def test_stopping_at_every_chance_changes_no_bit(
+    tmp_path: Path, layouts: Layouts, size: tuple[int, int]
+) -> None:
+    options: Any = {
+        "size": size,
+        "scales": Scales(),
+        "samples": 4,
+        "sampling": {"steps": 3, "batch_size": 2},
+        "update": {"batch_size": 1, "accumulation": 1, "gradient_checkpointing": False},
+    }
+    whole = _trainer(tmp_path / "whole", **options)
+    expected, uninterrupted = whole.run(), layouts.copy()
+    layouts.clear()
+    chances: list[tuple[int, str, int]] = []
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase not in ("step", "stopping"):
+            chance = (trainer.done.step, phase, done)
+            if chance not in chances:  # after a stop, references are computed again
+                chances.append(chance)
+                trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path, show=show, **options)
+        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert [phase for _, phase, _ in chances] == [
+        *["sample"] * 2,
+        *["update"] * 4,
+        *["sample"] * 2,
+        *["reference"] * 2,
+        *["update"] * 4,
+    ]
+    assert layouts == uninterrupted
+    _assert_same(specialist, expected)
+    moments = (checkpoints.optimizer_state(one.optimizer) for one in (trainer, whole))
+    for one, other in zip(*moments, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert _records(tmp_path) == _records(tmp_path / "whole")
 
 
 def test_neither_batch_sizes_nor_checkpointing_change_what_is_learned(

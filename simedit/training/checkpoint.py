@@ -15,6 +15,7 @@ import shutil
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -66,9 +67,17 @@ def optimizer_state(optimizer: Optimizer) -> list[dict[str, Tensor]]:
 
 
 def set_optimizer_state(optimizer: Optimizer, state: list[dict[str, Tensor]]) -> None:
-    """The reverse of `optimizer_state`."""
+    """The reverse of `optimizer_state`. Moments get their parameters' order in memory, as if made here."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     whole = optimizer.state_dict()
-    whole["state"] = {i: one for i, one in enumerate(state) if one}
+    whole["state"] = {
+        i: {
+            key: torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+            for key, value in one.items()
+        }
+        for i, (one, parameter) in enumerate(zip(state, parameters, strict=False))
+        if one
+    }
     optimizer.load_state_dict(whole)
 
 

@@ -48,7 +48,9 @@ class Trainer:
 
     The folder holds checkpoints/ (see simedit.training.checkpoint), metrics.jsonl, curves.png and grid_*.png,
     one for each step. All random numbers follow from the config's seed, the step and the sample, so a
-    training that goes on from a checkpoint does what an uninterrupted one does.
+    training that goes on from a checkpoint does what an uninterrupted one does: bit for bit on the CPU, with
+    one process, on one kind of processor, with as many threads, the same versions of all libraries and the
+    same batch sizes; to rounding elsewhere.
 
     Args:
         config: with the style's name filled in (`StyleConfig.named`).
@@ -141,7 +143,10 @@ class Trainer:
             lora_alpha=config.lora_alpha,
             training=record if self.done.step else None,
         )
-        weights = {key: value.detach().cpu().clone() for key, value in self.policy.weights().items()}
+        weights = {
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for key, value in self.policy.weights().items()
+        }
         return Specialist(card, weights, self.material.styles)
 
     def run(self) -> Specialist:
