@@ -6,12 +6,14 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from simedit.errors import SimeditError
@@ -120,6 +122,16 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Speci
     return folder, _trainer(folder, steps=3).run()
 
 
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint within the first step, with the first three of eight pairs."""
+    trainer = _trainer(folder := tmp_path_factory.mktemp("interrupted"), steps=3)
+    trainer.show = lambda phase, done, of: trainer.stop() if phase == "sample" else None
+    with pytest.raises(Interrupted):
+        trainer.run()
+    return folder / "run" / "checkpoints" / "step_0000_interrupted"
+
+
 def test_a_training_leaves_what_its_user_looks_for(uninterrupted: tuple[Path, Specialist]) -> None:
     folder, specialist = uninterrupted
     run = folder / "run"
@@ -188,8 +200,8 @@ Layouts = list[tuple[tuple[int, ...], ...]]
 
 @pytest.fixture
 def layouts(monkeypatch: pytest.MonkeyPatch) -> Layouts:
-    """What `_trainer`s' updates work on, each tensor's strides: kernels are chosen by them, which shows in the
-    last bits on some processors only. No pictures are made, for they take longer than all else."""
+    """The strides of all tensors that updates work on: kernels are chosen by them, which shows in the last
+    bits on some processors only. No pictures are made, for they take longer than all else."""
     seen: Layouts = []
 
     class Watched(Trainer):
@@ -256,6 +268,129 @@ def test_stopping_at_every_chance_changes_no_bit(
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert _records(tmp_path) == _records(tmp_path / "whole")
+
+
+def test_the_seconds_before_a_stop_count(tmp_path: Path) -> None:
+    def show(phase: str, done: int, of: int) -> None:
+        if phase == "update":
+            trainer.stop()
+
+    trainer = _trainer(tmp_path, steps=1, show=show)
+    with pytest.raises(Interrupted):
+        trainer.run()
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    before = checkpoints.load(found).progress.seconds
+    trainer = _trainer(tmp_path, steps=1)
+    trainer.resume(found)
+    trainer.run()
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    after = json.loads(line)["seconds"]
+    assert before["sample"] == after["sample"] > 0
+    assert 0 < before["update"] < after["update"]
+
+
+@pytest.mark.parametrize(
+    ("what", "step"), [("Log.write", 1), ("Log._save", 3), ("save_curves", 3), ("save_grid", 2)]
+)
+def test_what_cannot_be_written_loses_nothing(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path, monkeypatch, what: str, step: int
+) -> None:
+    def fail(*args: Any) -> None:
+        if trainer.done.step == (step - 1 if what == "save_grid" else step):
+            raise SimeditError("cannot write: it is full")
+        original(*args)
+
+    owner, _, name = f"simedit.training.trainer.{what}".rpartition(".")
+    original = getattr(resolve_name(owner), name)
+    trainer = _trainer(tmp_path, steps=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{owner}.{name}", fail)
+        with pytest.raises(SimeditError, match="it is full"):
+            trainer.run()
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found.name == (f"step_{step - 1:04d}_interrupted" if what == "save_grid" else f"step_{step:04d}")
+    trainer = _trainer(tmp_path, steps=3)
+    trainer.resume(found)
+    _assert_same(trainer.run(), uninterrupted[1])
+    assert _records(tmp_path) == _records(uninterrupted[0])
+    run, whole = (sorted(p.name for p in (f / "run").glob("*.*")) for f in (tmp_path, uninterrupted[0]))
+    assert run == whole
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, monkeypatch) -> None:
+    trainer = _trainer(tmp_path, steps=3)
+    step = trainer.optimizer.step
+
+    def overflow() -> None:
+        step()
+        if trainer.done.step == 1:
+            trainer.policy.parameters[0].data.fill_(torch.nan)
+
+    monkeypatch.setattr(trainer.optimizer, "step", overflow)
+    with pytest.raises(SimeditError, match="not finite"):
+        trainer.run()
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_0000", "step_0001"]
+
+
+DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "shape": lambda value: value[:, :1].contiguous(),
+    "type": lambda value: value.double(),
+    "number": lambda value: value[:1].clone(),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "how"),
+    [("latents", "shape"), ("latents", "type"), ("image", "shape"), ("log_probs", "number")],
+)
+def test_pairs_that_are_not_this_trainings_are_refused(
+    interrupted: Path, tmp_path: Path, field: str, how: str
+) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    pairs = load_file(path / "pairs.safetensors")
+    save_file(pairs | {field: DAMAGES[how](pairs[field])}, path / "pairs.safetensors")
+    with pytest.raises(SimeditError, match=rf"_interrupted is broken \(its pairs' {field} is"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pairs: {"style": 1 - pairs["style"]}, "not those that this training draws"),
+        (lambda pairs: {"style": pairs["style"] + 10**12}, "not those that this training draws"),
+        (lambda pairs: {"more": pairs["style"] + 1}, "unexpected keyword"),
+        (lambda pairs: {name: torch.cat([value] * 3) for name, value in pairs.items()}, "not those that"),
+    ],
+)
+def test_other_pairs_are_refused(interrupted: Path, tmp_path: Path, change: Any, message: str) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    pairs = load_file(path / "pairs.safetensors")
+    save_file(pairs | change(pairs), path / "pairs.safetensors")
+    with pytest.raises(SimeditError, match=f"_interrupted is broken.*{message}"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    ['{"step": 0, "updates": 1}', '{"step": 0, "sums": {"x": 1}}', '{"step": 0, "seconds": {"x": 1}}'],
+)
+def test_progress_that_cannot_be_is_refused(interrupted: Path, tmp_path: Path, progress: str) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    (path / "progress.json").write_text(progress)
+    with pytest.raises(SimeditError, match="_interrupted is broken"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+def test_an_optimizer_of_another_training_is_refused(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path
+) -> None:
+    path = tmp_path / "step_0002"
+    shutil.copytree(uninterrupted[0] / "run" / "checkpoints" / "step_0002", path)
+    save_file({"0.exp_avg": torch.zeros(3)}, path / "optimizer.safetensors")
+    with pytest.raises(SimeditError, match=r"step_0002 is broken.*its optimizer's parameter 0"):
+        _trainer(tmp_path, steps=3).resume(path)
 
 
 def test_neither_batch_sizes_nor_checkpointing_change_what_is_learned(

@@ -43,8 +43,8 @@ class Pairs:
     def __post_init__(self) -> None:
         for f in fields(self):
             value: Tensor = getattr(self, f.name)
-            # flatten and view: a dimension of one keeps its odd stride through `contiguous`.
-            object.__setattr__(self, f.name, value.flatten().view(value.shape))
+            # Not `contiguous`, which leaves the odd strides of dimensions of one as they are.
+            object.__setattr__(self, f.name, torch.empty(value.shape, dtype=value.dtype).copy_(value))
 
     def __len__(self) -> int:
         return len(self.latents)
