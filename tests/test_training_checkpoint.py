@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
 from collections.abc import Iterator
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from simedit.errors import SimeditError
 from simedit.specialist import Card, Specialist
 from simedit.training import checkpoint as checkpoints
-from simedit.training.checkpoint import OPTIMIZER, PAIRS, PROGRESS, Checkpoint, Progress
+from simedit.training.checkpoint import OPTIMIZER, PAIRS, PROGRESS, UNFINISHED, Checkpoint, Progress
 from simedit.training.pairs import Pairs
 
 LARGE = 40_000
@@ -33,7 +35,7 @@ def checkpoint(step: int, *, pairs: bool = False, updates: int = 0) -> Checkpoin
         {},  # of a parameter that never had a gradient
         {"step": torch.tensor(float(step)), "exp_avg": torch.randn(2, generator=random)},
     ]
-    image = np.full((4, 5, 3), step, np.uint8)
+    image = np.full((4, 5, 3), step % 200, np.uint8)
     progress = Progress(step, 2, updates, {"loss": 0.1 + 0.2, "terms": 3.0})
     specialist = Specialist(Card(style="gold", instruction="make it gold"), weights, (image, image + 1))
     return Checkpoint(specialist, state, progress, small_pairs(step) if pairs else None)
@@ -153,29 +155,218 @@ def test_whole_steps_by_number(tmp_path: Path) -> None:
     assert checkpoints.step_folders(tmp_path) == folders
 
 
+def test_only_what_the_training_made_is_counted_or_removed(tmp_path: Path) -> None:
+    first = checkpoints.save(tmp_path, checkpoint(2), keep=1)
+    elsewhere = shutil.copytree(first, tmp_path.with_name(f"{tmp_path.name}-elsewhere") / "step_0009")
+    copies = (
+        *("step_0002_best", "step_2", "step_00002", "step_0001 copy", "step_0003.bak", "xstep_0003"),
+        *(".step_0003", ".git", ".new-step_0002", ".old-step_0001", "step_\u0660\u0660\u0660\u0663"),
+    )
+    for name in copies:
+        shutil.copytree(first, tmp_path / name)
+    (tmp_path / "step_0008").mkdir()
+    (tmp_path / "step_0007").write_text("no folder")
+    (tmp_path / "step_0009").symlink_to(elsewhere)
+    assert checkpoints.latest(tmp_path) == first
+    assert checkpoints.step_folders(tmp_path) == {2: first}
+    for step in (3, 4):
+        checkpoints.save(tmp_path, checkpoint(step), keep=1)
+    kept = sorted([*copies, "step_0004", "step_0007", "step_0008", "step_0009"])
+    assert names(tmp_path) == kept
+    assert (elsewhere / PROGRESS).exists()
+
+
+def test_beyond_9999_steps_the_newest_is_kept(tmp_path: Path) -> None:
+    for step in (9998, 9999, 10000, 10001):
+        checkpoints.save(tmp_path, checkpoint(step), keep=2)
+        assert checkpoints.latest(tmp_path) == tmp_path / f"step_{step}"
+    assert names(tmp_path) == ["step_10000", "step_10001"]
+    assert list(checkpoints.step_folders(tmp_path)) == [10000, 10001]
+
+
 def test_what_a_killed_process_left_half_written_is_ignored_and_goes(tmp_path: Path) -> None:
     first = checkpoints.save(tmp_path, checkpoint(1), keep=3)
-    shutil.copytree(first, tmp_path / ".new-step_0002_interrupted")
-    (tmp_path / "..new-step_0002-abc" / "new").mkdir(parents=True)
-    (tmp_path / ".new-step_0002").mkdir()
+    shutil.copytree(first, tmp_path / UNFINISHED / "step_0002")
+    (tmp_path / UNFINISHED / ".step_0003-abc" / "new").mkdir(parents=True)
     assert checkpoints.latest(tmp_path) == first
     checkpoints.save(tmp_path, checkpoint(2), keep=3)
     assert names(tmp_path) == ["step_0001", "step_0002"]
 
 
+@pytest.mark.parametrize("renames", range(4))
+def test_a_kill_at_any_rename_loses_no_checkpoint(tmp_path: Path, monkeypatch, renames: int) -> None:
+    """An interrupted one is replaced by a further one, and the whole one goes."""
+
+    def rename(path: Path, target: Path) -> Path:
+        if target.is_relative_to(tmp_path) and len(done) == renames:
+            raise KeyboardInterrupt
+        if target.is_relative_to(tmp_path):
+            done.append(path)
+        return original(path, target)
+
+    checkpoints.save(tmp_path, old := checkpoint(1, pairs=True), keep=1)
+    done: list[Path] = []
+    original = Path.rename
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "rename", rename)
+        checkpoints.save(tmp_path, new := checkpoint(1, pairs=True, updates=1), keep=1)
+    checkpoints.tidy(tmp_path)
+    assert names(tmp_path) == ["step_0001_interrupted"]
+    found = checkpoints.load(tmp_path / "step_0001_interrupted")
+    assert_same(found, new if found.progress.updates else old)
+    assert (found.progress.updates == 1) == (len(done) >= 3)  # the specialist's own is the first
+
+
 def test_a_kill_while_an_old_one_is_deleted_leaves_no_part_of_it(tmp_path: Path, monkeypatch) -> None:
     def killed(path, **_) -> None:
-        if (progress := Path(path) / PROGRESS).exists():
+        for progress in Path(path).glob(f"gone-*/{PROGRESS}"):
             progress.unlink()
             raise KeyboardInterrupt
 
     checkpoints.save(tmp_path, checkpoint(0), keep=1)
-    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(tmp_path, checkpoint(1), keep=1)
+    assert checkpoints.latest(tmp_path) == tmp_path / "step_0001"
+    checkpoints.tidy(tmp_path)
+    assert names(tmp_path) == ["step_0001"]
+
+
+def test_the_way_to_a_base_in_a_folder_holds_where_the_checkpoint_ends_up(tmp_path: Path) -> None:
+    one = checkpoint(1)
+    card = one.specialist.card.model_copy(update={"base": str(tmp_path / "base")})
+    path = checkpoints.save(
+        tmp_path / "run" / "checkpoints", replace(one, specialist=replace(one.specialist, card=card)), keep=1
+    )
+    assert '"../../../base"' in (path / "card.json").read_text(encoding="utf-8")
+    assert checkpoints.load(path).specialist.card.base == str(tmp_path / "base")
+
+
+def test_files_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+    path = checkpoints.save(tmp_path, checkpoint(1, pairs=True), keep=1)
+    modes = {(path / name).stat().st_mode & 0o777 for name in (OPTIMIZER, PAIRS, PROGRESS)}
+    assert modes == {(tmp_path / PROGRESS).open("w").close() or (tmp_path / PROGRESS).stat().st_mode & 0o777}
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), SimeditError("no (os error 13)")]
+)
+def test_the_reason_is_told_as_it_is(tmp_path: Path, monkeypatch, error: Exception) -> None:
+    def save(*_: object) -> None:
+        raise error
+
+    checkpoints.save(tmp_path, checkpoint(0), keep=1)
+    monkeypatch.setattr(Specialist, "save", save)
+    with pytest.raises(SimeditError) as caught:
         checkpoints.save(tmp_path, checkpoint(1), keep=1)
-    monkeypatch.undo()
-    checkpoints.save(tmp_path, checkpoint(2), keep=1)
-    assert names(tmp_path) == ["step_0002"]
+    assert "room" not in str(caught.value)
+    said = "Permission denied" if isinstance(error, OSError) else "no (os error 13)"
+    assert str(caught.value).endswith(f"{said}. The one before it, step_0000, is whole.")
+
+
+NOT_FINITE = {
+    "unet.a": lambda one: one.specialist.weights["unet.a"],
+    "0.exp_avg": lambda one: one.optimizer[0]["exp_avg"],
+}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("where", NOT_FINITE)
+def test_what_is_not_finite_is_neither_saved_nor_loaded(
+    tmp_path: Path, monkeypatch, where: str, value: float
+) -> None:
+    checkpoints.save(tmp_path, checkpoint(0), keep=1)
+    bad = checkpoint(1)
+    NOT_FINITE[where](bad).view(-1)[0] = value
+    with pytest.raises(
+        SimeditError, match=rf"after step 1 1 of the weights are not finite, such as .*{where}"
+    ):
+        checkpoints.save(tmp_path, bad, keep=1)
+    assert names(tmp_path) == ["step_0000"]
+    path = checkpoints.save(tmp_path, checkpoint(1), keep=1)
+    file, key = (OPTIMIZER, where) if where[0] == "0" else ("adapter.safetensors", where)
+    tensors = load_file(path / file)
+    tensors[key].view(-1)[0] = value
+    save_file(tensors, path / file)
+    with pytest.raises(SimeditError, match=r"step_0001 is broken.*not finite"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        *(
+            "",
+            "[",
+            "[" * 100_000,
+            "[]",
+            "3",
+            "null",
+            "{}",
+            '{"step": "1"}',
+            '{"step": 1.5}',
+            '{"step": true}',
+        ),
+        *('{"step": -1}', '{"step": 2}', '{"step": 1, "processes": 0}', '{"step": 1, "updates": -1}'),
+        *(
+            '{"step": 1, "sums": {"loss": NaN}}',
+            '{"step": 1, "sums": {"loss": "x"}}',
+            '{"step": 1, "sums": 3}',
+        ),
+        *('{"step": 1, "record": {"step": 2}}', '{"step": 1, "record": {}}', '{"step": 1, "record": [1]}'),
+        *('{"step": 1, "other": 1}', f'{{"step": {"9" * 5000}}}', '{"step": 1, "seconds": {"sample": null}}'),
+    ],
+)
+def test_damaged_progress_is_named(tmp_path: Path, progress: str) -> None:
+    path = checkpoints.save(tmp_path, checkpoint(1), keep=1)
+    (path / PROGRESS).write_text(progress)
+    with pytest.raises(SimeditError, match="step_0001 is broken") as caught:
+        checkpoints.load(path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "x.exp_avg", "-1.exp_avg", "99999999999.exp_avg"])
+def test_a_damaged_optimizer_is_named(tmp_path: Path, key: str) -> None:
+    path = checkpoints.save(tmp_path, checkpoint(1), keep=1)
+    save_file({key: torch.zeros(2)}, path / OPTIMIZER)
+    with pytest.raises(SimeditError, match="step_0001 is broken"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ([{}, {}, {}], "3 parameters, not 2"),
+        ([{"step": torch.tensor(1.0)}], "parameter 0 holds"),
+        (
+            [{"step": torch.tensor(1.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(2)}],
+            "parameter 0",
+        ),
+        (
+            [{"step": torch.tensor(1), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}],
+            "not in float32",
+        ),
+    ],
+)
+def test_a_state_of_another_optimizer_is_refused(state: list[dict[str, torch.Tensor]], message: str) -> None:
+    optimizer = torch.optim.AdamW([torch.zeros(3, requires_grad=True), torch.ones(2, requires_grad=True)])
+    with pytest.raises(SimeditError, match=message):
+        checkpoints.set_optimizer_state(optimizer, state)
+
+
+def test_moments_get_their_parameters_order_in_memory() -> None:
+    parameter = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last).requires_grad_()
+    optimizer = torch.optim.AdamW([parameter])
+    moments = {
+        "step": torch.tensor(1.0),
+        "exp_avg": torch.rand(4, 3, 2, 2),
+        "exp_avg_sq": torch.rand(4, 3, 2, 2),
+    }
+    checkpoints.set_optimizer_state(optimizer, [moments])
+    for key, value in optimizer.state[parameter].items():
+        assert torch.equal(value, moments[key])
+        assert key == "step" or value.stride() == parameter.stride()
 
 
 @pytest.mark.parametrize("old", ["step_0001", "step_0002_interrupted"])

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import random
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,13 @@ from small_training import SIDE, write_config, write_inputs, write_photos
 from simedit.cli import main as edit
 from simedit.eval.library import find_specialists
 from simedit.library import SpecialistLibrary
+from simedit.locks import locked
 from simedit.pipeline import SpecialistPipeline
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training.checkpoint import load as load_checkpoint
 from simedit.training.cli import main
+from simedit.training.trainer import Interrupted, Trainer
 from simedit.wrapper import EditObservation
 
 NEW = ("--config", "small.yaml", "--style-images", "photos", "--name", "gold", "--cpu")
@@ -39,7 +43,7 @@ RESUME = ("--resume", "runs/train/gold", "--cpu")
 COPY = (*RESUME, "--specialist", "specialists/gold")
 """Goes on with a copied run folder: its own specialist is elsewhere."""
 CHECKPOINTS = Path("runs/train/gold/checkpoints")
-STOPPED = "stopped, and saved. Go on with: simedit-train --resume runs/train/gold\ninterrupted\n"
+STOPPED = "stopped, and saved. Go on with: simedit-train --resume runs/train/gold --cpu\ninterrupted\n"
 SIZES = ("steps=4", "samples=6", "sampling.batch_size=1")
 """Small batches: there are moments in between to stop at."""
 
@@ -213,7 +217,7 @@ def test_a_signal_saves_within_the_step(
 
 def test_a_signal_between_two_steps_stops_there(capsys, trained: Path):
     def interrupt() -> None:
-        while not Path("runs/train/gold/curves.png").exists():  # it is written before the step's checkpoint
+        while not Path("runs/train/gold/curves.png").exists():  # a step's last
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -310,6 +314,9 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--name", "white marble"), "--name 'white marble' must be of letters"),
         (("--name", ".."), "--name '..' must be of letters"),
         (("--name", ""), "--name '' must be of letters"),
+        (("--name", "g" * 101), "must be at most 100 bytes long, not 101"),
+        (("--set", "base="), "base: Input should be a valid string"),
+        (("--set", "inputs.path=' '"), "it names no folder"),
         (("--config", "nowhere.yaml"), "cannot read config nowhere.yaml"),
         (
             ("--set", "samples=7"),
@@ -425,6 +432,150 @@ def test_a_training_is_neither_replaced_nor_bent(capsys, args: tuple[str, ...], 
     assert message in refused(capsys, *args)
 
 
+CHANGES: dict[str, tuple[Callable[[], Any], str]] = {
+    "inputs": (
+        lambda: [Path("inputs", f"input_{i}.png").unlink() for i in (1, 4)],
+        r"the inputs in inputs \(6 files [0-9a-f]{16}, now 4 files [0-9a-f]{16}\)",
+    ),
+    "input": (
+        lambda: shutil.copy("inputs/input_1.png", "inputs/input_2.png"),
+        r"the inputs in inputs \(6 files [0-9a-f]{16}, now 6 files [0-9a-f]{16}\)",
+    ),
+    "base": (
+        lambda: tiny_pipeline(1).save_pretrained("base"),
+        r"the base base \(\d+ files [0-9a-f]{16}, now \d+ files [0-9a-f]{16}\)",
+    ),
+}
+
+
+@pytest.mark.usefixtures("no_base", "finished")
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_training_does_not_go_on_from_other_things(capsys, pool: Path, what: str):
+    for name in ("base", "inputs"):
+        Path(name).unlink()
+        shutil.copytree(pool / name, name)
+    change, message = CHANGES[what]
+    change()
+    said = refused(capsys, *COPY)
+    assert re.search("trained from other things than are there now: " + message, said)
+    assert said.count(", now ") == 1
+    assert "Put back what was there, or start a new training with another --out" in said
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_run_of_an_older_version_goes_on_and_says_what_it_cannot_notice(capsys, trained: Path):
+    path = Path("runs/train/gold/run.json")
+    run = json.loads(path.read_text(encoding="utf-8"))
+    old = {key: run[key] for key in ("name", "id", "specialist", "config")}
+    path.write_text(json.dumps(old), encoding="utf-8")
+    shutil.rmtree(CHECKPOINTS / "step_0004")
+    assert main(COPY) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "run.json does not say what it was trained from" in notes[0]
+    assert_equals(trained)
+    again = json.loads(path.read_text(encoding="utf-8"))
+    assert again == run
+
+
+@pytest.mark.usefixtures("finished")
+def test_another_machine_is_said_once(capsys):
+    path = Path("runs/train/gold/run.json")
+    run = json.loads(path.read_text(encoding="utf-8"))
+    run["machine"] |= {"threads": "64", "torch": "1.0"}
+    path.write_text(json.dumps(run), encoding="utf-8")
+    assert main(COPY) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "threads (64, now 1); torch (1.0, now " in notes[0]
+    assert main(COPY) == 0
+    assert "note: " not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_base", "finished")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[", "cannot read runs/train/gold/run.json"),
+        ("[" * 100_000, "cannot read runs/train/gold/run.json"),
+        ("[]", "cannot read runs/train/gold/run.json: it holds no object"),
+        ("{}", "runs/train/gold/run.json: name: this key is required"),
+        ('{"name": "../x", "id": "", "specialist": "s", "config": {}}', "must not begin with a dot"),
+        ('{"name": 1, "id": [], "specialist": null, "config": 2}', "run.json: name: Input should be"),
+        ('{"name": "gold", "id": "", "specialist": "s", "config": {"steps": "x"}}', "run.json: steps: Input"),
+    ],
+)
+def test_a_damaged_run_file_is_named(capsys, content: str, message: str):
+    Path("runs/train/gold/run.json").write_text(content, encoding="utf-8")
+    assert message in refused(capsys, *RESUME)
+
+
+@pytest.mark.usefixtures("no_base", "finished")
+def test_a_folder_has_one_writer(capsys):
+    with locked(Path("runs/train/gold"), "simedit-train"):
+        said = refused(capsys, *COPY)
+    assert f"another simedit-train (process {os.getpid()}) writes to runs/train/gold" in said
+
+
+@pytest.mark.parametrize("other", ["writes", "has written"])
+def test_of_two_fresh_trainings_in_one_folder_one_starts(capsys, monkeypatch, trained: Path, other: str):
+    """The other begins while this one loads."""
+    load = SpecialistPipeline.from_pretrained
+
+    def slow(*args: Any, **options: Any) -> Any:
+        if other == "has written":
+            shutil.copytree(trained / "runs", "runs")
+        else:
+            stack.enter_context(locked(Path("runs/train/gold"), "simedit-train"))
+        return load(*args, **options)
+
+    with contextlib.ExitStack() as stack:
+        monkeypatch.setattr(SpecialistPipeline, "from_pretrained", slow)
+        assert main([*NEW, "--set", *SIZES]) == 2
+    said = capsys.readouterr().err
+    assert ("holds a training" if other == "has written" else "another simedit-train (process") in said
+    if other == "has written":
+        assert metrics(Path()) == metrics(trained)
+    else:
+        assert [path.name for path in Path("runs/train/gold").iterdir()] == ["lock"]
+
+
+def test_a_specialist_that_another_training_made_meanwhile_stays(capsys, monkeypatch, trained: Path):
+    def step(trainer: Trainer, number: int) -> None:
+        original(trainer, number)
+        if not Path("specialists").exists():
+            shutil.copytree(trained / "specialists", "specialists")
+
+    original = Trainer._step
+    monkeypatch.setattr(Trainer, "_step", step)
+    assert main([*NEW, "--set", "steps=1"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "specialists/gold exists already: choose another --name or --specialist, or add --overwrite" in said
+    )
+    assert "Go on with: simedit-train --resume runs/train/gold --cpu" in said
+    card = Specialist.load("specialists/gold").card
+    assert card == Specialist.load(trained / "specialists/gold").card
+
+
+def test_commands_that_are_printed_can_be_pasted(capsys, monkeypatch):
+    def step(trainer: Trainer, number: int) -> None:
+        raise Interrupted
+
+    out = "my runs/it's gold"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        assert main([*NEW, "--out", out, "--overwrite"]) == 130
+    said = capsys.readouterr().err
+    command = re.search("Go on with: (.*)\n", said)
+    assert command is not None
+    program, *args = shlex.split(command[1])
+    assert program == "simedit-train"
+    assert args == ["--resume", out, "--cpu", "--overwrite"]
+    assert main([*args, "--set", "steps=1"]) == 0
+    assert Path("specialists/gold/card.json").exists()
+
+
 @pytest.mark.usefixtures("no_base", "finished")
 def test_a_run_folder_without_checkpoints_says_so(capsys):
     shutil.rmtree(CHECKPOINTS)
@@ -480,7 +631,8 @@ def test_a_full_disk_names_the_last_whole_checkpoint_and_training_goes_on_from_i
     assert all(torch.equal(ours[key], whole[key]) for key in whole)
 
 
-def test_a_full_disk_at_the_end_keeps_the_training(capsys, finished: Path):
+def test_a_full_disk_at_the_end_keeps_the_training(capsys, monkeypatch, finished: Path):
+    monkeypatch.setattr("simedit.training.trainer.save_curves", lambda *_: None)
     shutil.rmtree("specialists")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
@@ -491,7 +643,7 @@ def test_a_full_disk_at_the_end_keeps_the_training(capsys, finished: Path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: cannot write the specialist")
-    assert said.endswith("Go on with: simedit-train --resume runs/train/gold")
+    assert said.endswith("Go on with: simedit-train --resume runs/train/gold --cpu")
     assert list(Path().glob("specialists/*")) == []
     assert main(COPY) == 0
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from simedit.config import load_config
+from simedit.config import load_config, parse_config
+from simedit.errors import SimeditError
 from simedit.settings import Scales
 from simedit.training.config import (
     CannyConfig,
@@ -110,3 +112,25 @@ def test_photo_looks_for_nouns_in_a_folder_of_images():
     assert isinstance(config.inputs, ImagesConfig)
     assert config.inputs.masks is None
     assert (config.regions.inputs, config.regions.styles) == ("grounded-sam2", "grounded-sam2")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"inputs": {"kind": "images", "path": "x"}}, "'simulator' needs inputs.kind 'twin'"),
+        ({"regions": {"inputs": "files"}}, "'files' needs inputs.kind 'images' with a masks folder"),
+        ({"regions": {"styles": "files"}}, "styles: 'files' and style_masks need each other"),
+        ({"regions": {"style_masks": "x"}}, "styles: 'files' and style_masks need each other"),
+        ({"base": ""}, "base: "),
+        ({"inputs": {"kind": "images", "path": " "}, "regions": {"inputs": "full-frame"}}, "path: "),
+        ({"inputs": {"kind": "run", "path": ""}, "regions": {"inputs": "full-frame"}}, "path: "),
+        ({"base": "a\0b"}, "base: "),
+        ({"scores": {"semantic": {"model": ""}}}, "model: "),
+    ],
+)
+def test_a_mistake_is_told_in_short(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(SimeditError) as caught:
+        parse_config(TrainConfig, data | {"style": {"instruction": "a long one " * 100}}, where="c.yaml")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert "a long one" not in str(caught.value)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 import torch
@@ -17,6 +18,32 @@ def test_out_of_memory_names_the_knobs() -> None:
     )
     with pytest.raises(SimeditError, match=knobs), enough_memory(TrainConfig()):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_the_machines_memory_counts_too(error: Exception) -> None:
+    with (
+        pytest.raises(SimeditError, match=r"out of memory \(.*sampling\.batch_size"),
+        enough_memory(TrainConfig()),
+    ):
+        raise error
+
+
+def test_other_errors_are_not_explained_away() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory(TrainConfig()):
+        raise RuntimeError("shapes do not match")
+
+
+def test_a_thread_hears_no_signals_and_needs_none() -> None:
+    def work() -> None:
+        with stopping(lambda: None):
+            done.append(True)
+
+    done: list[bool] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [True]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -63,6 +63,39 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: str) -> None:
     assert len(lines(tmp_path)) == 2
 
 
+def test_a_line_may_lack_all_but_its_step(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 3, "seconds": {}}\n')
+    assert Log(tmp_path, 4).records == [{"step": 1}, {"step": 3, "seconds": {}}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *('{"step": "1"}', '{"step": 1.0}', '{"step": true}', '{"step": 0}', '{"step": null}', "[]", "null"),
+        *('{"step": 1, "loss": "x"}', '{"step": 1, "seconds": 3}', '{"step": 1, "seconds": {"sample": "x"}}'),
+        *('{"step": 1, "loss": {}}', '{"step": 1, "loss": []}', "[" * 100_000),
+        *(f'{{"step": 1, "loss": {"9" * 400}}}', f'{{"step": {"9" * 5000}}}'),
+    ],
+)
+def test_a_line_of_other_things_is_named(tmp_path: Path, line: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n{json.dumps(record(2))}\n")
+    with pytest.raises(SimeditError, match=r"metrics\.jsonl is broken at line 1") as caught:
+        Log(tmp_path, 3)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("steps", [(1, 1), (2, 1)])
+def test_a_step_that_is_there_twice_is_an_error(tmp_path: Path, steps: tuple[int, int]) -> None:
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record(step)) + "\n" for step in steps))
+    with pytest.raises(SimeditError, match=rf"holds step 1 at line 2 after step {steps[0]}"):
+        Log(tmp_path, 3)
+
+
+def test_numbers_that_are_not_finite_become_null_when_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": NaN, "seconds": {"sample": Infinity}}\n')
+    assert Log(tmp_path, 2).records == [{"step": 1, "loss": None, "seconds": {"sample": None}}]
+
+
 def test_a_broken_line_before_the_last_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(f"{json.dumps(record(1))}\nbroken\n{json.dumps(record(2))}\n")
     with pytest.raises(SimeditError, match="broken at line 2"):

@@ -94,6 +94,23 @@ def test_storage_rounds_each_latent_before_the_next_step_starts_from_it() -> Non
         torch.testing.assert_close(x, expected, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 2, 5), (1, 4, 2, 2), (3, 4, 1, 1), (3, 1, 2, 2)])
+def test_pairs_lie_in_memory_as_files_hold_them(shape: tuple[int, ...]) -> None:
+    n, image = shape[0], torch.rand(shape)
+    pairs = Pairs(
+        latents=torch.rand(2, n, 3, *shape[1:]).transpose(0, 1),
+        log_probs=torch.rand(1, 2, n).permute(2, 1, 0),
+        image=image.to(memory_format=torch.channels_last),
+        wording=torch.arange(2 * n)[::2],
+        style=torch.zeros(1, dtype=torch.int64).expand(n),
+        structural=torch.rand(2, n).T,
+        semantic=torch.rand(n, 2),
+    )
+    assert torch.equal(pairs.image, image)
+    for value in vars(pairs).values():
+        assert value.stride() == torch.empty(value.shape).stride()
+
+
 def test_pairs_can_be_taken_apart_and_put_together() -> None:
     n = 5
     pairs = Pairs(

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from simedit.errors import SimeditError
@@ -23,6 +26,7 @@ from simedit.training import checkpoint as checkpoints
 from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
+from simedit.training.update import Ranked, accumulate
 
 SIZE = 32
 STYLES = tuple(
@@ -34,10 +38,10 @@ STYLES = tuple(
 class Frames:
     """Random frames whose mask is the left half."""
 
-    def __init__(self, count: int, seed: int):
-        self.frames = np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-        self.mask = np.zeros((SIZE, SIZE), bool)
-        self.mask[:, : SIZE // 2] = True
+    def __init__(self, count: int, seed: int, width: int = SIZE, height: int = SIZE):
+        self.frames = np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), np.uint8)
+        self.mask = np.zeros((height, width), bool)
+        self.mask[:, : width // 2] = True
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -69,24 +73,24 @@ def _trainer(
     update: dict[str, Any] | None = None,
     sampling: dict[str, Any] | None = None,
     show: Callable[[str, int, int], None] = lambda phase, done, of: None,
+    size: tuple[int, int] = (SIZE, SIZE),
+    scales: Scales = Scales(image=1, style=1, text=1),  # noqa: B008 (frozen)
     **changes: Any,
 ) -> Trainer:
     config = TrainConfig(
         base="tiny",
         seed=seed,
-        width=SIZE,
-        height=SIZE,
+        width=size[0],
+        height=size[1],
         precision="fp32",
         lora_rank=4,
         lora_alpha=4,
-        style=StyleConfig(
-            instruction="make it red", wordings=("paint it red",), scales=Scales(image=1, style=1, text=1)
-        ),
+        style=StyleConfig(instruction="make it red", wordings=("paint it red",), scales=scales),
         sampling=SamplingConfig(**{"steps": 4, "batch_size": 3} | (sampling or {})),
         update=UpdateConfig(**{"batch_size": 2, "accumulation": 2, "learning_rate": 3e-3} | (update or {})),
         **{"steps": 2, "samples": 8} | changes,
     )
-    inputs = Frames(12, seed)
+    inputs = Frames(12, seed, *size)
     material = Material(
         inputs=inputs,
         styles=STYLES,
@@ -116,6 +120,16 @@ def _assert_same(one: Specialist, other: Specialist) -> None:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Specialist]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     return folder, _trainer(folder, steps=3).run()
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint within the first step, with the first three of eight pairs."""
+    trainer = _trainer(folder := tmp_path_factory.mktemp("interrupted"), steps=3)
+    trainer.show = lambda phase, done, of: trainer.stop() if phase == "sample" else None
+    with pytest.raises(Interrupted):
+        trainer.run()
+    return folder / "run" / "checkpoints" / "step_0000_interrupted"
 
 
 def test_a_training_leaves_what_its_user_looks_for(uninterrupted: tuple[Path, Specialist]) -> None:
@@ -179,6 +193,204 @@ def test_a_training_asked_to_stop_goes_on_within_its_step(
     _assert_same(trainer.run(), uninterrupted[1])
     assert _records(tmp_path) == _records(uninterrupted[0])
     assert not list((tmp_path / "run" / "checkpoints").glob("*_interrupted"))
+
+
+Layouts = list[tuple[tuple[int, ...], ...]]
+
+
+@pytest.fixture
+def layouts(monkeypatch: pytest.MonkeyPatch) -> Layouts:
+    """The strides of all tensors that updates work on: kernels are chosen by them, which shows in the last
+    bits on some processors only. No pictures are made, for they take longer than all else."""
+    seen: Layouts = []
+
+    class Watched(Trainer):
+        def _apply(self) -> float:
+            moments = [value for state in self.optimizer.state.values() for value in state.values()]
+            seen[-1] += tuple(tensor.stride() for tensor in (*self.policy.parameters, *moments))
+            return super()._apply()
+
+    def watched(policy: Any, encode: Any, ranked: Ranked, *args: Any, **options: Any) -> Any:
+        tensors = (*vars(ranked.pairs).values(), *vars(encode(ranked.pairs)).values(), ranked.reference)
+        seen.append(tuple(tensor.stride() for tensor in tensors))
+        return accumulate(policy, encode, ranked, *args, **options)
+
+    monkeypatch.setattr("test_training_trainer.Trainer", Watched)
+    monkeypatch.setattr("simedit.training.trainer.accumulate", watched)
+    for picture in ("save_grid", "save_curves"):
+        monkeypatch.setattr(f"simedit.training.trainer.{picture}", lambda *_: None)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "size", [(32, 32), (64, 48), (96, 96), (160, 128), pytest.param((160, 160), marks=pytest.mark.slow)]
+)
+def test_stopping_at_every_chance_changes_no_bit(
+    tmp_path: Path, layouts: Layouts, size: tuple[int, int]
+) -> None:
+    options: Any = {
+        "size": size,
+        "scales": Scales(),
+        "samples": 4,
+        "sampling": {"steps": 3, "batch_size": 2},
+        "update": {"batch_size": 1, "accumulation": 1, "gradient_checkpointing": False},
+    }
+    whole = _trainer(tmp_path / "whole", **options)
+    expected, uninterrupted = whole.run(), layouts.copy()
+    layouts.clear()
+    chances: list[tuple[int, str, int]] = []
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase not in ("step", "stopping"):
+            chance = (trainer.done.step, phase, done)
+            if chance not in chances:  # after a stop, references are computed again
+                chances.append(chance)
+                trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path, show=show, **options)
+        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert [phase for _, phase, _ in chances] == [
+        *["sample"] * 2,
+        *["update"] * 4,
+        *["sample"] * 2,
+        *["reference"] * 2,
+        *["update"] * 4,
+    ]
+    assert layouts == uninterrupted
+    _assert_same(specialist, expected)
+    moments = (checkpoints.optimizer_state(one.optimizer) for one in (trainer, whole))
+    for one, other in zip(*moments, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert _records(tmp_path) == _records(tmp_path / "whole")
+
+
+def test_the_seconds_before_a_stop_count(tmp_path: Path) -> None:
+    def show(phase: str, done: int, of: int) -> None:
+        if phase == "update":
+            trainer.stop()
+
+    trainer = _trainer(tmp_path, steps=1, show=show)
+    with pytest.raises(Interrupted):
+        trainer.run()
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    before = checkpoints.load(found).progress.seconds
+    trainer = _trainer(tmp_path, steps=1)
+    trainer.resume(found)
+    trainer.run()
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    after = json.loads(line)["seconds"]
+    assert before["sample"] == after["sample"] > 0
+    assert 0 < before["update"] < after["update"]
+
+
+@pytest.mark.parametrize(
+    ("what", "step"), [("Log.write", 1), ("Log._save", 3), ("save_curves", 3), ("save_grid", 2)]
+)
+def test_what_cannot_be_written_loses_nothing(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path, monkeypatch, what: str, step: int
+) -> None:
+    def fail(*args: Any) -> None:
+        if trainer.done.step == (step - 1 if what == "save_grid" else step):
+            raise SimeditError("cannot write: it is full")
+        original(*args)
+
+    owner, _, name = f"simedit.training.trainer.{what}".rpartition(".")
+    original = getattr(resolve_name(owner), name)
+    trainer = _trainer(tmp_path, steps=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{owner}.{name}", fail)
+        with pytest.raises(SimeditError, match="it is full"):
+            trainer.run()
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    assert found.name == (f"step_{step - 1:04d}_interrupted" if what == "save_grid" else f"step_{step:04d}")
+    trainer = _trainer(tmp_path, steps=3)
+    trainer.resume(found)
+    _assert_same(trainer.run(), uninterrupted[1])
+    assert _records(tmp_path) == _records(uninterrupted[0])
+    run, whole = (sorted(p.name for p in (f / "run").glob("*.*")) for f in (tmp_path, uninterrupted[0]))
+    assert run == whole
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, monkeypatch) -> None:
+    trainer = _trainer(tmp_path, steps=3)
+    step = trainer.optimizer.step
+
+    def overflow() -> None:
+        step()
+        if trainer.done.step == 1:
+            trainer.policy.parameters[0].data.fill_(torch.nan)
+
+    monkeypatch.setattr(trainer.optimizer, "step", overflow)
+    with pytest.raises(SimeditError, match="not finite"):
+        trainer.run()
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step_0000", "step_0001"]
+
+
+DAMAGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "shape": lambda value: value[:, :1].contiguous(),
+    "type": lambda value: value.double(),
+    "number": lambda value: value[:1].clone(),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "how"),
+    [("latents", "shape"), ("latents", "type"), ("image", "shape"), ("log_probs", "number")],
+)
+def test_pairs_that_are_not_this_trainings_are_refused(
+    interrupted: Path, tmp_path: Path, field: str, how: str
+) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    pairs = load_file(path / "pairs.safetensors")
+    save_file(pairs | {field: DAMAGES[how](pairs[field])}, path / "pairs.safetensors")
+    with pytest.raises(SimeditError, match=rf"_interrupted is broken \(its pairs' {field} is"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pairs: {"style": 1 - pairs["style"]}, "not those that this training draws"),
+        (lambda pairs: {"style": pairs["style"] + 10**12}, "not those that this training draws"),
+        (lambda pairs: {"more": pairs["style"] + 1}, "unexpected keyword"),
+        (lambda pairs: {name: torch.cat([value] * 3) for name, value in pairs.items()}, "not those that"),
+    ],
+)
+def test_other_pairs_are_refused(interrupted: Path, tmp_path: Path, change: Any, message: str) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    pairs = load_file(path / "pairs.safetensors")
+    save_file(pairs | change(pairs), path / "pairs.safetensors")
+    with pytest.raises(SimeditError, match=f"_interrupted is broken.*{message}"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    ['{"step": 0, "updates": 1}', '{"step": 0, "sums": {"x": 1}}', '{"step": 0, "seconds": {"x": 1}}'],
+)
+def test_progress_that_cannot_be_is_refused(interrupted: Path, tmp_path: Path, progress: str) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    (path / "progress.json").write_text(progress)
+    with pytest.raises(SimeditError, match="_interrupted is broken"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+def test_an_optimizer_of_another_training_is_refused(
+    uninterrupted: tuple[Path, Specialist], tmp_path: Path
+) -> None:
+    path = tmp_path / "step_0002"
+    shutil.copytree(uninterrupted[0] / "run" / "checkpoints" / "step_0002", path)
+    save_file({"0.exp_avg": torch.zeros(3)}, path / "optimizer.safetensors")
+    with pytest.raises(SimeditError, match=r"step_0002 is broken.*its optimizer's parameter 0"):
+        _trainer(tmp_path, steps=3).resume(path)
 
 
 def test_neither_batch_sizes_nor_checkpointing_change_what_is_learned(

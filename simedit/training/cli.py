@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
-from simedit.config import check_set_once, load_config, parse_config, with_override
+from simedit.config import check_set_once, load_config
 from simedit.errors import SimeditError, run_cli
+from simedit.locks import locked
+from simedit.names import check_name
 from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
+from simedit.training.run_file import MAY_CHANGE, RUN, Run, changed, read_run, write_run
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
     from simedit.training.data import Inputs
 
-SPECIALISTS, RUNS, RUN = Path("specialists"), Path("runs/train"), "run.json"
-
-MAY_CHANGE = {
-    "steps",
-    "keep",
-    "sampling.batch_size",
-    "update.batch_size",
-    "update.accumulation",
-    "update.gradient_checkpointing",
-    "update.learning_rate",
-}
-"""Settings that may differ when a training goes on; but for the learning rate, and rounding, they leave its
-course as it was."""
+SPECIALISTS, RUNS = Path("specialists"), Path("runs/train")
 
 DESCRIPTION = """\
 Make a specialist from a few photographs of a style, with AI feedback and no labels.
@@ -94,8 +85,8 @@ def train(
                 "(--set may change " + ", ".join(sorted(MAY_CHANGE)) + ")"
             )
         folder = resume
-        run = _read_run(folder)
-        training = _changed(run, overrides, folder)
+        run = read_run(folder)
+        training = changed(run, overrides, folder)
     else:
         if config is None:
             raise SimeditError("--config is missing: configs/train has some (--help shows examples)")
@@ -108,20 +99,21 @@ def train(
             raise SimeditError(
                 f"--name {name!r} must be of letters, digits, - and _ (read as a space): it names a folder"
             )
+        check_name(name, "--name")
         training = training.model_copy(update={"style": training.style.named(name)})
         folder = out or RUNS / name
         target = specialist or SPECIALISTS / name
-        run = {"name": name, "id": secrets.token_hex(8), "specialist": str(target)}
+        run = Run(name=name, id=secrets.token_hex(8), specialist=str(target))
     if dry_run:
         return _dry_run(training)
     if resume is not None and specialist is not None:
-        run["specialist"] = str(specialist)
+        run = run.model_copy(update={"specialist": str(specialist)})
     _train(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
 
 
 def _train(
     config: TrainConfig,
-    run: dict[str, Any],
+    run: Run,
     folder: Path,
     style_images: Path | None,
     *,
@@ -133,22 +125,13 @@ def _train(
     from simedit.training.data import read_style_images
     from simedit.training.regions import Regions, check_masks
 
-    console, target = Console(stderr=True), Path(run["specialist"])
-    newest = checkpoints.latest(folder / "checkpoints")
-    if fresh and newest is not None:
-        raise SimeditError(
-            f"{folder} holds a training: go on with --resume {folder}, or choose another --out"
-        )
-    if not fresh and newest is None:
-        raise SimeditError(f"{folder} holds no checkpoint to go on from: start it anew")
-    _check_target(target, run["id"], overwrite)
+    console, target, saved = Console(stderr=True), Path(run.specialist), folder / "checkpoints"
+    if fresh:
+        _check_fresh(folder)
+    _check_target(target, run.id, overwrite)
     for path in (folder, target.parent):
         _check_writable(path)
-    if style_images is not None:
-        styles = read_style_images(style_images)
-    else:
-        assert newest is not None
-        styles = checkpoints.load(newest).specialist.style_images
+    styles = () if style_images is None else read_style_images(style_images)
 
     import torch
     from accelerate import Accelerator
@@ -159,6 +142,7 @@ def _train(
     from simedit.scores.grounded_sam2 import GroundedSam2
     from simedit.scores.semantic import Semantic
     from simedit.scores.structural import load_structural
+    from simedit.training.depends import machine
     from simedit.training.guards import enough_memory
     from simedit.training.sampler import Material
     from simedit.training.terminal import shown, silent, warning_masks
@@ -185,13 +169,29 @@ def _train(
             text_threshold=r.text_threshold,
         )
 
+    def alone() -> Path | None:
+        """From here on the run folder is this training's; gives its newest checkpoint."""
+        with accelerator.main_process_first():
+            if main:
+                stack.enter_context(locked(folder, "simedit-train"))
+                checkpoints.tidy(saved)
+            return checkpoints.latest(saved)
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(enough_memory(config))
+        newest = None
+        if not fresh:
+            newest = alone()
+            if newest is None:
+                raise SimeditError(f"{folder} holds no checkpoint to go on from: start it anew")
+            styles = checkpoints.load(newest).specialist.style_images
         inputs = _inputs(config, stack)
         inputs[0]  # what cannot be rendered or read is met here, and before TensorBoard loads TensorFlow
         check_masks(config.regions, inputs)
         # One process downloads, the others find it there.
         with accelerator.main_process_first():
+            if main:
+                run = _dependent(run, config, folder, machine(device), console)
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             pipeline = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
             regions = Regions(config.regions, config.style, styles, segmenter)
@@ -209,35 +209,88 @@ def _train(
         base = str(Path(config.base).resolve()) if Path(config.base).is_dir() else config.base
         trainer = Trainer(
             config,
-            run["name"],
+            run.name,
             pipeline,
             base,
             material,
             folder,
-            run_id=run["id"],
+            run_id=run.id,
             accelerator=accelerator,
         )
         if newest is not None:
             trainer.resume(newest)
+        else:  # only now, so that what fails before leaves nothing
+            alone()
+            _check_fresh(folder)
         if main:
-            _write_run(folder, run, config)
-        go_on = f"Go on with: simedit-train --resume {folder}"
+            write_run(folder, run.model_copy(update={"config": config.model_dump(mode="json")}))
+        go_on = f"Go on with: {_resume_command(folder, accelerator.num_processes, cpu, overwrite)}"
         try:
             with shown(console) if main else contextlib.nullcontext(silent) as trainer.show:
                 result = trainer.run()
             if main:
+                _check_target(target, run.id, overwrite)  # another training may have come first
                 result.save(target)
         except Interrupted:
-            console.print(f"stopped, and saved. {go_on}", soft_wrap=True, highlight=False)
+            console.print(f"stopped, and saved. {go_on}", soft_wrap=True, highlight=False, markup=False)
             raise KeyboardInterrupt from None
         except SimeditError as error:
-            if checkpoints.latest(folder / "checkpoints") is None:
+            if checkpoints.latest(saved) is None:
                 raise
             raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
         accelerator.end_training()
         if main:
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
-            print(f"try it:     simedit-edit --specialist {target} photo.png edited.png")
+            print(f"try it:     simedit-edit --specialist {shlex.quote(str(target))} photo.png edited.png")
+
+
+def _dependent(run: Run, config: TrainConfig, folder: Path, machine: dict[str, str], console: Console) -> Run:
+    """The run with what it depends on now, which must be what it began with."""
+    from simedit.training.depends import changes, fingerprints
+
+    now = fingerprints(config, _assets(config))
+    going_on = bool(run.config)
+    if run.depends is not None and (found := changes(run.depends, now)):
+        raise SimeditError(
+            f"{folder} was trained from other things than are there now: {found}. Put back what was there, "
+            f"or start a new training with another --out"
+        )
+    notes = []
+    if going_on and run.depends is None:
+        notes.append(
+            f"{folder / RUN} does not say what it was trained from, so that changes of base and inputs until "
+            f"now go unnoticed"
+        )
+    if run.machine and (found := changes(run.machine, machine)):
+        notes.append(
+            f"the last bits may differ from those of a training that never stopped, for this is another "
+            f"machine: {found}"
+        )
+    for note in notes:
+        console.print(f"note: {note}", soft_wrap=True, highlight=False, markup=False)
+    return run.model_copy(update={"depends": now, "machine": machine})
+
+
+def _assets(config: TrainConfig) -> list[Path]:
+    """The files that frames of the twin are made from; none for what ships with the package."""
+    twin = config.inputs
+    if not isinstance(twin, TwinConfig) or (twin.skin == "primitive" and not twin.overlay):
+        return []
+    from simedit.envs.assets import cabinet_urdf, photograph, resolve_asset_root, robot_urdf
+    from simedit.envs.poses import POSES
+
+    root = resolve_asset_root(twin.asset_root)
+    photographs = [root / photograph(pose) for pose in POSES] if twin.overlay else []
+    urdfs = [root / robot_urdf(), root / cabinet_urdf()] if twin.skin == "simpler" else []
+    return [*photographs, *(file for urdf in urdfs for file in urdf.parent.rglob("*"))]
+
+
+def _resume_command(folder: Path, processes: int, cpu: bool, overwrite: bool) -> str:
+    command = ["simedit-train", "--resume", str(folder)]
+    if processes > 1:
+        launch = ["accelerate", "launch", "--num_processes", str(processes)]
+        command = [*launch, "-m", "simedit.training.cli", *command[1:]]
+    return shlex.join([*command, *(["--cpu"] if cpu else []), *(["--overwrite"] if overwrite else [])])
 
 
 def _configured(config: Path, style: Path | None, overrides: Sequence[str]) -> TrainConfig:
@@ -266,44 +319,14 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
     return RunInputs(config.inputs, config.width, config.height)
 
 
-def _read_run(folder: Path) -> dict[str, Any]:
-    path = folder / RUN
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        return {key: run[key] for key in ("name", "id", "specialist", "config")}
-    except FileNotFoundError as error:
-        raise SimeditError(f"{folder} is not a training's run folder: it has no {RUN}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SimeditError(f"cannot read {path}: {error}") from error
+def _check_fresh(folder: Path) -> None:
+    from simedit.training.checkpoint import latest
 
-
-def _write_run(folder: Path, run: dict[str, Any], config: TrainConfig) -> None:
-    from simedit.files import whole
-
-    with whole(folder / RUN) as draft:
-        content = run | {"config": config.model_dump(mode="json")}
-        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _changed(run: dict[str, Any], overrides: Sequence[str], folder: Path) -> TrainConfig:
-    """The run's config with those of its settings changed that may be."""
-    for override in overrides:
-        if (key := override.partition("=")[0]) not in MAY_CHANGE:
-            raise SimeditError(
-                f"{key} cannot change when a training goes on, only {', '.join(sorted(MAY_CHANGE))}: for "
-                f"another training choose another --out"
-            )
-    data = run["config"]
-    for override in overrides:
-        data = with_override(data, override)
-    old, new = (parse_config(TrainConfig, d, where=str(folder / RUN)) for d in (run["config"], data))
-    sizes = [c.update.batch_size * c.update.accumulation for c in (old, new)]
-    if sizes[0] != sizes[1]:
+    if latest(folder / "checkpoints") is not None:
         raise SimeditError(
-            f"update.batch_size x update.accumulation was {sizes[0]} and would be {sizes[1]}: that would be "
-            f"another training. Change both together"
+            f"{folder} holds a training: go on with --resume {shlex.quote(str(folder))}, or choose another "
+            f"--out"
         )
-    return new
 
 
 def _check_target(target: Path, run_id: str, overwrite: bool) -> None:

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from simedit.config import Config
 from simedit.errors import SimeditError
 from simedit.settings import DEFAULT_BASE, Scales
+
+
+def _place(name: str) -> str:
+    if not name.strip():
+        raise ValueError("it names no folder: an empty one would be the working directory")
+    if not name.isprintable():
+        raise ValueError("it must hold letters, digits and signs that can be printed")
+    return name
+
+
+Place = Annotated[str, AfterValidator(_place)]
+"""The path of a folder, or a hub id."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -60,8 +82,8 @@ class ImagesConfig(Config):
     """
 
     kind: Literal["images"] = "images"
-    path: str
-    masks: str | None = None
+    path: Place
+    masks: Place | None = None
 
 
 class TwinConfig(Config):
@@ -79,7 +101,7 @@ class TwinConfig(Config):
     skin: Literal["primitive", "simpler"] = "primitive"
     overlay: bool = False
     shader: Literal["default", "rt"] = "default"
-    asset_root: str | None = None
+    asset_root: Place | None = None
 
     @model_validator(mode="after")
     def _photographed(self) -> TwinConfig:
@@ -97,7 +119,7 @@ class RunConfig(Config):
     """
 
     kind: Literal["run"] = "run"
-    path: str
+    path: Place
     every: PositiveInt = 5
 
 
@@ -119,18 +141,24 @@ class RegionsConfig(Config):
 
     inputs: Literal["simulator", "files", "grounded-sam2", "full-frame"] = "simulator"
     styles: Literal["grounded-sam2", "full-frame", "files"] = "grounded-sam2"
-    style_masks: str | None = None
-    detector: str = "IDEA-Research/grounding-dino-tiny"
-    segmenter: str = "facebook/sam2.1-hiera-large"
+    style_masks: Place | None = None
+    detector: Place = "IDEA-Research/grounding-dino-tiny"
+    segmenter: Place = "facebook/sam2.1-hiera-large"
     box_threshold: Share = 0.4
     text_threshold: Share = 0.3
+
+    @model_validator(mode="after")
+    def _masks_named(self) -> RegionsConfig:
+        if (self.styles == "files") != (self.style_masks is not None):
+            raise ValueError("styles: 'files' and style_masks need each other")
+        return self
 
 
 class DepthConfig(Config):
     """Structural score by depth maps (eq. 8): hub id or directory of a Depth Anything V2 of transformers."""
 
     kind: Literal["depth"] = "depth"
-    model: str = "depth-anything/Depth-Anything-V2-Large-hf"
+    model: Place = "depth-anything/Depth-Anything-V2-Large-hf"
 
 
 class CannyConfig(Config):
@@ -157,7 +185,7 @@ class SemanticConfig(Config):
     """
 
     encoder: Literal["dreamsim", "dinov2", "clip", "texture"] = "dreamsim"
-    model: str | None = None
+    model: Place | None = None
     outside: NonNegativeFloat = 0.5
 
 
@@ -232,7 +260,7 @@ class TrainConfig(Config):
         keep: how many checkpoints to keep.
     """
 
-    base: str = DEFAULT_BASE
+    base: Place = DEFAULT_BASE
     seed: NonNegativeInt = 0
     steps: PositiveInt = 10
     samples: PositiveInt = 256
@@ -240,7 +268,7 @@ class TrainConfig(Config):
     height: Annotated[int, Field(ge=32)] = 256
     style: StyleConfig = StyleConfig()
     inputs: InputsConfig = TwinConfig()
-    regions: RegionsConfig = RegionsConfig()
+    regions: RegionsConfig = Field(default=RegionsConfig(), validate_default=True)
     scores: ScoresConfig = ScoresConfig()
     sampling: SamplingConfig = SamplingConfig()
     update: UpdateConfig = UpdateConfig()
@@ -249,17 +277,18 @@ class TrainConfig(Config):
     precision: Literal["bf16", "fp32"] = "bf16"
     keep: PositiveInt = 2
 
-    @model_validator(mode="after")
-    def _regions_fit(self) -> TrainConfig:
-        if self.regions.inputs == "simulator" and not isinstance(self.inputs, TwinConfig):
-            raise ValueError("regions.inputs: 'simulator' needs inputs.kind 'twin'")
-        if self.regions.inputs == "files" and not (
-            isinstance(self.inputs, ImagesConfig) and self.inputs.masks is not None
-        ):
-            raise ValueError("regions.inputs: 'files' needs inputs.kind 'images' with a masks folder")
-        if (self.regions.styles == "files") != (self.regions.style_masks is not None):
-            raise ValueError("regions.styles: 'files' and regions.style_masks need each other")
-        return self
+    # Of the field, not of the whole: an error shows what it was given.
+    @field_validator("regions")
+    @classmethod
+    def _regions_fit(cls, regions: RegionsConfig, info: ValidationInfo) -> RegionsConfig:
+        inputs = info.data.get("inputs")
+        if inputs is None:  # whose own mistake is told
+            return regions
+        if regions.inputs == "simulator" and not isinstance(inputs, TwinConfig):
+            raise ValueError("inputs: 'simulator' needs inputs.kind 'twin'")
+        if regions.inputs == "files" and not (isinstance(inputs, ImagesConfig) and inputs.masks is not None):
+            raise ValueError("inputs: 'files' needs inputs.kind 'images' with a masks folder")
+        return regions
 
 
 def check_counts(config: TrainConfig, processes: int) -> None:

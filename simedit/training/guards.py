@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,10 +13,13 @@ import torch
 from simedit.errors import SimeditError
 from simedit.training.config import TrainConfig
 
+_NO_MEMORY = "can't allocate memory"
+
 
 @contextlib.contextmanager
 def stopping(ask: Callable[[], None]) -> Iterator[None]:
-    """Inside, the first Ctrl-C or SIGTERM calls `ask`; a second one does what it always did."""
+    """Inside, the first Ctrl-C or SIGTERM calls `ask`; a second one does what it always did. In a thread
+    other than the main one nothing changes."""
 
     def handle(_number: int, _frame: Any) -> None:
         restore()
@@ -25,6 +29,9 @@ def stopping(ask: Callable[[], None]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
+        yield
+        return
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -34,17 +41,21 @@ def stopping(ask: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def enough_memory(config: TrainConfig) -> Iterator[None]:
-    """Inside, running out of the device's memory names the settings that need less.
+    """Inside, running out of the device's or the machine's memory names the settings that need less.
 
     Raises:
         SimeditError: out of memory.
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        reason = (str(error) or "of the machine").splitlines()[0]
+        # On the CPU torch says so in words alone.
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and _NO_MEMORY not in reason:
+            raise
         update = config.update
         raise SimeditError(
-            f"out of memory ({str(error).splitlines()[0]}). These need less: a lower sampling.batch_size "
+            f"out of memory ({reason}). These need less: a lower sampling.batch_size "
             f"(now {config.sampling.batch_size}); a lower update.batch_size (now {update.batch_size}) with "
             f"update.accumulation (now {update.accumulation}) raised to match; update.gradient_checkpointing "
             f"(now {update.gradient_checkpointing}) true; precision (now {config.precision}) bf16; a lower "

@@ -13,6 +13,8 @@ from simedit.errors import SimeditError
 from simedit.files import whole
 
 METRICS = "metrics.jsonl"
+PHASES = ("sample", "score", "reference", "update")
+"""Of a training step; a record has the seconds of each."""
 
 
 class Log:
@@ -26,7 +28,8 @@ class Log:
         tensorboard: whether scalars also go to the folder's tensorboard/, for TensorBoard is installed.
 
     Raises:
-        SimeditError: the folder cannot be written, or a line before the last one is broken.
+        SimeditError: the folder cannot be written, or a line before the last one is broken, or a step is not
+            above the one before it.
     """
 
     def __init__(self, folder: str | Path, from_step: int):
@@ -56,7 +59,7 @@ class Log:
         Raises:
             SimeditError: the folder cannot be written.
         """
-        self._records.append(_finite(record))
+        self._records.append(finite(record))
         self._save()
         if self._writer is not None:
             with _writing(self._path.parent / "tensorboard"):
@@ -77,6 +80,17 @@ def _writing(path: Path) -> Iterator[Path]:
         raise SimeditError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def finite(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with None for every number that is not finite."""
+    return {
+        key: finite(value) if isinstance(value, dict) else _number(value) for key, value in record.items()
+    }
+
+
+def _number(value: Any) -> float | int | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -84,23 +98,38 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise SimeditError(f"cannot read {path}: {error}") from error
-    records = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
-            float(record["step"])
-        except (ValueError, KeyError, TypeError) as error:
+            record = checked(json.loads(line))
+        # OverflowError: of a whole number beyond all floats; RecursionError: of what is nested deeply.
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             if number == len(lines):
                 break  # torn: the machine stopped while it was being written
             raise SimeditError(f"{path} is broken at line {number}: remove that line, or the file") from error
+        if records and record["step"] <= records[-1]["step"]:
+            raise SimeditError(
+                f"{path} holds step {record['step']} at line {number} after step {records[-1]['step']}: "
+                f"remove one of the lines, or the file"
+            )
         records.append(record)
     return records
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def checked(record: Any) -> dict[str, Any]:
+    """A record that was read: a whole number as step, beside it numbers and None, whichever there are, and
+    under "seconds" some more.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError: it is none.
+    """
+    if type(record["step"]) is not int or record["step"] < 1:
+        raise TypeError
+    if not isinstance(record.get("seconds", {}), dict):
+        raise TypeError
+    if any(isinstance(value, dict) for key, value in record.items() if key != "seconds"):
+        raise TypeError
+    return finite(record)
 
 
 def _flat(record: dict[str, Any]) -> Iterator[tuple[str, float]]:

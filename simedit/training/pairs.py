@@ -20,6 +20,10 @@ from simedit.training.policy import Encoded, Policy
 class Pairs:
     """N pairs of edits, as tensors on the CPU.
 
+    Whatever order in memory they come in, they are laid out row by row, as files hold them: some processors
+    take other kernels for other orders, whose last bits differ, and a training that goes on from a file is to
+    do what one that never stopped does.
+
     Attributes:
         latents: storage dtype [N, 2, S+1, 4, h, w], both trajectories.
         log_probs: float32 [N, 2, K], of the schedule's K noisy steps, under the policy that sampled them.
@@ -35,6 +39,12 @@ class Pairs:
     style: Tensor
     structural: Tensor
     semantic: Tensor
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value: Tensor = getattr(self, f.name)
+            # Not `contiguous`, which leaves the odd strides of dimensions of one as they are.
+            object.__setattr__(self, f.name, torch.empty(value.shape, dtype=value.dtype).copy_(value))
 
     def __len__(self) -> int:
         return len(self.latents)

@@ -86,7 +86,8 @@ def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
 
     Args:
         path: the PNG to write.
-        records: one or more, as `simedit.training.trainer.Trainer` writes them into metrics.jsonl.
+        records: one or more, as `simedit.training.trainer.Trainer` writes them into metrics.jsonl; any value
+            but the step may be missing.
 
     Raises:
         SimeditError: the path cannot be written.
@@ -139,7 +140,7 @@ def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
 def _stack_seconds(axes: Axes, steps: Sequence[int], records: Sequence[Mapping[str, Any]]) -> None:
     below = np.zeros(len(steps))
     for phase, colour in _PHASES.items():
-        seconds = np.array([record["seconds"][phase] or 0.0 for record in records])
+        seconds = np.array([(record.get("seconds") or {}).get(phase) or 0.0 for record in records])
         axes.bar(steps, seconds, 0.8 if len(steps) <= 40 else 1, below, color=colour, label=phase)
         below += seconds
     axes.set_title("seconds", fontsize=10, loc="left")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simedit.errors import SimeditError
 from simedit.scores import Score, Targets
 from simedit.training.config import TrainConfig
 from simedit.training.data import Draw, Inputs, fit
@@ -107,6 +108,36 @@ class Sampler:
         )
         seconds["score"] += time.perf_counter() - now
         return Pairs(latents, log_probs, image, wording, style, structural, semantic)
+
+    def check(self, pairs: Pairs, draws: Sequence[Draw]) -> None:
+        """Check that pairs read from a file are the first of a step's.
+
+        Args:
+            draws: what that step's are made from.
+
+        Raises:
+            SimeditError: they are not, or have other shapes or types than `batch` gives them.
+        """
+        n, steps, latent = len(pairs), len(self.schedule), tuple(self._style.shape[1:])
+        noisy, stored = len(self.schedule.noisy_steps), getattr(torch, self.config.sampling.storage)
+        wanted = {
+            "latents": (stored, (n, 2, steps + 1, *latent)),
+            "log_probs": (torch.float32, (n, 2, noisy)),
+            "image": (self._style.dtype, (n, *latent)),
+            "wording": (torch.int64, (n,)),
+            "style": (torch.int64, (n,)),
+            "structural": (torch.float32, (n, 2)),
+            "semantic": (torch.float32, (n, 2)),
+        }
+        for name, (dtype, shape) in wanted.items():
+            found: Tensor = getattr(pairs, name)
+            if (found.dtype, tuple(found.shape)) != (dtype, shape):
+                raise SimeditError(
+                    f"its pairs' {name} is {found.dtype} {[*found.shape]} and should be {dtype} {[*shape]}"
+                )
+        made = [(draw.wording, draw.style) for draw in draws[:n]]
+        if n > len(draws) or made != list(zip(pairs.wording.tolist(), pairs.style.tolist(), strict=True)):
+            raise SimeditError("its pairs are not those that this training draws in that step")
 
     def encode(self, pairs: Pairs) -> Encoded:
         """What the pairs are conditioned on, on the policy's device."""

@@ -73,7 +73,8 @@ def warning_masks(
         count = regions.styles_found.count(False)
         console.print(
             f"warning: {style.style_noun!r} was not found in {count} of {len(regions.styles_found)} style "
-            f"images: there the whole image counts as style (see style_noun and regions.box_threshold)"
+            f"images: there the whole image counts as style (see style_noun and regions.box_threshold)",
+            markup=False,
         )
     warned = False
 
@@ -84,7 +85,8 @@ def warning_masks(
             warned = True
             console.print(
                 f"warning: {style.noun!r} was found in none of the first {len(regions.found)} inputs: their "
-                f"whole frames are edited (see noun and regions.box_threshold)"
+                f"whole frames are edited (see noun and regions.box_threshold)",
+                markup=False,
             )
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from simedit.training.checkpoint import Checkpoint, Progress
 from simedit.training.config import TrainConfig, check_counts
 from simedit.training.data import Draw, draws
 from simedit.training.guards import stopping
-from simedit.training.log import Log
+from simedit.training.log import PHASES, Log, finite
 from simedit.training.pairs import Pairs
 from simedit.training.pictures import save_curves, save_grid
 from simedit.training.policy import Policy
@@ -34,6 +34,9 @@ DROPPED = 0.1
 """The share of a step's pairs that may lack a score before training stops."""
 
 GRID_ROWS = 8
+
+SUMS = ("updates", "terms", "loss", "clamped", "gradient_norm")
+"""What is summed up over a step's updates."""
 
 # The base is on the card already, and paths mean nothing elsewhere.
 PATHS: Any = {"base": True, "inputs": {"path", "masks", "asset_root"}, "regions": {"style_masks"}}
@@ -48,7 +51,9 @@ class Trainer:
 
     The folder holds checkpoints/ (see simedit.training.checkpoint), metrics.jsonl, curves.png and grid_*.png,
     one for each step. All random numbers follow from the config's seed, the step and the sample, so a
-    training that goes on from a checkpoint does what an uninterrupted one does.
+    training that goes on from a checkpoint does what an uninterrupted one does: bit for bit on the CPU, with
+    one process, on one kind of processor, with as many threads, the same versions of all libraries and the
+    same batch sizes; to rounding elsewhere.
 
     Args:
         config: with the style's name filled in (`StyleConfig.named`).
@@ -100,6 +105,8 @@ class Trainer:
             weight_decay=update.weight_decay,
         )
         self.done = Progress(step=0, processes=self.accelerator.num_processes)
+        each = update.batch_size * update.accumulation * self.accelerator.num_processes
+        self._updates = config.samples // each * update.epochs
         self._pairs: Pairs | None = None
         self._stop = False
 
@@ -107,8 +114,8 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            SimeditError: it is broken, of another base or adapter, further than the config's steps, or of
-                another number of processes, which would share the pairs out otherwise.
+            SimeditError: it is broken, of another base, adapter or config, further than the config's steps,
+                or of another number of processes, which would share the pairs out otherwise.
         """
         found = checkpoints.load(path)
         if found.progress.step > self.config.steps:
@@ -120,8 +127,12 @@ class Trainer:
                 f"{path} was trained by {found.progress.processes} processes, here are "
                 f"{self.done.processes}: go on with as many"
             )
+        try:
+            self._check(found)
+            checkpoints.set_optimizer_state(self.optimizer, found.optimizer)
+        except SimeditError as error:
+            raise checkpoints.broken(path, error) from error
         self.policy.load(found.specialist)
-        checkpoints.set_optimizer_state(self.optimizer, found.optimizer)
         self.done, self._pairs = found.progress, found.pairs
 
     def specialist(self) -> Specialist:
@@ -141,31 +152,37 @@ class Trainer:
             lora_alpha=config.lora_alpha,
             training=record if self.done.step else None,
         )
-        weights = {key: value.detach().cpu().clone() for key, value in self.policy.weights().items()}
+        weights = {
+            key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for key, value in self.policy.weights().items()
+        }
         return Specialist(card, weights, self.material.styles)
 
     def run(self) -> Specialist:
         """Train to the config's number of steps, saving after each, and return the specialist.
 
+        Nothing else writes to the folder meanwhile (see `simedit.locks.locked`).
+
         Raises:
             Interrupted: Ctrl-C or SIGTERM; a second one stops at once, without saving. Where several
                 processes train, the first one does.
-            SimeditError: too many pairs without a score, a gradient that is not finite, or the folder cannot
-                be written.
+            SimeditError: too many pairs without a score, a gradient or weights that are not finite, or the
+                folder cannot be written.
         """
-        main = self.accelerator.is_main_process
-        log = Log(self.folder, self.done.step + 1) if main else None
+        log = Log(self.folder, self.done.step + 1) if self.accelerator.is_main_process else None
         if self.done.step == 0 and self._pairs is None:
             self._save()
+        # The checkpoint comes first and carries the step's record, so that none of both is lost or doubled
+        # whatever fails in between.
+        self._write_down(log)
         with self._stoppable():
             for step in range(self.done.step, self.config.steps):
-                self._stop_if_asked()
+                if self._stop:  # all that is done is saved
+                    raise Interrupted
                 self.show("step", step, self.config.steps)
-                record = self._step(step)
-                if log is not None:
-                    log.write(record)
-                    save_curves(self.folder / "curves.png", log.records)
+                self._step(step)
                 self._save()
+                self._write_down(log)
         self.show("step", self.config.steps, self.config.steps)
         return self.specialist()
 
@@ -174,13 +191,21 @@ class Trainer:
         self._stop = True
         self.show("stopping", 0, 0)
 
-    def _step(self, step: int) -> dict[str, Any]:
-        config, rank = self.config, self.accelerator.process_index
-        counts = len(self.material.inputs), len(self.sampler.wordings), len(self.material.styles)
-        share = config.samples // self.accelerator.num_processes
-        here = slice(rank * share, (rank + 1) * share)
-        mine = draws(config.seed, step, config.samples, *counts)[here]
-        seconds: dict[str, float] = {"sample": 0, "score": 0, "reference": 0, "update": 0}
+    def _check(self, found: Checkpoint) -> None:
+        """Check that a checkpoint's step in progress is one of this training's."""
+        progress, pairs = found.progress, found.pairs
+        known = self._updates if pairs is not None and len(pairs) == self._share else 0
+        if progress.updates > known:
+            raise SimeditError(f"{progress.updates} updates are done of {known}")
+        if not (progress.sums.keys() <= set(SUMS) and progress.seconds.keys() <= set(PHASES)):
+            raise SimeditError(f"{checkpoints.PROGRESS} has sums or seconds of other names")
+        if pairs is not None:
+            self.sampler.check(pairs, self._draws(progress.step))
+
+    def _step(self, step: int) -> None:
+        config, mine, here = self.config, self._draws(step), self._here
+        seconds = dict.fromkeys(PHASES, 0.0) | self.done.seconds
+        self.done = replace(self.done, seconds=seconds)  # it counts on
 
         pairs = self._sample(mine, seconds)
         scores = self._gather(torch.cat([pairs.structural, pairs.semantic], 1))
@@ -197,13 +222,13 @@ class Trainer:
         useful = margins > 0
         winner = ranks.nan_to_num(torch.inf).argmin(1)
         if self.accelerator.is_main_process:
-            self._grid(step, mine, pairs, torch.where(useful, winner, -1)[here], ranks[here])
+            with self._saved_if_it_fails():
+                self._grid(step, mine, pairs, torch.where(useful, winner, -1)[here], ranks[here])
         ranked = self._ranked(step, mine, pairs, winner[here], seconds)
         sums = self._learn(step, ranked, useful, seconds)
 
-        self.done, self._pairs = Progress(step + 1, self.accelerator.num_processes), None
         terms, updates, best = max(1, sums["terms"]), max(1, sums["updates"]), winner[useful, None]
-        return {
+        record = {
             "step": step + 1,
             "structural": _mean(structural[useful]),
             "semantic": _mean(semantic[useful]),
@@ -221,6 +246,24 @@ class Trainer:
             "seconds": seconds,
             "peak_memory": torch.cuda.max_memory_allocated() if self.policy.device.type == "cuda" else None,
         }
+        self.done = Progress(step + 1, self.accelerator.num_processes, record=finite(record))
+        self._pairs = None
+
+    @property
+    def _share(self) -> int:
+        """How many of a step's pairs are this process's."""
+        return self.config.samples // self.accelerator.num_processes
+
+    @property
+    def _here(self) -> slice:
+        """Which of a step's pairs are."""
+        first = self.accelerator.process_index * self._share
+        return slice(first, first + self._share)
+
+    def _draws(self, step: int) -> list[Draw]:
+        """What this process's pairs of a step are made from."""
+        counts = len(self.material.inputs), len(self.sampler.wordings), len(self.material.styles)
+        return draws(self.config.seed, step, self.config.samples, *counts)[self._here]
 
     def _sample(self, mine: list[Draw], seconds: dict[str, float]) -> Pairs:
         """This process's pairs of the step, with their scores; those of an interrupted step come first."""
@@ -275,8 +318,7 @@ class Trainer:
         ]
         size = config.batch_size * config.accumulation
         groups = [[o[p][i : i + size] for p in processes] for o in orders for i in range(0, share, size)]
-        names = ("updates", "terms", "loss", "clamped", "gradient_norm")
-        sums = dict.fromkeys(names, 0.0) | self.done.sums
+        sums = dict.fromkeys(SUMS, 0.0) | self.done.sums
         learn = useful.numpy()
         self.policy.unet.train()
         for i in range(self.done.updates, len(groups)):
@@ -286,8 +328,8 @@ class Trainer:
                 part, policy, encode = ranked[kept[mine]], self.policy, self.sampler.encode
                 found = accumulate(policy, encode, part, self.sampler.schedule, config, total=count)
                 values = self._reduce(torch.tensor([found.terms, found.loss, found.clamped]))
-                now = dict(zip(names, (1.0, *values.tolist(), self._apply()), strict=True))
-                sums = {name: sums[name] + now[name] for name in names}
+                now = dict(zip(SUMS, (1.0, *values.tolist(), self._apply()), strict=True))
+                sums = {name: sums[name] + now[name] for name in SUMS}
             self.done = replace(self.done, updates=i + 1, sums=sums)
             seconds["update"] += time.perf_counter() - started
             self.show("update", i + 1, len(groups))
@@ -343,6 +385,25 @@ class Trainer:
             found = Checkpoint(self.specialist(), state, self.done, self._pairs)
             checkpoints.save(self.folder / "checkpoints", found, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
+
+    def _write_down(self, log: Log | None) -> None:
+        """Have the log hold the last whole step."""
+        record = self.done.record
+        if log is None or record is None:
+            return
+        if not log.records or log.records[-1]["step"] < record["step"]:
+            log.write(record)
+        save_curves(self.folder / "curves.png", log.records)
+
+    @contextlib.contextmanager
+    def _saved_if_it_fails(self) -> Iterator[None]:
+        """What cannot be written can be after a mistake is mended; the pairs are there then."""
+        try:
+            yield
+        except SimeditError:
+            if self.accelerator.num_processes == 1:  # else none of the others would meet it in `_save`
+                self._save()
+            raise
 
     def _stoppable(self) -> contextlib.AbstractContextManager[None]:
         """Inside, a request to stop is kept for `_stop_if_asked`. Several processes would stop at different

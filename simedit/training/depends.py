@@ -1,0 +1,103 @@
+"""What a training depends on: fingerprints of its files, by which a change is noticed, and its machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from simedit.digests import digest
+from simedit.files import images_in
+from simedit.pipeline import base_folder
+from simedit.training.config import DepthConfig, ImagesConfig, RunConfig, TrainConfig
+
+_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
+_OF_BASE = (".json", ".txt", ".safetensors")
+_OF_MODELS = (*_OF_BASE, ".bin", ".ckpt", ".pt", ".pth")
+
+
+def fingerprints(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, str]:
+    """What the result depends on beside the config and the style images, by name: simedit's version, and the
+    number and digest of the files of the base, the inputs, the masks and the models that lie in folders.
+
+    Models by hub id are taken to stay what they are.
+
+    Args:
+        assets: files that inputs are rendered from.
+
+    Raises:
+        SimeditError: a folder is missing or cannot be read.
+    """
+    base = base_folder(config.base)
+    found = {
+        "simedit": version("simedit"),
+        f"the base {config.base}": _files(
+            base, [base / "model_index.json", *(f for part in _PARTS for f in _of(base / part, _OF_BASE))]
+        ),
+    }
+    inputs, regions, scores = config.inputs, config.regions, config.scores
+    if isinstance(inputs, ImagesConfig):
+        found[f"the inputs in {inputs.path}"] = _images(inputs.path)
+        if inputs.masks is not None:
+            found[f"the masks in {inputs.masks}"] = _images(inputs.masks)
+    elif isinstance(inputs, RunConfig):
+        folder = Path(inputs.path)
+        found[f"the videos in {inputs.path}"] = _files(folder, _of(folder, (".mp4",)))
+    if assets := list(assets):
+        found["the simulator's assets"] = _files(Path(assets[0].anchor), assets)
+    if regions.style_masks is not None:
+        found[f"the style masks in {regions.style_masks}"] = _images(regions.style_masks)
+    models: list[str | None] = [scores.semantic.model]
+    if isinstance(scores.structural, DepthConfig):
+        models.append(scores.structural.model)
+    if "grounded-sam2" in (regions.inputs, regions.styles):
+        models += [regions.detector, regions.segmenter]
+    for model in models:
+        if model is not None and (folder := Path(model)).is_dir():
+            found[f"the model {model}"] = _files(folder, _of(folder, _OF_MODELS))
+    return found
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the last bits of a result depend on beside all that: processor, threads, libraries."""
+    found = {"processor": _processor(), "kernels": torch.backends.cpu.get_cpu_capability()}
+    found["threads"] = str(torch.get_num_threads())
+    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return found | {name: version(name) for name in ("torch", "diffusers", "transformers", "peft")}
+
+
+def changes(before: dict[str, str], now: dict[str, str]) -> str:
+    """What differs, in words; empty if nothing does."""
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return "; ".join(f"{key} ({before.get(key, 'none')}, now {now.get(key, 'none')})" for key in keys)
+
+
+def _files(folder: Path, files: list[Path]) -> str:
+    files = [file for file in files if file.is_file()]
+    return f"{len(files)} file{'s' * (len(files) != 1)} {digest(folder, files)}"
+
+
+def _images(folder: str) -> str:
+    return _files(Path(folder), [Path(folder) / name for name in images_in(Path(folder))])
+
+
+def _of(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of such names at any depth, but for hidden ones."""
+    return [
+        file
+        for file in folder.rglob("*")
+        if file.suffix in suffixes
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
