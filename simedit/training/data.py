@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from simedit.errors import SimeditError
-from simedit.files import images_in, open_image, read_mask
+from simedit.images import images_in, open_image, read_mask, rgb
 from simedit.training.config import ImagesConfig
 
 SMALLEST = 32
@@ -84,19 +84,15 @@ def read_photo(path: Path) -> np.ndarray:
     Raises:
         SimeditError: not an image, a broken one, one of other numbers, or a side below `SMALLEST`.
     """
-    with open_image(path) as image:
-        if min(image.size) < SMALLEST:
-            raise SimeditError(
-                f"{path} is {image.width} x {image.height} pixels: {SMALLEST} a side is the least"
-            )
-        if image.mode.startswith(("I", "F")):
-            grey = np.asarray(image)
-            if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
-                raise SimeditError(f"{path} has pixels of more than 16 bits: convert it to 8 bits")
-            return np.repeat((grey / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return np.array(image.convert("RGB"))
+    image = open_image(path)
+    if min(image.size) < SMALLEST:
+        raise SimeditError(f"{path} is {image.width} x {image.height} pixels: {SMALLEST} a side is the least")
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image)
+        if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
+            raise SimeditError(f"{path} has pixels of more than 16 bits: convert it to 8 bits")
+        return np.repeat((grey / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
+    return np.array(rgb(image))
 
 
 def read_style_images(path: Path) -> tuple[np.ndarray, ...]:
