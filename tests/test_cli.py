@@ -86,7 +86,7 @@ def test_mask_keeps_the_rest_bit_for_bit():
 def test_interrupt_leaves_no_half_file(folder, capfd):
     def interrupt_once_writing() -> None:
         deadline = time.monotonic() + 60
-        while not Path(".out.partial.mp4").exists() and time.monotonic() < deadline:
+        while not any(Path().glob(".*.partial.mp4")) and time.monotonic() < deadline:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 
