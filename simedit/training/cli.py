@@ -19,6 +19,7 @@ from rich.console import Console
 from simedit.config import check_set_once, load_config, parse_config, with_override
 from simedit.errors import SimeditError, run_cli
 from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
+from simedit.training.imports import check_imports, missing_imports
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def _train(
 ) -> None:
     from simedit.training import checkpoint as checkpoints
     from simedit.training.data import read_style_images
-    from simedit.training.regions import Regions, check_masks
 
+    check_imports(config)
     console, target = Console(stderr=True), Path(run["specialist"])
     newest = checkpoints.latest(folder / "checkpoints")
     if fresh and newest is not None:
@@ -160,6 +161,7 @@ def _train(
     from simedit.scores.semantic import Semantic
     from simedit.scores.structural import load_structural
     from simedit.training.guards import enough_memory
+    from simedit.training.regions import Regions, check_masks
     from simedit.training.sampler import Material
     from simedit.training.terminal import shown, silent, warning_masks
     from simedit.training.trainer import Interrupted, Trainer
@@ -338,6 +340,8 @@ def _dry_run(config: TrainConfig) -> None:
     state = PartialState()
     if state.is_main_process:
         Console().print(table(estimate(config, state.num_processes)))
+        for line in missing_imports(config):
+            print(f"not installed: {line}", file=sys.stderr)
 
 
 def main(args: Sequence[str] | None = None) -> int:
