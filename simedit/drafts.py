@@ -35,6 +35,8 @@ def whole(path: Path) -> Iterator[Path]:
             _sync(draft)
             os.replace(draft, real)
         _sync(real.parent)
+    except BrokenPipeError:  # of who reads what is printed meanwhile
+        raise
     except OSError as error:
         raise SimeditError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -6,6 +6,8 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -113,20 +115,15 @@ def open_image(path: Path, *, deepest: int = 16) -> Image.Image:
     if path.exists() and not path.is_file():
         raise SimeditError(f"cannot read the image {path}: it is no plain file")
     try:
-        with warnings.catch_warnings():
-            # Pillow's own bound is twice where it begins to warn.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
-        with image:
+        # Pillow warns of what it can read all the same, and of sizes from half its own bound on.
+        with _quiet(), Image.open(path) as image:
             if (pages := _pages(image)) > 1:
                 raise SimeditError(
                     f"{path} holds {pages} pictures: save the one that is meant as a file of its own"
                 )
             deep = image.mode.startswith(("I", "F")) or any(";16" in str(tile) for tile in image.tile)
             if deep and deepest < 16:
-                raise SimeditError(
-                    f"{path} has more than 8 bits a channel: convert it to an 8-bit image first"
-                )
+                raise SimeditError(f"{path} has more than 8 bits a channel: convert it to 8 bits first")
             image.load()
             return _srgb(ImageOps.exif_transpose(image))
     except (SimeditError, MemoryError):
@@ -164,6 +161,13 @@ def _files(folder: Path, below: Path, seen: set[str]) -> list[Path]:
         elif os.path.realpath(entry.path) not in seen:
             found += _files(folder, below / entry.name, seen)
     return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _pages(image: Image.Image) -> int:

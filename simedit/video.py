@@ -33,6 +33,8 @@ class _GaveUp(Exception):
     """ffmpeg takes no more; it has said why."""
 
 
+_AS_THEY_ARE = ("-fps_mode", "passthrough", "-enc_time_base", "demux")
+"""Each frame once, at its time, in the clock it comes with."""
 _OFF = 0.002
 """Seconds that a written frame may be from its time: Matroska keeps milliseconds."""
 
@@ -92,7 +94,7 @@ def probe(path: Path) -> Video:
     frames: list[re.Match[str]] = []
     errors: list[str] = []
     clock, length, tracks = None, None, 0
-    arguments += ["-fps_mode", "passthrough", "-f", "null", "-"]
+    arguments += [*_AS_THEY_ARE, "-f", "null", "-"]
     with _ffmpeg(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as (process, _):
         assert process.stdout is not None
         for raw in process.stdout:
@@ -135,7 +137,7 @@ def read(video: Video) -> Iterator[np.ndarray]:
     """
     (height, width), kind = video.size, "rgba" if video.transparent else "rgb24"
     count = height * width * (4 if video.transparent else 3)
-    arguments = ["-v", "level+error", *_input(video.path), "-fps_mode", "passthrough"]
+    arguments = ["-v", "level+error", *_input(video.path), *_AS_THEY_ARE]
     arguments += ["-f", "rawvideo", "-pix_fmt", kind, "-"]
     with _ffmpeg(arguments, stdout=subprocess.PIPE) as (process, said):
         assert process.stdout is not None
@@ -203,8 +205,8 @@ def _encoding(size: tuple[int, int], timing: Timing, aspect: Fraction, crf: int)
     lasts = f"if(gt(PTS*TB,{end!r}),{float(timing.last * timing.tick)!r}/TB,DURATION)"
     return [
         *("-v", "level+error", "-y", "-c:v", "rawvideo", "-f", "ivf", "-i", "-", "-vf", colours),
-        *("-c:v", "libx264", "-crf", str(crf), "-bf", "0", "-fps_mode", "passthrough"),
-        *("-enc_time_base", "demux", "-bsf:v", f"setts=pts=PTS:dts=DTS:duration='{lasts}'"),
+        *("-c:v", "libx264", "-crf", str(crf), "-bf", "0", *_AS_THEY_ARE),
+        *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration='{lasts}'"),
     ]
 
 
@@ -260,8 +262,9 @@ def _ffmpeg(arguments: list[str], **pipes: Any) -> Iterator[tuple[subprocess.Pop
     usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     try:
         command = [get_ffmpeg_exe(), "-hide_banner", *arguments]
-        # A session of its own: Ctrl-C is for this process, which ends ffmpeg when it is ready.
-        process = subprocess.Popen(command, start_new_session=True, **usual | pipes)
+        # A session of its own: Ctrl-C is for this process, which ends ffmpeg when it is ready. Signals as
+        # here: ffmpeg is to say that a file may not grow, not to die of it.
+        process = subprocess.Popen(command, start_new_session=True, restore_signals=False, **usual | pipes)
     except (OSError, RuntimeError) as error:
         raise SimeditError(f"cannot run ffmpeg, which reads and writes videos: {error}") from error
     said: deque[str] = deque(maxlen=100)
