@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -187,7 +188,7 @@ def _srgb(image: Image.Image) -> Image.Image:
     if not profile or image.mode.startswith(("I", "F")):
         return image
     try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        given: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(given):
             return image
         mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}[given.profile.xcolor_space.strip()]

@@ -6,13 +6,12 @@ import contextlib
 import re
 import struct
 import subprocess
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
@@ -20,23 +19,23 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from simedit.drafts import whole
 from simedit.errors import SimeditError
 
-_FRAME = re.compile(
-    r"n: *\d+ pts: *(-?\d+|NOPTS) .*?duration: *(-?\d+).*? fmt:(\w+) .*?sar:(\d+)/(\d+) s:(\d+)x(\d+) "
-)
+_WRONG = re.compile(r"\[(error|fatal|panic)\] ")
 _LENGTH = re.compile(r"  Duration: (\d+):(\d+):([\d.]+)")
-_CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
+_RATE = re.compile(r"config in time_base: .*frame_rate: (\d+)/(\d+)")
+_PIXELS = re.compile(r" n: +\d.* fmt:(\w+) ")
+_TRACK = re.compile(r"Stream #0:\d+.*: Video: (?!.*attached pic)")
 _TRANSPARENT = re.compile(r"yuva|ya\d|rgba|bgra|argb|abgr|gbrap|pal8|ayuv|vuya")
-_HDR = ("smpte2084", "arib-std-b67")
-
-
-class _GaveUp(Exception):
-    """ffmpeg takes no more; it has said why."""
-
-
+_HDR = re.compile("color_trc:(smpte2084|arib-std-b67)")
+_HEARD = 300
+"""Lines of what ffmpeg says that are kept, errors aside."""
 _AS_THEY_ARE = ("-fps_mode", "passthrough", "-enc_time_base", "demux")
 """Each frame once, at its time, in the clock it comes with."""
 _OFF = 0.002
 """Seconds that a written frame may be from its time: Matroska keeps milliseconds."""
+
+
+class _GaveUp(Exception):
+    """ffmpeg takes no more; it has said why."""
 
 
 @dataclass(frozen=True)
@@ -90,43 +89,33 @@ def probe(path: Path) -> Video:
     Raises:
         SimeditError: no video, a damaged one, one of several tracks or of frames of several sizes, or HDR.
     """
-    arguments = ["-v", "level+info", *_input(path), "-vf", "showinfo=checksum=0"]
-    frames: list[re.Match[str]] = []
-    errors: list[str] = []
-    clock, length, tracks = None, None, 0
-    arguments += [*_AS_THEY_ARE, "-f", "null", "-"]
-    with _ffmpeg(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as (process, _):
+    arguments = ["-v", "level+info", *_input(path), "-vf", "showinfo=checksum=0", *_AS_THEY_ARE]
+    with _ffmpeg([*arguments, "-f", "framecrc", "-"], stdout=subprocess.PIPE) as (process, said):
         assert process.stdout is not None
-        for raw in process.stdout:
-            line = raw.decode(errors="replace")
-            if "Parsed_showinfo" in line:
-                if found := _FRAME.search(line):
-                    frames.append(found)
-                clock = clock or _CLOCK.search(line)
-                if any(f"color_trc:{name}" in line for name in _HDR):
-                    raise SimeditError(f"the video {path} is HDR: convert it to SDR first")
-            elif re.search(r"\[(error|fatal|panic)\]", line):
-                errors.append(line)
-            elif found := _LENGTH.search(line):
-                length = length or found
-            elif clock is None and re.search(r"Stream #0:\d+.*: Video: (?!.*attached pic)", line):
-                tracks += 1
-    if process.returncode or errors or not frames or clock is None:
+        lines = process.stdout.read().decode().splitlines()
+    errors = [line for line in said if _WRONG.search(line)]
+    facts = dict(line[1:].split(" 0: ") for line in lines if " 0: " in line)
+    rows = [[int(part, 0) for part in line.split(",")[2:5]] for line in lines if not line.startswith("#")]
+    if process.returncode or errors or not rows:
         raise SimeditError(f"cannot read the video {path}: {_reason(errors) or 'it holds no frames'}")
-    if tracks > 1:
+    head = "".join(said)
+    if _HDR.search(head):
+        raise SimeditError(f"the video {path} is HDR: convert it to SDR first")
+    if (tracks := len(_TRACK.findall(head.partition("Stream mapping:")[0]))) > 1:
         raise SimeditError(f"the video {path} holds {tracks} tracks of pictures: give one that holds one")
-    sizes = {(int(found[7]), int(found[6])) for found in frames}
-    if len(sizes) > 1:
+    if len({size for _, _, size in rows}) > 1:
         raise SimeditError(f"the frames of the video {path} change their size: convert it to one size first")
-    aspect = Fraction(int(frames[0][4]) or 1, int(frames[0][5]) or 1)
-    base, rate = Fraction(int(clock[1]), int(clock[2])), Fraction(int(clock[3]), int(clock[4]) or 1)
-    transparent = _TRANSPARENT.search(frames[0][3]) is not None
-    said = (
-        sum(float(part) * unit for part, unit in zip(length.groups(), (3600, 60, 1), strict=True))
-        if length
-        else 0.0
+    width, height = map(int, facts["dimensions"].split("x"))
+    rate, pixels, length = (found.search(head) for found in (_RATE, _PIXELS, _LENGTH))
+    timing = _timing(
+        [row[:2] for row in rows],
+        Fraction(facts["tb"]),
+        Fraction(int(rate[1]), int(rate[2]) or 1) if rate else Fraction(0),
+        int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3]) if length else 0.0,
     )
-    return Video(path, sizes.pop(), _timing(frames, base, rate, said), aspect, transparent)
+    aspect = [int(part) or 1 for part in facts["sar"].split("/")]
+    transparent = pixels is not None and _TRANSPARENT.search(pixels[1]) is not None
+    return Video(path, (height, width), timing, Fraction(*aspect), transparent)
 
 
 def read(video: Video) -> Iterator[np.ndarray]:
@@ -190,7 +179,9 @@ def writing(
                 send(struct.pack("<4sHH4sHHIIII", b"DKIF", 0, 32, b"RGB\x18", size[1], size[0], *clock, 0, 0))
                 yield write
         if process.returncode or said:
-            raise SimeditError(f"cannot write the video {path}: {_reason(said) or 'ffmpeg failed'}")
+            raise SimeditError(
+                f"cannot write the video {path}: {_reason(said) or f'ffmpeg ended with {process.returncode}'}"
+            )
         _check(path, partial, timing)
 
 
@@ -219,24 +210,24 @@ def _check(path: Path, written: Path, timing: Timing) -> None:
         raise SimeditError(f"cannot write the video {path}: its kind cannot keep its frames' times, .mp4 can")
 
 
-def _timing(frames: list[re.Match[str]], base: Fraction, rate: Fraction, length: float) -> Timing:
-    """The frames' times in the container's clock of `base` seconds, or in 1 / rate where that fits all.
+def _timing(shown: list[list[int]], base: Fraction, rate: Fraction, length: float) -> Timing:
+    """The frames' times in the container's clock, or in 1 / rate where that fits all.
 
     Args:
-        length: seconds of the video as its header says, 0 where it says nothing.
+        shown: of each frame, when it begins and how long it lasts, in ticks.
+        base: seconds of a tick.
+        rate: frames a second as the header says, 0 where it says nothing.
+        length: seconds of the video as the header says, 0 where it says nothing.
     """
     usual = max(1, round(1 / (rate * base))) if rate else 1
-    ticks = np.zeros(len(frames), np.int64)
-    for i, found in enumerate(frames):
-        after = ticks[i - 1] + usual if i else 0
-        ticks[i] = after if found[1] == "NOPTS" else int(found[1])
-        if i and ticks[i] <= ticks[i - 1]:
-            ticks[i] = ticks[i - 1] + 1
+    ticks = np.array([begin for begin, _ in shown], np.int64)
+    for i in range(1, len(ticks)):
+        ticks[i] = max(ticks[i], ticks[i - 1] + 1)
     ticks -= min(0, ticks[0])
     # Where frames are stored out of order, the last one's own length can be that of another: the header's
     # length, which is that of the sound too, bounds it.
     left = round(Fraction(length + 0.01) / base) - int(ticks[-1])
-    last = max(usual, min(int(frames[-1][2]), left))
+    last = max(usual, min(shown[-1][1], left))
     if rate:  # a container's clock may be too coarse for the rate: what is steady is to stay so
         steps = np.array([round(int(tick) * base * rate) for tick in ticks])
         fits = np.abs(steps * float(1 / rate) - ticks * float(base)).max() <= float(base)
@@ -257,17 +248,24 @@ def _input(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _ffmpeg(arguments: list[str], **pipes: Any) -> Iterator[tuple[subprocess.Popen[bytes], deque[str]]]:
+def _ffmpeg(
+    arguments: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
+) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
     """ffmpeg at work, and what it says on stderr. After the end it has ended, and all was heard."""
-    usual = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     try:
-        command = [get_ffmpeg_exe(), "-hide_banner", *arguments]
-        # A session of its own: Ctrl-C is for this process, which ends ffmpeg when it is ready. Signals as
-        # here: ffmpeg is to say that a file may not grow, not to die of it.
-        process = subprocess.Popen(command, start_new_session=True, restore_signals=False, **usual | pipes)
+        process = subprocess.Popen(
+            [get_ffmpeg_exe(), "-hide_banner", *arguments],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            # A session of its own: Ctrl-C is for this process, which ends ffmpeg when it is ready. Signals as
+            # here: ffmpeg is to say that a file may not grow, not to die of it.
+            start_new_session=True,
+            restore_signals=False,
+        )
     except (OSError, RuntimeError) as error:
         raise SimeditError(f"cannot run ffmpeg, which reads and writes videos: {error}") from error
-    said: deque[str] = deque(maxlen=100)
+    said: list[str] = []
     listener = Thread(target=_listen, args=(process.stderr, said), daemon=True)
     listener.start()
     try:
@@ -283,8 +281,11 @@ def _ffmpeg(arguments: list[str], **pipes: Any) -> Iterator[tuple[subprocess.Pop
             _close(stream)
 
 
-def _listen(stream: IO[bytes] | None, said: deque[str]) -> None:
-    said.extend(line.decode(errors="replace") for line in stream or ())
+def _listen(stream: IO[bytes], said: list[str]) -> None:
+    for raw in stream:
+        line = raw.decode(errors="replace")
+        if len(said) < _HEARD or (_WRONG.search(line) and len(said) < 2 * _HEARD):
+            said.append(line)
 
 
 def _close(stream: IO[bytes] | None) -> None:
