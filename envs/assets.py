@@ -77,7 +77,7 @@ def photograph(pose: str) -> str:
 
 def default_root() -> Path:
     """Where `fetch` is told to put the files by default: `simedit/simpler` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simedit" / "simpler"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "simedit" / "simpler"
 
 
 def resolve_asset_root(asset_root: str | Path | None = None) -> Path:
@@ -89,7 +89,7 @@ def resolve_asset_root(asset_root: str | Path | None = None) -> Path:
         SimeditError: none of them is given, or the one given is no folder.
     """
     given = asset_root or os.environ.get("SIMEDIT_ASSETS")
-    root = Path(given).expanduser() if given else default_root()
+    root = Path(os.path.expanduser(given)) if given else default_root()
     if root.is_dir():
         return root.resolve()
     if given:
@@ -100,7 +100,7 @@ def resolve_asset_root(asset_root: str | Path | None = None) -> Path:
 def require(root: str | Path, relative_paths: Iterable[str]) -> list[str]:
     """Check files of an asset root and, in turn, every mesh, material and texture they refer to.
 
-    Empty files, files cut short and Git LFS pointers count as missing.
+    Empty files, files cut short, Git LFS pointers and what lies outside of the root count as missing.
 
     Returns:
         every path checked, relative to `root`, sorted.
@@ -141,8 +141,12 @@ def _check(root: str | Path, relative_paths: Iterable[str]) -> tuple[list[str], 
             continue
         seen.add(name)
         try:
-            data = (Path(root) / name).read_bytes()
-            references = _references(Path(name).suffix.lower(), data)
+            if posixpath.isabs(name) or name.partition("/")[0] == "..":
+                raise ValueError("outside the asset root")
+            file = Path(root) / name
+            if file.exists() and not file.is_file():
+                raise ValueError("no plain file")
+            references = _references(file.suffix.lower(), file.read_bytes())
         except OSError as error:
             problems[name] = "missing" if isinstance(error, FileNotFoundError) else str(error.strerror)
         except ValueError as error:
@@ -171,7 +175,7 @@ def fetch(dest: str | Path, *, url: str = DEFAULT_URL, commit: str = DEFAULT_COM
     Raises:
         SimeditError: `dest` is something else, no git, no network, no such commit, or missing files.
     """
-    dest = Path(dest).expanduser().resolve()
+    dest = Path(os.path.expanduser(dest)).resolve()
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise SimeditError(f"{commit!r} is not a full commit id (40 hexadecimal digits)")
     try:
@@ -242,10 +246,12 @@ def _references(suffix: str, data: bytes) -> list[str]:
     whole, references = True, []
     if suffix == ".urdf":
         try:
-            meshes = ElementTree.fromstring(data).iter("mesh")
-        except ElementTree.ParseError as error:
+            meshes = [mesh.get("filename") for mesh in ElementTree.fromstring(data).iter("mesh")]
+        except (ElementTree.ParseError, LookupError, RecursionError) as error:
             raise ValueError("cut short or not XML") from error
-        references = [mesh.attrib["filename"] for mesh in meshes]
+        references = [mesh for mesh in meshes if mesh]
+        if len(references) < len(meshes):
+            raise ValueError("a mesh without a filename")
     elif suffix == ".obj":
         whole = data.endswith(b"\n") and re.search(rb"^f ", data, re.M) is not None
         references = re.findall(rb"^mtllib\s+(.+?)\s*$", data, re.M)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import imageio.v2 as imageio
 import numpy as np
 
 from simedit.errors import SimeditError
-from simedit.eval.recording import video_path
+from simedit.eval.recording import recorded, video_path
 from simedit.eval.store import Store
 from simedit.eval.trials import Result
 from simedit.training.config import RunConfig
 from simedit.training.data import fit
+from simedit.video import probe, read
 
 
 class RunInputs:
@@ -37,7 +35,7 @@ class RunInputs:
             raise SimeditError(f"there is no run folder {folder}")
         with Store(folder, write=False) as store:
             results = store.results()
-        videos = {video_path(folder, trial): result for trial, result in results.items()}
+        videos = {recorded(video_path(folder, trial), trial): result for trial, result in results.items()}
         self._frames = [
             fit(frame, width, height)
             for path in sorted(filter(Path.is_file, videos))
@@ -58,13 +56,7 @@ class RunInputs:
 
 
 def _unedited(path: Path, result: Result) -> list[np.ndarray]:
-    try:
-        reader: Any = imageio.get_reader(path, format="FFMPEG")  # type: ignore[arg-type]
-        with closing(reader):
-            frames = [np.asarray(frame) for frame in reader]
-    except (OSError, RuntimeError, IndexError, ValueError) as error:
-        reason = str(error).strip().rpartition("\n")[2]
-        raise SimeditError(f"cannot read the video {path}: {reason}") from error
+    frames = list(read(probe(path)))
     if len(frames) <= result.steps:  # one before each step, one after the last
         raise SimeditError(
             f"the video {path} is damaged: it holds {len(frames)} of {result.steps + 1} frames"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from simedit.drafts import whole
 from simedit.eval.trials import Trial
+from simedit.video import Timing, writing
 
 MAX_WIDTH = 320
 STRIP_FRAMES = 5
@@ -76,36 +80,49 @@ def chosen_trials(wanted: Iterable[Trial], count: int) -> list[Trial]:
 
 
 def strip_path(folder: Path, trial: Trial) -> Path:
-    """Where a trial's strip lies in the run folder."""
-    return folder / "media" / f"{_slug(trial)}.png"
+    """Where a trial's strip is written in the run folder. No two trials share a file, on any file system."""
+    return folder / "media" / f"{_name(trial)}.png"
 
 
 def video_path(folder: Path, trial: Trial) -> Path:
-    """Where a trial's video lies in the run folder."""
-    return folder / "media" / f"{_slug(trial)}.mp4"
+    """Where a trial's video is written in the run folder. No two trials share a file."""
+    return folder / "media" / f"{_name(trial)}.mp4"
+
+
+def recorded(path: Path, trial: Trial) -> Path:
+    """Where the trial's strip or video lies: at `path`, or where simedit 0.1 put it."""
+    before = path.with_name(f"{_readable(trial)}{path.suffix}")
+    return before if not path.exists() and len(os.fsencode(before.name)) < 256 and before.exists() else path
 
 
 def save_strip(recording: Recording, path: Path) -> None:
-    """Write the strip as PNG; the file appears whole or not at all."""
-    from PIL import Image
+    """Write the strip as PNG; the file appears whole or not at all.
 
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f"draft-{path.name}")
-    Image.fromarray(recording.strip()).save(draft)
-    draft.replace(path)
+    Raises:
+        SimeditError: it cannot be written.
+    """
+    with whole(path) as draft:
+        Image.fromarray(recording.strip()).save(draft)
 
 
 def save_video(recording: Recording, path: Path) -> None:
-    """Write the video as H.264, yuv420p: every browser plays it. The file appears whole or not at all."""
-    import imageio.v2 as imageio
+    """Write the video as H.264, yuv420p: every browser plays it. The file appears whole or not at all.
 
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f"draft-{path.name}")
-    encoding: dict[str, Any] = {"codec": "libx264", "pixelformat": "yuv420p", "macro_block_size": 2}
-    frames: Any = recording.video()  # Any: imageio's own annotation refuses arrays
-    imageio.mimwrite(draft, frames, fps=FPS, **encoding)
-    draft.replace(path)
+    Raises:
+        SimeditError: it cannot be written.
+    """
+    frames = recording.video()
+    with writing(path, frames[0].shape[:2], Timing.steady(len(frames), FPS), crf=25) as write:
+        for frame in frames:
+            write(frame)
 
 
-def _slug(trial: Trial) -> str:
+def _name(trial: Trial) -> str:
+    # What can be read is cut and loses its signs, on some file systems its capitals: the digits tell.
+    key = "\0".join(map(str, astuple(trial)))
+    readable = _readable(trial).encode()[:100].decode(errors="ignore")
+    return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def _readable(trial: Trial) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "-" for c in str(trial))

@@ -12,7 +12,7 @@ from simedit.errors import SimeditError
 from simedit.eval.absent import playable
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates
-from simedit.eval.recording import chosen_trials, strip_path, video_path
+from simedit.eval.recording import chosen_trials, recorded, strip_path, video_path
 from simedit.eval.report import Picture, html
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
@@ -49,10 +49,10 @@ def write_report(store: Store) -> dict[str, Any]:
     summary = summarise(config, results, real, facts)
     wanted = playable(trials(config), facts.absent)
     pictures = [
-        Picture(path(store.folder, trial), trial, results[trial].outcome)
+        Picture(place, trial, results[trial].outcome)
         for path, count in ((strip_path, config.report.strips), (video_path, config.report.videos))
         for trial in chosen_trials(wanted, count)
-        if trial in results and path(store.folder, trial).exists()
+        if trial in results and (place := recorded(path(store.folder, trial), trial)).exists()
     ]
     _write(store.folder / "report.json", json.dumps(summary, indent=2) + "\n")
     _write(store.folder / "report.html", html(summary, pictures))

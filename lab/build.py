@@ -6,22 +6,25 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timezone
 from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, PositiveInt
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from rich.progress import track
 
-from simedit.config import Config
+from simedit.config import Config, load_config
+from simedit.drafts import whole
 from simedit.envs.poses import POSES, TASKS
-from simedit.errors import SimeditError
-from simedit.files import whole
-from simedit.lab.materials import STYLES
+from simedit.errors import SimeditError, unknown
+from simedit.lab.materials import MATERIALS, STYLES
+from simedit.locks import locked
+from simedit.training.config import TrainConfig
 
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
 LIMITS = (
@@ -54,11 +57,21 @@ class Plan(Config):
     base_steps: PositiveInt = 3000
     base_batch: PositiveInt = 24
     style_settings: tuple[str, ...] = ()
-    styles: tuple[str, ...] = STYLES
+    styles: Annotated[tuple[str, ...], Field(min_length=1)] = STYLES
     episodes: PositiveInt = 400
-    poses: tuple[str, ...] = tuple(POSES)
+    poses: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(POSES)
     seeds: PositiveInt = 2
     max_steps: PositiveInt = 60
+
+    @model_validator(mode="after")
+    def _known(self) -> Plan:
+        for kind, names, known in (("style", self.styles, MATERIALS), ("pose", self.poses, POSES)):
+            for name in names:
+                if name not in known:
+                    raise ValueError(str(unknown(kind, name, known)))
+            if len(set(names)) < len(names):
+                raise ValueError(f"{kind}s: each can be given but once")
+        return self
 
 
 def build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
@@ -68,10 +81,17 @@ def build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
         say: gets a line at each stage's begin and end.
 
     Raises:
-        SimeditError: the folder was begun with another plan, or cannot be written.
+        SimeditError: the folder was begun with another plan, is damaged, cannot be written, or is another
+            build's just now.
     """
+    style_config(folder / "data" / "base", plan.style_settings)
+    with locked(folder, "simedit-lab build"):
+        _build(folder, plan, say)
+
+
+def _build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
     kept = folder / "plan.json"
-    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) != plan.model_dump(mode="json"):
+    if kept.exists() and _read(kept) != plan.model_dump(mode="json"):
         raise SimeditError(f"{folder} was begun with other settings (see {kept}): choose another --out")
     _write(kept, plan.model_dump(mode="json"))
     for number, (name, stage) in enumerate(STAGES.items(), 1):
@@ -84,15 +104,15 @@ def build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
             say(f"{title}: done before")
             continue
         say(f"{title} ...")
-        started, before = time.perf_counter(), float(spent.read_text()) if spent.exists() else 0.0
+        started, before = time.perf_counter(), float(_read(spent)) if spent.exists() else 0.0
         try:
             stage(folder, plan)
         finally:
             seconds = before + time.perf_counter() - started
-            spent.write_text(f"{seconds:.1f}\n", encoding="utf-8")
+            _write(spent, round(seconds, 1))
         _write(record, {"minutes": round(seconds / 60, 1), "commit": _commit(), "ended": _now()})
         say(f"{title}: {seconds / 60:.1f} min")
-    stages = {name: json.loads(_record(folder, name).read_text(encoding="utf-8")) for name in STAGES}
+    stages = {name: _read(_record(folder, name)) for name in STAGES}
     content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
     _write(folder / "data" / "card.json", content | {"limits": LIMITS})
 
@@ -104,9 +124,7 @@ def _pairs(folder: Path, plan: Plan) -> None:
 
 
 def _autoencoder(folder: Path, plan: Plan) -> None:
-    import numpy as np
-
-    from simedit.lab.materials import MATERIALS, draw, photograph
+    from simedit.lab.materials import draw, photograph
     from simedit.lab.pairs import load_pairs
     from simedit.lab.vae import train_vae
 
@@ -204,13 +222,17 @@ def train_style(
         run: the training's run folder.
         target: where the finished specialist goes.
         settings: in place of lab/train.yaml's.
+
+    Raises:
+        SimeditError: unknown settings, or `run` holds a training that was begun with others, with other
+            photographs or for another target.
     """
     from simedit.training.checkpoint import latest
     from simedit.training.cli import train
 
-    if latest(run / "checkpoints") is not None:
-        train(resume=run)
-    else:
+    config = style_config(base, settings)
+    newest = latest(run / "checkpoints")
+    if newest is None:
         train(
             config=TRAIN_CONFIG,
             style_images=photographs,
@@ -219,6 +241,50 @@ def train_style(
             specialist=target,
             overrides=(f"base={base}", *settings),
         )
+        return
+    wanted = config.model_copy(update={"style": config.style.named(name)})
+    if differing := _differing(run, newest, wanted, photographs, target):
+        raise SimeditError(
+            f"{run} holds a training of {name!r} that was begun otherwise: {'; '.join(differing)}. Give the "
+            f"same, go on with simedit-train --resume {run}, or remove {run} to train anew"
+        )
+    train(resume=run)
+
+
+def style_config(base: Path, settings: Sequence[str]) -> TrainConfig:
+    """lab/train.yaml with settings in place of its own.
+
+    Raises:
+        SimeditError: unknown settings.
+    """
+    return load_config(TrainConfig, TRAIN_CONFIG, (f"base={base}", *settings))
+
+
+def _differing(run: Path, newest: Path, wanted: TrainConfig, photographs: Path, target: Path) -> list[str]:
+    """In what the training in `run` is not the one that is asked for."""
+    from simedit.specialist import Specialist
+    from simedit.training.data import read_style_images
+
+    begun = _read(run / "run.json")
+    found = [
+        f"{key} was {was} and would be {now}"
+        for key, was, now in _changes(begun["config"], wanted.model_dump(mode="json"))
+    ]
+    if Path(begun["specialist"]).absolute() != target.absolute():
+        found.append(f"--out was {begun['specialist']} and would be {target}")
+    before, now = Specialist.load(newest).style_images, read_style_images(photographs)
+    if len(before) != len(now) or not all(map(np.array_equal, before, now)):
+        found.append("--style-images shows other photographs")
+    return found
+
+
+def _changes(was: dict[str, Any], now: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for key in sorted(was.keys() | now.keys()):
+        one, other = was.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _changes(one, other, f"{above}{key}.")
+        elif one != other:
+            yield f"{above}{key}", one, other
 
 
 def _selection(folder: Path, plan: Plan) -> None:
@@ -339,6 +405,13 @@ STAGES: dict[str, Callable[[Path, Plan], None]] = {
 
 def _record(folder: Path, stage: str) -> Path:
     return folder / f"{stage}.json"
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SimeditError(f"cannot read {path}: {error}. Delete it, or choose another folder") from error
 
 
 def _write(path: Path, content: Any) -> None:

@@ -11,6 +11,7 @@ import tyro
 
 from simedit.config import check_set_once, parse_config, with_override
 from simedit.errors import SimeditError, run_cli, unknown
+from simedit.names import check_name
 
 DESCRIPTION = """\
 The whole study in miniature: a small base, its specialists and policies, and a real world that is rendered.
@@ -52,7 +53,8 @@ def train_style(
     out: Path | None = None,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
 ) -> None:
-    """Train one more specialist on the lab's base with simedit-train; the same command goes on after a stop.
+    """Train one more specialist on the lab's base with simedit-train; the same command goes on after a stop,
+    another one for the same NAME is refused.
 
     Args:
         name: The specialist's name, which its instruction speaks of, with _ as a space.
@@ -65,7 +67,9 @@ def train_style(
     from simedit.lab.materials import MATERIALS
     from simedit.lab.photographs import save_style
 
+    check_name(name, "specialist's name")
     base, run = lab_data("base"), Path("runs/train") / name
+    stages.style_config(base, overrides)  # what is misspelt is met before anything is written
     if style_images is None:
         if name not in MATERIALS:
             problem = unknown("material", name, MATERIALS)

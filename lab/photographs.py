@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from simedit.drafts import whole
 from simedit.errors import unknown
 from simedit.lab.materials import MATERIALS, Material, draw, photograph, vary
 
@@ -41,9 +42,9 @@ def save_style(style: str, folder: Path, seed: int = 0) -> None:
     """Write a style's photographs, folder/0.png to 4.png.
 
     Raises:
-        SimeditError: there is no such style.
+        SimeditError: there is no such style, or the folder cannot be written.
     """
     pictures = style_photographs(style, seed)
-    folder.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / f"{number}.png")
+        with whole(folder / f"{number}.png") as draft:
+            Image.fromarray(picture).save(draft)

@@ -11,14 +11,17 @@ import gzip
 import hashlib
 import http.client
 import json
+import lzma
+import os
 import shutil
+import struct
 import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
@@ -27,10 +30,13 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from simedit.errors import SimeditError, unknown
+from simedit.locks import locked
 
 SERVER = "https://storage.googleapis.com"
 BUCKET = "gdm-robotics-open-x-embodiment"
 _TOP = "open_x_embodiment_and_rt_x_oss"
+_EXPANDS = 20
+"""An archive of more than so many times its size is none of floating-point weights."""
 _ENCODER = "https://tfhub.dev/google/universal-sentence-encoder-large/5?tf-hub-format=compressed"
 
 
@@ -112,7 +118,7 @@ def fetch(name: str, out: str | Path, *, url: str | None = None) -> Path:
             checksum, or an archive that would write outside its folder.
     """
     checkpoint = find(name)
-    final = Path(out).expanduser().resolve() / checkpoint.folder
+    final = Path(os.path.expanduser(out)).resolve() / checkpoint.folder
     if final.exists():
         check_saved_model(final, "delete it, then fetch it again")
         print(f"{final} is already there", file=sys.stderr)
@@ -121,11 +127,12 @@ def fetch(name: str, out: str | Path, *, url: str | None = None) -> Path:
     resume = f"what has come stays in {work}, and the same command goes on"
     try:
         files = _files(checkpoint, url)
-        work.mkdir(parents=True, exist_ok=True)
-        _download_all(checkpoint, files, work)
-        root = _unpack(work / files[0].path) if checkpoint.archive else work
-        check_saved_model(root, f"{files[0].url} holds something else")
-        root.rename(final)
+        with locked(work, "simedit-eval checkpoints fetch"):
+            _download_all(checkpoint, files, work)
+            root = _unpack(work / files[0].path) if checkpoint.archive else work
+            check_saved_model(root, f"{files[0].url} holds something else")
+            (work / "lock").unlink()
+            root.rename(final)
         shutil.rmtree(work, ignore_errors=True)
     except HTTPError as error:
         hint = resume if error.code >= 500 else "has it moved? --url takes another address"
@@ -145,8 +152,9 @@ def _files(checkpoint: Checkpoint, url: str | None) -> list[_File]:
     """What is to be downloaded; the server says how much it is."""
     if checkpoint.archive.startswith("https:"):
         address = url or checkpoint.archive
-        with urlopen(address, timeout=60) as response:
-            return [_File(address, "archive", int(response.headers.get("Content-Length") or 0), "")]
+        with _open(address) as response:
+            length = response.headers.get("Content-Length") or ""
+            return [_File(address, "archive", int(length) if length.isdecimal() else 0, "")]
     server = (url or SERVER).rstrip("/")
     above = f"{_TOP}/" if checkpoint.archive else f"{_TOP}/{checkpoint.folder}/"
     query = {
@@ -154,18 +162,24 @@ def _files(checkpoint: Checkpoint, url: str | None) -> list[_File]:
         "fields": "nextPageToken,items(name,size,md5Hash)",
     }
     files: list[_File] = []
+    pages: set[str] = set()
     while "pageToken" not in query or query["pageToken"]:
-        with urlopen(f"{server}/storage/v1/b/{BUCKET}/o?{urlencode(query)}", timeout=60) as response:
-            try:
+        try:
+            with _open(f"{server}/storage/v1/b/{BUCKET}/o?{urlencode(query)}") as response:
                 page = json.load(response)
-            except ValueError as error:
-                raise SimeditError(f"{server} answers with something else than a list of files") from error
-        for item in page.get("items", []):
-            if not item["name"].endswith("/"):
-                path = _inside(item["name"].removeprefix(above))
-                address = f"{server}/{BUCKET}/{quote(item['name'])}"
-                files.append(_File(address, path, int(item["size"]), item.get("md5Hash", "")))
-        query["pageToken"] = page.get("nextPageToken", "")
+            items = [
+                (str(i["name"]), int(i["size"]), str(i.get("md5Hash", ""))) for i in page.get("items", [])
+            ]
+            query["pageToken"] = str(page.get("nextPageToken", ""))
+            if query["pageToken"] in pages:
+                raise ValueError("one page for ever")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise SimeditError(f"{server} answers with something else than a list of files") from error
+        pages.add(query["pageToken"])
+        for name, size, md5 in items:
+            if not name.endswith("/"):
+                address = f"{server}/{BUCKET}/{quote(name)}"
+                files.append(_File(address, _inside(name.removeprefix(above)), size, md5))
     if not files:
         raise SimeditError(f"{server} lists nothing under {BUCKET}/{query['prefix']}: has it moved?")
     return files
@@ -197,7 +211,10 @@ def _download(file: _File, target: Path, advance: Callable[[int], None]) -> None
     if not file.size or start < file.size:
         # Without a size nobody can tell a whole file from a part of one: begin again.
         headers = {"Range": f"bytes={start}-"} if start and file.size else {}
-        with urlopen(Request(file.url, headers=headers), timeout=60) as response:
+        with _open(file.url, headers) as response:
+            there = response.headers.get("Content-Range", f"bytes {start}-")
+            if response.status == 206 and not there.startswith(f"bytes {start}-"):
+                raise ConnectionError(f"the server sent another part of {file.path} than was asked for")
             resumed = response.status == 206
             advance(0 if resumed else -start)
             with part.open("ab" if resumed else "wb") as stream:
@@ -212,6 +229,13 @@ def _download(file: _File, target: Path, advance: Callable[[int], None]) -> None
     part.rename(target)
 
 
+def _open(address: str, headers: dict[str, str] | None = None) -> Any:
+    try:
+        return urlopen(Request(address, headers=headers or {}), timeout=60)
+    except ValueError as error:
+        raise SimeditError(f"{address!r} is no address: {error}") from error
+
+
 def _md5(path: Path) -> str:
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
@@ -222,16 +246,23 @@ def _md5(path: Path) -> str:
 
 def _unpack(archive: Path) -> Path:
     """Unpack beside the archive and give the folder in it that holds the SavedModel."""
-    folder = archive.with_name("unpacked")
+    folder, room = archive.with_name("unpacked"), _EXPANDS * archive.stat().st_size
     shutil.rmtree(folder, ignore_errors=True)
     try:
         for name, stream in _members(archive):
             target = folder / _inside(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
-                shutil.copyfileobj(stream, out)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, EOFError) as error:
+                while block := stream.read(1 << 20):
+                    if (room := room - len(block)) < 0:
+                        raise ValueError(f"it holds more than {_EXPANDS} times its size")
+                    out.write(block)
+    except (
+        *(zipfile.BadZipFile, gzip.BadGzipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError),
+        *(ValueError, RuntimeError, struct.error, LookupError),  # encrypted, of unknown kinds, names
+    ) as error:
         archive.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
         raise SimeditError(f"the archive came damaged ({error}) and was deleted: fetch it again") from error
     return next((found.parent for found in folder.rglob("saved_model.pb")), folder)
 
@@ -257,6 +288,6 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _inside(name: str) -> str:
     """The name itself, or an error where it points out of its folder."""
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts:
         raise SimeditError(f"refused: a file named {name!r} would be written outside its folder")
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simedit.errors import SimeditError, run_cli, unknown
-from simedit.files import edit_images, edit_video, is_video, plan, read_mask
+from simedit.files import Job, edit_images, edit_video, is_video, plan, read_mask
+from simedit.memory import enough_memory
 
 SPECIALISTS = Path("specialists")
 """Where a specialist given by its name alone is looked for, below the current folder."""
@@ -23,8 +25,9 @@ Repaint an image, a folder of images or a video with a specialist.
   simedit-edit --specialist teak in.mp4 out.mp4
   simedit-edit --specialist runs/teak --steps 20 --mask cabinet.png photos/ edited/
 
-Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB: an alpha
-channel, and a video's sound, are dropped. A folder's images are edited at any depth and keep their names.
+Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
+is transparent is laid on white, and a video's sound is dropped. A video's frames keep their times. A folder's
+images are edited at any depth and keep their names; what else lies in it is named and left out.
 Files appear when they are finished: Ctrl-C leaves no half of one.
 """
 
@@ -62,47 +65,65 @@ def edit(
     for option, value in (("--steps", steps), ("--batch-size", batch_size)):
         if value is not None and value < 1:
             raise SimeditError(f"{option} must be 1 or more, got {value}")
-    jobs = plan(input, output, overwrite=overwrite)
-    shown = None if mask is None else read_mask(mask)
-    for job in jobs:
-        if shown is not None and shown.shape != job.size:
-            raise SimeditError(
-                f"the mask {mask} is {_size(shown.shape)}, but {job.source} is {_size(job.size)}"
-            )
+    if not 0 <= seed < 2**63:
+        raise SimeditError(f"--seed must be from 0 to 2^63 - 1, got {seed}")
+    jobs: list[Job] = []
 
-    # Imported here, so that help and mistakes in the arguments do not wait for torch.
-    from simedit.library import SpecialistLibrary
-    from simedit.pipeline import silence_loading
+    def hint() -> str:
+        at_once = min(batch_size, sum(job.frames for job in jobs))
+        lower = f"lower --batch-size (now {batch_size}), " if at_once > 1 else ""
+        largest = max((job.size for job in jobs), key=math.prod, default=None)
+        what = "" if largest is None else f"{_size(largest)} pixels, {at_once} at once, are too many here: "
+        return f"{what}{lower}give smaller frames, or choose another --device"
+
+    with enough_memory(hint):
+        jobs += plan(input, output, overwrite=overwrite)
+        shown = None if mask is None else read_mask(mask)
+        for job in jobs:
+            if shown is not None and shown.shape != job.size:
+                raise SimeditError(
+                    f"the mask {mask} is {_size(shown.shape)}, but {job.source} is {_size(job.size)}"
+                )
+        # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
+        folder = _specialist_folder(specialist)
+
+        from simedit.library import SpecialistLibrary
+        from simedit.pipeline import silence_loading
+
+        silence_loading()
+        library = SpecialistLibrary.load(
+            folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
+        )
+
+        def repaint(frames: np.ndarray) -> np.ndarray:
+            n = len(frames)
+            masks = None if shown is None else np.broadcast_to(shown, (n, *shown.shape))
+            return library.edit(frames, styles=library.styles * n, masks=masks, seeds=[seed] * n)
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(library.styles[0], total=sum(job.frames for job in jobs))
+
+            def done(count: int) -> None:
+                progress.advance(task, count)
+
+            if is_video(jobs[0].source):
+                edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
+            else:
+                edit_images(jobs, repaint, batch_size=batch_size, done=done)
+
+
+def _specialist_folder(specialist: str) -> Path:
     from simedit.specialist import CARD
 
-    silence_loading()
-    folder = next((f for f in (Path(specialist), SPECIALISTS / specialist) if (f / CARD).is_file()), None)
-    if folder is None:
-        if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
-            raise unknown("specialist", specialist, named)
-        raise SimeditError(
-            f"no specialist at {specialist} or {SPECIALISTS / specialist}: there is no {CARD} in it"
-        )
-    library = SpecialistLibrary.load(
-        folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
+    for folder in (Path(specialist), SPECIALISTS / specialist):
+        if (folder / CARD).is_file():
+            return folder
+    if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
+        raise unknown("specialist", specialist, named)
+    raise SimeditError(
+        f"no specialist at {specialist} or {SPECIALISTS / specialist}: there is no {CARD} in it"
     )
-
-    def repaint(frames: np.ndarray) -> np.ndarray:
-        n = len(frames)
-        masks = None if shown is None else np.broadcast_to(shown, (n, *shown.shape))
-        return library.edit(frames, styles=library.styles * n, masks=masks, seeds=[seed] * n)
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(library.styles[0], total=sum(job.frames for job in jobs))
-
-        def done(count: int) -> None:
-            progress.advance(task, count)
-
-        if is_video(jobs[0].source):
-            edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
-        else:
-            edit_images(jobs, repaint, batch_size=batch_size, done=done)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import imageio.v2 as imageio
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from simedit.drafts import whole
 from simedit.errors import SimeditError
+from simedit.images import IMAGES, images_in, read_image, read_mask
+from simedit.video import Video, probe, read, writing
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+__all__ = ["Job", "edit_images", "edit_video", "is_video", "plan", "read_image", "read_mask", "whole"]
+
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
 
 Edit = Callable[[np.ndarray], np.ndarray]
@@ -30,14 +30,19 @@ class Job:
 
     Attributes:
         source, target: the file read and the file to be written.
-        frames: how many frames it holds (for a video as ffmpeg counts them, good for a progress bar).
-        size: height and width of each, pixels.
+        size: height and width of its frames, pixels.
+        video: what is known of a video; None for an image.
     """
 
     source: Path
     target: Path
-    frames: int
     size: tuple[int, int]
+    video: Video | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many there are."""
+        return 1 if self.video is None else len(self.video)
 
 
 def plan(source: Path, target: Path, *, overwrite: bool = False) -> list[Job]:
@@ -50,41 +55,30 @@ def plan(source: Path, target: Path, *, overwrite: bool = False) -> list[Job]:
 
     Raises:
         SimeditError: a source that is missing, unreadable or of an unknown kind; a target of another kind,
-            that exists, that is the source or lies in it, or that cannot be written.
+            that exists, that is a file of the source or lies in it, or that cannot be written.
     """
     if not source.exists():
         raise SimeditError(f"there is no {source}")
+    if not (source.is_dir() or source.is_file()):
+        raise SimeditError(f"{source} is no plain file")
     if source.resolve() == target.resolve():
         raise SimeditError(f"input and output are both {source}: choose another output")
     pairs = _folder_pairs(source, target) if source.is_dir() else [_file_pair(source, target)]
+    _check_apart(pairs)
     existing = [t for _, t in pairs if t.exists()]
     if existing and not overwrite:
         more = f" (and {len(existing) - 1} more)" if len(existing) > 1 else ""
         raise SimeditError(
             f"{existing[0]} exists{more}: pass --overwrite to replace it, or choose another output"
         )
+    jobs = [_job(*pair) for pair in pairs]
     folder = target if source.is_dir() else target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise SimeditError(f"cannot write into {folder}: {error.strerror or error}") from error
-    return [Job(s, t, *(_probe_video(s) if is_video(s) else (1, read_image(s).shape[:2]))) for s, t in pairs]
-
-
-def images_in(folder: Path) -> list[Path]:
-    """The paths of its images at any depth (hidden ones aside), relative to it, sorted.
-
-    Raises:
-        SimeditError: there is no such folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise SimeditError(f"there is no folder {folder}")
-    names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGES]
-    names = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not names:
-        raise SimeditError(f"no images in {folder}: they end in one of {' '.join(IMAGES)}")
-    return names
+    return jobs
 
 
 def is_video(path: Path) -> bool:
@@ -92,49 +86,11 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
 
 
-def read_image(path: Path) -> np.ndarray:
-    """uint8 [H, W, 3], RGB, upright as its EXIF says. Grey becomes RGB; an alpha channel is dropped.
-
-    Raises:
-        SimeditError: not an image, a broken one, or one of more than 8 bits in one channel.
-    """
-    with open_image(path) as image:
-        if image.mode.startswith(("I", "F")):
-            raise SimeditError(f"{path} has more than 8 bits a channel: convert it to an 8-bit image first")
-        return np.array(image.convert("RGB"))
-
-
-@contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """The image, upright as its EXIF says.
-
-    Raises:
-        SimeditError: not an image or a broken one, also where that shows only inside the `with`.
-    """
-    try:
-        with Image.open(path) as image:
-            yield ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SimeditError(f"cannot read the image {path}: {error}") from error
-
-
-def read_mask(path: Path, *, may_be_empty: bool = False) -> np.ndarray:
-    """bool [H, W], True where the image is white (a channel above 127).
-
-    Raises:
-        SimeditError: not an image, or nothing in it is white.
-    """
-    mask = read_image(path).max(axis=-1) > 127
-    if not (may_be_empty or mask.any()):
-        raise SimeditError(f"the mask {path} is black all over: paint white (255) where the edit may show")
-    return mask
-
-
 def edit_images(jobs: Iterable[Job], edit: Edit, *, batch_size: int, done: Callable[[int], None]) -> None:
     """Edit images, neighbours of one size together; `done` hears how many were just written."""
     for _, same in groupby(jobs, key=lambda job: job.size):
         for batch in _batches(same, batch_size):
-            edits = edit(np.stack([read_image(job.source) for job in batch]))
+            edits = edit(np.stack([_frame(job) for job in batch]))
             for job, edited in zip(batch, edits, strict=True):
                 with whole(job.target) as partial:
                     Image.fromarray(edited).save(partial, quality=95)
@@ -142,24 +98,15 @@ def edit_images(jobs: Iterable[Job], edit: Edit, *, batch_size: int, done: Calla
 
 
 def edit_video(job: Job, edit: Edit, *, batch_size: int, done: Callable[[int], None]) -> None:
-    """Edit a video into H.264 of the same frame size and rate, without sound; `done` as in `edit_images`."""
-    even = all(side % 2 == 0 for side in job.size)
-    with whole(job.target) as partial, _opened(job.source) as reader:
-        writer = imageio.get_writer(
-            partial,
-            format="FFMPEG",  # type: ignore[arg-type]
-            fps=reader.get_meta_data()["fps"],
-            codec="libx264",
-            quality=8,
-            # Halved chroma needs even sides; macro_block_size=1 keeps imageio from resizing.
-            pixelformat="yuv420p" if even else "yuv444p",
-            macro_block_size=1,
-        )
-        with closing(writer):  # imageio's own `with` leaves ffmpeg running after an error
-            for batch in _batches(reader, batch_size):
-                for edited in edit(np.stack(batch)):
-                    writer.append_data(edited)
-                done(len(batch))
+    """Edit a video into H.264 whose frames have the source's size, shape and times, without sound; `done` as
+    in `edit_images`."""
+    video = job.video
+    assert video is not None
+    with writing(job.target, video.size, video.timing, video.aspect) as write:
+        for batch in _batches(read(video), batch_size):
+            for edited in edit(np.stack(batch)):
+                write(edited)
+            done(len(batch))
 
 
 def _file_pair(source: Path, target: Path) -> tuple[Path, Path]:
@@ -179,39 +126,29 @@ def _folder_pairs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     return [(source / name, target / name) for name in images_in(source)]
 
 
-def _probe_video(path: Path) -> tuple[int, tuple[int, int]]:
-    with _opened(path) as reader:
-        height, width = next(iter(reader)).shape[:2]
-        return reader.count_frames(), (height, width)
+def _check_apart(pairs: list[tuple[Path, Path]]) -> None:
+    """Links can make an output of what is read, or one file of two outputs."""
+    sources, targets = {source.resolve() for source, _ in pairs}, set()
+    for source, target in pairs:
+        if (real := target.resolve()) in sources or (target.exists() and target.samefile(source)):
+            raise SimeditError(f"the output {target} is a file of the input: choose another output")
+        if real in targets:
+            raise SimeditError(f"the output {target} is a link to another output: choose another output")
+        targets.add(real)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        reader = imageio.get_reader(path, format="FFMPEG")  # type: ignore[arg-type]
-    except (OSError, RuntimeError, IndexError, ValueError) as error:
-        raise SimeditError(f"cannot read the video {path}: {str(error).strip().splitlines()[-1]}") from error
-    with closing(reader):
-        yield reader
+def _job(source: Path, target: Path) -> Job:
+    if not is_video(source):
+        return Job(source, target, read_image(source).shape[:2])
+    video = probe(source)
+    return Job(source, target, video.size, video)
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A hidden name to write to, which becomes `path` at the end, or goes if there is no good end.
-
-    Raises:
-        SimeditError: the path cannot be written.
-    """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise SimeditError(f"cannot write {path}: {error.strerror or error}") from error
+def _frame(job: Job) -> np.ndarray:
+    image = read_image(job.source)
+    if image.shape[:2] != job.size:
+        raise SimeditError(f"{job.source} has changed while others were edited")
+    return image
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

@@ -11,9 +11,11 @@ from pathlib import Path
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from simedit.cli import main
+from simedit.library import SpecialistLibrary
 from simedit.tiny import make_tiny_library
 
 
@@ -86,7 +88,7 @@ def test_mask_keeps_the_rest_bit_for_bit():
 def test_interrupt_leaves_no_half_file(folder, capfd):
     def interrupt_once_writing() -> None:
         deadline = time.monotonic() + 60
-        while not Path(".out.partial.mp4").exists() and time.monotonic() < deadline:
+        while not any(Path().glob(".*.partial.mp4")) and time.monotonic() < deadline:
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -110,6 +112,8 @@ def test_interrupt_leaves_no_half_file(folder, capfd):
         (["in.png", "out.png", "--base", "./nowhere"], "./nowhere"),
         (["in.png", "out.png", "--batch-size", "0"], "--batch-size must be 1 or more"),
         (["in.png", "out.png", "--steps", "0"], "--steps must be 1 or more"),
+        (["in.png", "out.png", "--seed", "-1"], "--seed must be from 0"),
+        (["in.png", "out.png", "--seed", str(2**64)], "--seed must be from 0"),
         (["photos", "out", "--mask", "small.png"], "the mask small.png is 8x8, but photos/a.png is 40x24"),
     ],
 )
@@ -121,6 +125,31 @@ def test_a_mistake_is_one_clear_line(args, message, capfd):
     assert message in error
     assert "Traceback" not in error
     assert not Path("out.png").exists()
+
+
+def test_what_is_left_out_of_a_folder_is_said(capfd):
+    Path("photos/notes.txt").write_text("x")
+    Path("photos/more/clip.mp4").write_bytes(b"x")
+    assert run("photos", "edited") == 0
+    assert "not images, and left out: more/clip.mp4, notes.txt" in capfd.readouterr().err
+    Path("photos/d.heic").write_bytes(b"x")
+    assert run("photos", "edited2") == 2
+    assert "cannot read photos/d.heic: convert it" in capfd.readouterr().err
+    assert not Path("edited2").exists()
+
+
+@pytest.mark.parametrize("source", ["in.png", "in.mp4"])
+def test_too_little_memory_is_one_clear_line(source, monkeypatch, capfd):
+    def edit(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(SpecialistLibrary, "edit", edit)
+    target = f"out{source[2:]}"
+    assert run(source, target, "--batch-size", "2") == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: out of memory: 40x24 pixels, ")
+    assert ("lower --batch-size (now 2)" in error) == (source == "in.mp4")
+    assert not Path(target).exists()
 
 
 def test_no_specialists_at_all():

@@ -95,6 +95,32 @@ def test_cut_files_count_as_missing(root: Path, name: str, kept: float) -> None:
         assets.verify(root)
 
 
+@pytest.mark.parametrize(
+    ("urdf", "reason"),
+    [
+        (b"<robot><mesh/></robot>", "a mesh without a filename"),
+        (b"<robot><mesh filename=''/></robot>", "a mesh without a filename"),
+        (b"<?xml version='1.0' encoding='nonsense'?><robot/>", "not XML"),
+        (b"<robot>", "not XML"),
+        (b"<robot><mesh filename='../../../../../../../../etc/passwd'/></robot>", "outside the asset root"),
+        (b"<robot><mesh filename='/etc/passwd'/></robot>", "outside the asset root"),
+        (b"<robot><mesh filename='models'/></robot>", "no plain file"),
+        (b"<robot><mesh filename='no.obj'/></robot>", r"no\.obj \(missing\)"),
+    ],
+)
+def test_a_broken_urdf_says_what_is_wrong(root: Path, urdf: bytes, reason: str) -> None:
+    _write(root, assets.cabinet_urdf(), urdf)
+    with pytest.raises(SimeditError, match=rf"lacks .*{reason}"):
+        assets.require(root, [assets.cabinet_urdf()])
+
+
+def test_what_is_no_plain_file_is_not_waited_for(root: Path) -> None:
+    (root / MESHES / "arm.obj").unlink()
+    os.mkfifo(root / MESHES / "arm.obj")
+    with pytest.raises(SimeditError, match=r"arm\.obj \(no plain file\)"):
+        assets.verify(root)
+
+
 def test_require_names_what_is_missing(root: Path) -> None:
     (root / f"{MESHES}/arm.obj").unlink()
     assets.require(root, [assets.cabinet_urdf(), assets.photograph("a0")])

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from full_disk import full_disk
 from PIL import Image
 
 from simedit.errors import SimeditError
-from simedit.files import edit_images, edit_video, plan, read_image, read_mask
+from simedit.files import edit_images, edit_video, plan, read_image
+from simedit.video import Timing, probe, writing
 
 
 def negative(frames: np.ndarray) -> np.ndarray:
@@ -85,34 +88,55 @@ def test_video_keeps_rate_size_and_frames(tmp_path, width, height, suffix):
     assert names(tmp_path) == ["in.mp4", f"out{suffix}"]
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1"])
-def test_every_eight_bit_mode_reads_as_rgb(tmp_path, mode):
-    path = save(tmp_path / "image.png", mode=mode)
-    frame = read_image(path)
-    assert (frame.dtype, frame.shape) == (np.uint8, (12, 16, 3))
-    np.testing.assert_array_equal(frame, np.asarray(Image.open(path).convert("RGB")))
+def test_a_video_of_variable_rate_lasts_as_long_and_is_edited_once_a_frame(tmp_path):
+    ticks = Timing(np.array([0, 20, 40, 60, 240, 420, 421]), Fraction(1, 600), 60)
+    with writing(tmp_path / "in.mp4", (24, 32), ticks) as write:
+        for index in range(7):
+            write(np.full((24, 32, 3), 30 * index, np.uint8))
+    (job,) = plan(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    counted = []
+    edit_video(job, negative, batch_size=3, done=counted.append)
+    assert (job.frames, counted) == (7, [3, 3, 1])
+    before, after = probe(job.source).timing, probe(job.target).timing
+    np.testing.assert_allclose(after.seconds(), before.seconds(), atol=1e-4)
+    assert after.last * after.tick == pytest.approx(0.1, abs=1e-3)
 
 
-def test_exif_rotation_is_applied(tmp_path):
-    image = Image.new("RGB", (16, 12))
-    exif = image.getexif()
-    exif[0x0112] = 6  # a phone held upright
-    image.save(tmp_path / "photo.jpg", exif=exif)
-    assert read_image(tmp_path / "photo.jpg").shape == (16, 12, 3)
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_full_disk_keeps_the_old_output(tmp_path, kind):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    if kind == "image":
+        source, target, run = save(tmp_path / "in.png"), save(tmp_path / "out.png", (9, 9)), edit_images
+        Image.fromarray(noise[0]).save(source)
+    else:
+        source, target, run = tmp_path / "in.mp4", tmp_path / "out.mp4", edit_video
+        save_video(target, 16, 16)
+        with writing(source, (64, 64), Timing.steady(12, 5)) as write:
+            for frame in noise:
+                write(frame)
+    before = target.read_bytes()
+    jobs = plan(source, target, overwrite=True)
+    with (
+        full_disk(1000),
+        pytest.raises(SimeditError, match=f"cannot write .*{target.name}.*: .*File too large"),
+    ):
+        run(jobs if kind == "image" else jobs[0], negative, batch_size=4, done=lambda _: None)
+    assert target.read_bytes() == before
+    assert names(tmp_path) == sorted([source.name, target.name])
 
 
-def test_more_than_eight_bits_are_refused(tmp_path):
-    Image.fromarray(np.full((4, 4), 40000, np.uint16)).save(tmp_path / "depth.png")
-    with pytest.raises(SimeditError, match="8 bits"):
-        read_image(tmp_path / "depth.png")
-
-
-def test_mask_is_white_where_edits_show(tmp_path):
-    Image.fromarray(np.uint8([[0, 127, 128, 255]])).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), [[False, False, True, True]])
-    Image.new("L", (4, 4), 1).save(tmp_path / "labels.png")
-    with pytest.raises(SimeditError, match="black all over"):
-        read_mask(tmp_path / "labels.png")
+def test_an_image_that_changes_or_goes_while_others_are_edited(tmp_path):
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png")
+    jobs = plan(tmp_path / "in", tmp_path / "out")
+    for change, message in (
+        (lambda path: save(path, (5, 7)), "has changed while others were edited"),
+        (Path.unlink, r"cannot read the image .*b\.png: No such file"),
+    ):
+        change(tmp_path / "in" / "b.png")
+        with pytest.raises(SimeditError, match=message):
+            edit_images(jobs, negative, batch_size=1, done=lambda _: None)
+    assert names(tmp_path / "out") == ["a.png"]
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
@@ -176,6 +200,45 @@ class TestPlanRefuses:
             plan(tmp_path / "in", tmp_path / "in", overwrite=True)
         with pytest.raises(SimeditError, match="inside"):
             plan(tmp_path / "in", tmp_path / "in" / "out")
+
+    def test_output_that_is_the_input_by_a_link(self, tmp_path):
+        source = save(tmp_path / "in" / "a.png")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.png").symlink_to(source)
+        with pytest.raises(SimeditError, match=r"out/a\.png is a file of the input"):
+            plan(tmp_path / "in", tmp_path / "out", overwrite=True)
+        with pytest.raises(SimeditError, match="both"):
+            plan(source, tmp_path / "out" / "a.png", overwrite=True)
+        os.link(source, tmp_path / "out" / "b.png")
+        with pytest.raises(SimeditError, match="is a file of the input"):
+            plan(source, tmp_path / "out" / "b.png", overwrite=True)
+        save(tmp_path / "above" / "in" / "x" / "in" / "x" / "a.png")
+        save(tmp_path / "above" / "in" / "x" / "a.png")
+        (tmp_path / "above" / "x").symlink_to(tmp_path / "above" / "in" / "x")
+        with pytest.raises(SimeditError, match="is a file of the input"):
+            plan(tmp_path / "above" / "in", tmp_path / "above", overwrite=True)
+
+    def test_two_outputs_that_are_one_file(self, tmp_path):
+        for name in ("a.png", "b.png"):
+            save(tmp_path / "in" / name)
+        save(tmp_path / "out" / "a.png")
+        (tmp_path / "out" / "b.png").symlink_to("a.png")
+        with pytest.raises(SimeditError, match=r"out/b\.png is a link to another output"):
+            plan(tmp_path / "in", tmp_path / "out", overwrite=True)
+
+    def test_what_is_no_plain_file(self, tmp_path):
+        os.mkfifo(tmp_path / "a.png")
+        (tmp_path / "b.mp4").symlink_to("/dev/zero")
+        for name in ("a.png", "b.mp4"):
+            with pytest.raises(SimeditError, match="is no plain file"):
+                plan(tmp_path / name, tmp_path / f"out{name}")
+
+    def test_nothing_is_made_for_a_folder_that_cannot_be_read(self, tmp_path):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.png").write_text("no image")
+        with pytest.raises(SimeditError, match="cannot read the image"):
+            plan(tmp_path / "in", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
     def test_output_that_exists(self, tmp_path):
         for name in ("in/a.png", "in/b.png", "in/c.png", "out/a.png", "out/b.png"):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+from simedit.config import parse_config
 from simedit.errors import SimeditError
 from simedit.eval.published import Rates
 from simedit.lab import build as stages
-from simedit.lab.build import STAGES, Plan, build
+from simedit.lab.build import STAGES, Plan, build, train_style
 from simedit.lab.cloning import Recipe
 from simedit.library import SpecialistLibrary
 from simedit.policies.cloned import ClonedPolicy
-
-pytest.importorskip("mani_skill", reason="needs the extra: sim")
+from simedit.tiny import tiny_pipeline
+from simedit.training.checkpoint import latest
 
 PLAN = Plan(
     scenes=2,
@@ -41,6 +44,7 @@ PLAN = Plan(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(find_spec("mani_skill") is None, reason="needs the extra: sim")
 def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simedit.lab.cloning.RECIPES", {"last": Recipe(2, 2), "begin": Recipe(1, 1)})
     folder, said = tmp_path / "build", []
@@ -92,3 +96,68 @@ def test_another_plan_needs_another_folder(tmp_path: Path, monkeypatch: pytest.M
     build(tmp_path, PLAN, print)
     with pytest.raises(SimeditError, match="choose another --out"):
         build(tmp_path, PLAN.model_copy(update={"seed": 1}), print)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"styles": ["gold", "glod"]}, "did you mean 'gold'"),
+        ({"styles": []}, "styles"),
+        ({"styles": ["gold", "gold"]}, "each can be given but once"),
+        ({"poses": ["z9"]}, "unknown pose 'z9'"),
+    ],
+)
+def test_a_plan_that_cannot_be_built_is_refused_at_once(settings: dict, message: str) -> None:
+    with pytest.raises(SimeditError, match=message):
+        parse_config(Plan, settings, where="--set")
+
+
+def test_a_build_begins_with_nothing_that_is_misspelt_or_damaged(tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    with pytest.raises(SimeditError, match="did you mean 'steps'"):
+        build(folder, PLAN.model_copy(update={"style_settings": ("stepz=1",)}), print)
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "plan.json").write_text("{")
+    with pytest.raises(SimeditError, match=r"cannot read .*plan\.json"):
+        build(folder, PLAN, print)
+
+
+def photographs(folder: Path, seed: int) -> Path:
+    folder.mkdir()
+    for number, pixels in enumerate(np.random.default_rng(seed).integers(0, 256, (2, 40, 48, 3), np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_second_training_of_a_name_is_the_same_or_refused(tmp_path: Path) -> None:
+    base, run, target = tmp_path / "base", tmp_path / "run", tmp_path / "teak"
+    tiny_pipeline().save_pretrained(base)
+    wood, steel = photographs(tmp_path / "wood", 0), photographs(tmp_path / "steel", 1)
+    settings = (
+        *PLAN.style_settings[:-1],
+        f"inputs={{kind: images, path: {photographs(tmp_path / 'frames', 2)}}}",
+        "regions.inputs=full-frame",
+        "width=32",
+        "height=32",
+    )
+
+    def train(photos: Path = wood, to: Path = target, more: tuple[str, ...] = ()) -> None:
+        train_style("teak", photos, base=base, run=run, target=to, settings=(*settings, *more))
+
+    train()
+    done, weights = latest(run / "checkpoints"), (target / "card.json").read_bytes()
+    train()
+    for message, other in (
+        ("steps was 1 and would be 2", {"more": ("steps=2",)}),
+        ("update.learning_rate was 3e-05 and would be 0.5", {"more": ("update.learning_rate=0.5",)}),
+        ("--style-images shows other photographs", {"photos": steel}),
+        (f"--out was {target} and would be {tmp_path / 'other'}", {"to": tmp_path / "other"}),
+    ):
+        with pytest.raises(SimeditError, match=message):
+            train(**other)
+    with pytest.raises(SimeditError, match="did you mean 'steps'"):
+        train(more=("stepz=2",))
+    assert latest(run / "checkpoints") == done
+    assert (target / "card.json").read_bytes() == weights
+    assert not (tmp_path / "other").exists()

@@ -21,6 +21,7 @@ from simedit.config import load_config
 from simedit.errors import SimeditError
 from simedit.eval.config import RT1Config, StudyConfig
 from simedit.eval.published import load_published
+from simedit.locks import locked
 from simedit.policies.checkpoints import BUCKET, CHECKPOINTS, fetch, find
 
 TOP = "open_x_embodiment_and_rt_x_oss"
@@ -167,6 +168,59 @@ def test_a_damaged_archive_is_deleted(server: ObjectServer, tmp_path: Path) -> N
     assert not (tmp_path / "sentence_encoder").exists()
 
 
+def test_an_archive_that_swells_is_refused(server: ObjectServer, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{ZIP}/saved_model.pb", bytes(10_000_000))
+    server.objects = {f"{TOP}/{ZIP}.zip": stream.getvalue()}
+    with pytest.raises(SimeditError, match="more than 20 times its size"):
+        fetch("rt1-x", tmp_path, url=server.url)
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()) < 1000
+
+
+@pytest.mark.parametrize("harm", ["encrypted", "method", "name"])
+def test_archives_that_cannot_be_unpacked_are_named(server: ObjectServer, tmp_path: Path, harm: str) -> None:
+    data = bytearray(zipped({f"{ZIP}/saved_model.pb": b"x"}))
+    local, central = data.index(b"PK\3\4"), data.index(b"PK\1\2")
+    for start, offset in ((local, 0), (central, 2)):
+        if harm == "encrypted":
+            data[start + 6 + offset] |= 1
+        elif harm == "method":
+            data[start + 8 + offset] = 97
+        else:
+            place = data.index(b"saved_model", start)
+            data[place : place + 2] = b"\n/" if start == local else b"no"
+    server.objects = {f"{TOP}/{ZIP}.zip": bytes(data)}
+    with pytest.raises(SimeditError, match="the archive came damaged"):
+        fetch("rt1-x", tmp_path, url=server.url)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [[], {"items": 3}, {"items": [{}]}, {"items": [{"name": "a", "size": "x"}]}, {"nextPageToken": "again"}],
+)
+def test_an_answer_that_is_no_list_of_files(server: ObjectServer, tmp_path: Path, monkeypatch, page) -> None:
+    monkeypatch.setattr("object_server._Handler._page", lambda *_: page)
+    with pytest.raises(SimeditError, match="something else than a list of files"):
+        fetch("rt1-15", tmp_path, url=server.url)
+
+
+def test_an_address_that_is_none(tmp_path: Path) -> None:
+    for name in ("rt1-15", "sentence-encoder"):
+        with pytest.raises(SimeditError, match="is no address"):
+            fetch(name, tmp_path, url="nonsense")
+
+
+def test_another_download_of_the_same_waits_for_nobody(server: ObjectServer, tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / f"{FOLDER}.part", "simedit-eval checkpoints fetch"),
+        pytest.raises(SimeditError, match="another simedit-eval checkpoints fetch"),
+    ):
+        fetch("rt1-15", tmp_path, url=server.url)
+    fetch("rt1-15", tmp_path, url=server.url)
+    assert held(tmp_path / FOLDER) == MODEL
+
+
 def test_too_little_disk_space_is_said_before_the_download(server, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=400_000))
     with pytest.raises(SimeditError, match="has 0 MB free, this needs about 1 MB"):
@@ -206,7 +260,7 @@ def test_what_cannot_be_fetched_is_said_in_one_line(server: ObjectServer, tmp_pa
     with pytest.raises(SimeditError, match=r"answers 404 .*--url"):
         fetch("sentence-encoder", tmp_path, url=f"{server.url}/absent")
     (tmp_path / "file").touch()
-    with pytest.raises(SimeditError, match=r"cannot download rt1-15: .*[Nn]ot a directory"):
+    with pytest.raises(SimeditError, match=r"cannot write to .*Not a directory. Choose another --out"):
         fetch("rt1-15", tmp_path / "file", url=server.url)
     (tmp_path / FOLDER).mkdir()
     with pytest.raises(SimeditError, match=r"lacks saved_model\.pb.*: delete it"):

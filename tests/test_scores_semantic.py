@@ -58,7 +58,7 @@ def test_cosine_term_is_the_mean_over_pairs() -> None:
         (slice(0, 8), slice(0, 11), {(0, 0)}),  # and less than a half
         (slice(6, 9), slice(7, 9), {(0, 0), (0, 1), (1, 0), (1, 1)}),  # no half anywhere: all it touches
         (slice(31, 32), slice(47, 48), {(3, 5)}),  # one pixel
-        (slice(0, 0), slice(0, 0), {(r, c) for r in range(4) for c in range(6)}),  # none: all
+        (slice(0, 0), slice(0, 0), set()),
         (slice(0, 32), slice(0, 48), {(r, c) for r in range(4) for c in range(6)}),
     ],
 )
@@ -92,7 +92,8 @@ def test_pixel_term() -> None:
     edits[2] = 0.5
     edits[3] = 1  # nothing is outside
     assert pixel_term(edits, inputs, masks).tolist() == pytest.approx([0, 0.36 / 24, 0.25, 0])
-    assert pixel_term(edits, inputs, torch.zeros_like(masks)).tolist() == [0, 0, 0, 0]  # the whole image
+    empty = pixel_term(edits, inputs, torch.zeros_like(masks))
+    assert empty.tolist() == pytest.approx([0.6, 0.36 / 60, 0.25, 1])  # nothing may change
 
 
 def scene() -> tuple[Tensor, Tensor, Tensor]:
@@ -171,10 +172,9 @@ def test_style_mask_chooses_what_the_style_is() -> None:
     assert values[1, 1] < values[1, 0] - 0.05
 
 
-@pytest.mark.parametrize("masks", ["empty", "full"])
-def test_empty_and_full_masks_are_the_whole_image(masks: str) -> None:
+def test_a_full_mask_is_the_whole_image() -> None:
     frame, _, style = scene()
-    mask = torch.full((1, 128, 128), masks == "full")
+    mask = torch.ones(1, 128, 128, dtype=torch.bool)
     same, other = Semantic(Texture())(
         torch.stack([style, frame])[None], Targets(frame[None], mask, style[None], mask)
     )[0].tolist()
@@ -182,6 +182,29 @@ def test_empty_and_full_masks_are_the_whole_image(masks: str) -> None:
     everywhere = torch.ones(2, 256, dtype=torch.bool)
     expected = cosine_term(features, everywhere, features[:1].expand(2, -1, -1), everywhere)
     assert [same, other] == pytest.approx(expected.tolist(), abs=1e-6)  # the change itself costs nothing
+
+
+def test_an_empty_mask_means_that_nothing_may_change() -> None:
+    frame, mask, style = scene()
+    broken = frame.clone()
+    broken[0, 5, 5] = torch.nan
+    edits = torch.stack([frame, torch.lerp(frame, style, 0.1), style, broken])
+    everywhere = torch.ones(2, 128, 128, dtype=torch.bool)
+    values = Semantic(Texture(), 0.5)(
+        edits.expand(2, -1, -1, -1, -1),
+        Targets(
+            frame.expand(2, -1, -1, -1),
+            torch.stack([torch.zeros_like(mask), mask]),
+            style.expand(2, -1, -1, -1),
+            everywhere,
+        ),
+    )
+    kept, touched, painted_over, nan = values[0].tolist()
+    assert kept == 0
+    assert kept < touched < painted_over
+    assert painted_over == pytest.approx(0.5 * (style - frame).square().mean().item(), rel=1e-5)
+    assert np.isnan(nan)
+    assert values[1, 2] < values[1, 0]  # its neighbour's mask is not empty, and is to be painted
 
 
 @pytest.mark.parametrize("place", [(64, 64), (2, 2)])  # inside the mask and outside

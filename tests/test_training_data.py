@@ -124,6 +124,33 @@ class TestStyleImages:
         assert [(image.dtype, image.shape) for image in images] == [(np.uint8, shape) for shape in shapes]
         np.testing.assert_array_equal(images[0], read_photo(tmp_path / "gold 1.png"))
 
+    def test_which_they_are_is_said(self, tmp_path, capsys):
+        for name in ("b 10.JPG", "b 2.jfif", "a.png"):
+            save(tmp_path / name)
+        (tmp_path / "notes.txt").write_text("x")
+        assert len(read_style_images(tmp_path)) == 3
+        said = capsys.readouterr().err
+        assert "style images (3): a.png, b 2.jfif, b 10.JPG" in said
+        assert "left out: notes.txt" in said
+
+    def test_the_processes_of_one_training_say_it_once(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        read_style_images(save(tmp_path / "a.png"))
+        assert capsys.readouterr().err == ""
+
+    @pytest.mark.parametrize("name", ["d.heic", "d.AVIF", "d.gif"])
+    def test_a_photograph_that_cannot_be_read_is_not_left_out(self, tmp_path, name):
+        save(tmp_path / "a.png")
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(SimeditError, match=rf"cannot read .*{name}: convert it to PNG or JPEG"):
+            read_style_images(tmp_path)
+
+    def test_a_folder_of_folders_is_refused(self, tmp_path):
+        for folder in ("gold", "wood", "masks"):
+            save(tmp_path / folder / "1.png")
+        with pytest.raises(SimeditError, match=r"folders of its own, such as gold/1\.png"):
+            read_style_images(tmp_path)
+
     def test_one_file(self, tmp_path):
         (image,) = read_style_images(save(tmp_path / "a.png"))
         assert image.shape == (40, 48, 3)
@@ -160,6 +187,28 @@ class TestImageInputs:
         check_masks(RegionsConfig(inputs="files"), inputs)
         plain = ImageInputs(ImagesConfig(path=str(tmp_path / "photos")), 48, 32)
         assert plain[2][1] is None
+
+    def test_counts_and_empty_masks_are_said(self, tmp_path, capsys):
+        beside, black = np.zeros((40, 200), np.uint8), np.zeros((40, 200), np.uint8)
+        beside[:, :9] = 255  # cut off at the centre
+        for name, mask in (("a.png", half(200, 40)), ("b.png", black), ("c.png", beside)):
+            save(tmp_path / "photos" / name, size=(200, 40))
+            save(tmp_path / "masks" / name, mask)
+        config = ImagesConfig(path=str(tmp_path / "photos"), masks=str(tmp_path / "masks"))
+        inputs = ImageInputs(config, 32, 32)
+        said = capsys.readouterr().err
+        assert "3 input images" in said
+        assert "2 of 3 masks are black all over" in said
+        assert f"{tmp_path / 'masks' / 'b.png'}, {tmp_path / 'masks' / 'c.png'}" in said
+        assert not inputs[2][1].any()
+
+    def test_two_masks_of_one_image_are_refused(self, tmp_path):
+        save(tmp_path / "photos" / "a.png")
+        for name in ("a.png", "a.bmp"):
+            save(tmp_path / "masks" / name, half(48, 40))
+        config = ImagesConfig(path=str(tmp_path / "photos"), masks=str(tmp_path / "masks"))
+        with pytest.raises(SimeditError, match=r"a\.bmp and .*a\.png are both the mask of one image"):
+            ImageInputs(config, 32, 32)
 
     def test_bad_folders_are_explained(self, tmp_path):
         with pytest.raises(SimeditError, match="there is no folder"):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from simedit.errors import SimeditError
 from simedit.training.config import RegionsConfig, StyleConfig
-from simedit.training.regions import Regions
+from simedit.training.regions import Regions, fit_style_masks
 
 
 class RedSquare:
@@ -111,3 +111,20 @@ class TestRegions:
             Regions(config, StyleConfig(), images[:1], no_weights)
         with pytest.raises(SimeditError, match=r"2\.png is 60 x 40 .* must sort alike"):
             Regions(config, StyleConfig(), images[::-1], no_weights)
+
+
+class TestFitStyleMasks:
+    def test_they_are_cut_as_the_images_are(self):
+        mask = np.zeros((64, 256), bool)
+        mask[:, 120:] = True
+        fitted = fit_style_masks([mask, np.ones((40, 40), bool)], 32, 32)
+        assert (fitted.dtype, fitted.shape) == (bool, (2, 32, 32))
+        assert 0.6 < fitted[0].mean() < 0.7
+        assert fitted[1].all()
+
+    @pytest.mark.parametrize("place", [(slice(0, 256), slice(0, 200)), (slice(7, 8), slice(500, 501))])
+    def test_a_style_of_which_nothing_is_left_is_refused(self, place):
+        mask = np.zeros((256, 1024), bool)
+        mask[place] = True
+        with pytest.raises(SimeditError, match=r"style image 2 is too small, or lies outside the 256 x 128"):
+            fit_style_masks([np.ones((40, 40), bool), mask], 256, 128)

@@ -14,9 +14,9 @@ class Targets:
 
     Attributes:
         inputs: float32 [N, 3, H, W] in 0..1, the frames before the edit.
-        masks: bool [N, H, W], the region that the edit is meant for.
+        masks: bool [N, H, W], the region that the edit is meant for; where it is empty, nothing may change.
         styles: float32 [N, 3, h, w] in 0..1, each input's style image.
-        style_masks: bool [N, h, w], the part of the style image that shows the style.
+        style_masks: bool [N, h, w], the part of the style image that shows the style, never empty.
     """
 
     inputs: Tensor

@@ -17,7 +17,7 @@ class Semantic:
     A mean over all pairs is least for the style's average look: where a style varies much from patch to
     patch, an edit a little plainer than the style scores better than a copy of it.
 
-    A mask without pixels means that nothing was found in the image, and then the whole image is the region.
+    A mask without pixels means that nothing may change: then the pixel error over all the image is the score.
 
     Args:
         encoder: gives the patch features. It sees edits and style images whole.
@@ -57,11 +57,11 @@ def patch_mask(masks: Tensor, grid: tuple[int, int] | torch.Size) -> Tensor:
 
     Returns:
         bool [N, gh, gw]: the patches that the mask covers to at least a half; of a mask that covers none so,
-        the patches it touches; of a mask without pixels, all.
+        the patches it touches; of a mask without pixels, none.
     """
     (height, width), (rows, columns) = masks.shape[-2:], grid
     down, across = (_overlaps(*pair, masks.device) for pair in ((rows, height), (columns, width)))
-    covered = down @ _regions(masks).double() @ across.T
+    covered = down @ masks.double() @ across.T
     half = 2 * covered >= height * width
     return torch.where(half.any((-2, -1), keepdim=True), half, covered > 0)
 
@@ -73,15 +73,14 @@ def cosine_term(
 
     Args:
         features_edit, features_style: [N, P, D] and [N, Q, D].
-        mask_edit, mask_style: bool [N, P] and [N, Q], each row with a True.
+        mask_edit, mask_style: bool [N, P] and [N, Q], each row of the style's with a True.
 
     Returns:
-        float32 [N], in 0..2.
+        float32 [N], in 0..2; 0 where no patch of the edit is masked, for there is nothing to compare.
     """
     # The cosine is linear in each unit vector, so the mean over pairs needs no pairs.
-    return 1 - (_mean_direction(features_edit, mask_edit) * _mean_direction(features_style, mask_style)).sum(
-        -1
-    )
+    edit, style = _mean_direction(features_edit, mask_edit), _mean_direction(features_style, mask_style)
+    return (1 - (edit * style).sum(-1)) * mask_edit.any(-1)
 
 
 def pixel_term(edits: Tensor, inputs: Tensor, masks: Tensor) -> Tensor:
@@ -89,20 +88,15 @@ def pixel_term(edits: Tensor, inputs: Tensor, masks: Tensor) -> Tensor:
 
     Args:
         edits, inputs: [N, 3, H, W] in 0..1.
-        masks: bool [N, H, W]. A mask without pixels is the whole image, as a full one.
+        masks: bool [N, H, W].
 
     Returns:
         float32 [N]. 0 for a full mask: nothing is outside. (The paper's public code takes all pixels then,
-        which punishes the very change that is asked for; for an empty mask, too.)
+        which punishes the very change that is asked for.)
     """
-    outside = ~_regions(masks)
+    outside = ~masks
     errors = (edits.float() - inputs.float()).square().mean(1)
     return (errors * outside).sum((-2, -1)) / outside.sum((-2, -1)).clamp(min=1)
-
-
-def _regions(masks: Tensor) -> Tensor:
-    """The masks, empty ones filled."""
-    return masks | ~masks.any(-1, keepdim=True).any(-2, keepdim=True)
 
 
 def _overlaps(cells: int, pixels: int, device: torch.device) -> Tensor:
@@ -117,4 +111,5 @@ def _overlaps(cells: int, pixels: int, device: torch.device) -> Tensor:
 def _mean_direction(features: Tensor, mask: Tensor) -> Tensor:
     """[N, D], the mean of the masked patches' unit vectors."""
     # Multiplied, not selected: a NaN anywhere in the image must reach the score.
-    return (normalize(features.float(), dim=-1) * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+    total = (normalize(features.float(), dim=-1) * mask.unsqueeze(-1)).sum(1)
+    return total / mask.sum(1, keepdim=True).clamp(min=1)

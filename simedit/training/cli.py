@@ -21,6 +21,7 @@ from simedit.errors import SimeditError, run_cli
 from simedit.locks import locked
 from simedit.names import check_name
 from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
+from simedit.training.imports import check_imports, missing_imports
 from simedit.training.run_file import MAY_CHANGE, RUN, Run, changed, read_run, write_run
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
@@ -123,8 +124,8 @@ def _train(
 ) -> None:
     from simedit.training import checkpoint as checkpoints
     from simedit.training.data import read_style_images
-    from simedit.training.regions import Regions, check_masks
 
+    check_imports(config)
     console, target, saved = Console(stderr=True), Path(run.specialist), folder / "checkpoints"
     if fresh:
         _check_fresh(folder)
@@ -144,6 +145,7 @@ def _train(
     from simedit.scores.structural import load_structural
     from simedit.training.depends import machine
     from simedit.training.guards import enough_memory
+    from simedit.training.regions import Regions, check_masks
     from simedit.training.sampler import Material
     from simedit.training.terminal import shown, silent, warning_masks
     from simedit.training.trainer import Interrupted, Trainer
@@ -361,6 +363,8 @@ def _dry_run(config: TrainConfig) -> None:
     state = PartialState()
     if state.is_main_process:
         Console().print(table(estimate(config, state.num_processes)))
+        for line in missing_imports(config):
+            print(f"not installed: {line}", file=sys.stderr)
 
 
 def main(args: Sequence[str] | None = None) -> int:

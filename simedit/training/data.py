@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from simedit.errors import SimeditError
-from simedit.files import images_in, open_image, read_mask
+from simedit.images import images_in, listed, open_image, read_mask, rgb, say
 from simedit.training.config import ImagesConfig
 
 SMALLEST = 32
@@ -39,13 +39,15 @@ class Inputs(Protocol):
 class ImageInputs:
     """Inputs from a folder of images. All are read once now, so that a broken one is not met hours later.
 
+    How many there are, and which masks are empty, is said on stderr.
+
     Args:
         config: the folder, and the folder of masks if there is one.
         width, height: of the frames, pixels.
 
     Raises:
         SimeditError: no folder, no images, one that `read_photo` refuses; a mask that is missing, broken or
-            of another size than its image.
+            of another size than its image; two masks for one image.
     """
 
     def __init__(self, config: ImagesConfig, width: int, height: int) -> None:
@@ -54,6 +56,8 @@ class ImageInputs:
         self._size = (width, height)
         self._images = [folder / name for name in names]
         self._masks = None if config.masks is None else _masks(folder, names, Path(config.masks))
+        say(f"{len(names)} input images in {folder}")
+        empty = []
         for i, path in enumerate(self._images):
             shape = read_photo(path).shape[:2]
             if self._masks is None:
@@ -64,6 +68,13 @@ class ImageInputs:
                     f"the mask {self._masks[i]} is {mask.shape[1]} x {mask.shape[0]} pixels and {path} is "
                     f"{shape[1]} x {shape[0]}: they must be equal"
                 )
+            if not fit(mask, *self._size).any():
+                empty.append(self._masks[i])
+        if empty:
+            say(
+                f"{len(empty)} of {len(names)} masks are black all over, at {width} x {height} pixels cut at "
+                f"the centre: there nothing may change: {listed(empty)}"
+            )
 
     def __len__(self) -> int:
         return len(self._images)
@@ -84,38 +95,37 @@ def read_photo(path: Path) -> np.ndarray:
     Raises:
         SimeditError: not an image, a broken one, one of other numbers, or a side below `SMALLEST`.
     """
-    with open_image(path) as image:
-        if min(image.size) < SMALLEST:
-            raise SimeditError(
-                f"{path} is {image.width} x {image.height} pixels: {SMALLEST} a side is the least"
-            )
-        if image.mode.startswith(("I", "F")):
-            grey = np.asarray(image)
-            if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
-                raise SimeditError(f"{path} has pixels of more than 16 bits: convert it to 8 bits")
-            return np.repeat((grey / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        return np.array(image.convert("RGB"))
+    image = open_image(path)
+    if min(image.size) < SMALLEST:
+        raise SimeditError(f"{path} is {image.width} x {image.height} pixels: {SMALLEST} a side is the least")
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image)
+        if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
+            raise SimeditError(f"{path} has pixels of more than 16 bits: convert it to 8 bits")
+        return np.repeat((grey / 257).round().astype(np.uint8)[..., None], 3, axis=-1)
+    return np.array(rgb(image))
 
 
 def read_style_images(path: Path) -> tuple[np.ndarray, ...]:
     """The style images, uint8 [h, w, 3], at most `STYLE_SIDE` a side, by name: 2.jpg comes before 10.jpg.
 
+    Which they are is said on stderr.
+
     Args:
-        path: a folder, whose images at any depth are meant, or one image.
+        path: a folder without images in folders of its own, or one image.
 
     Raises:
-        SimeditError: no images there, or one that `read_photo` refuses.
+        SimeditError: no images there, some in folders below, or one that `read_photo` refuses.
     """
     try:
-        files = [path] if path.is_file() else [path / name for name in images_in(path)]
+        files = [path] if path.is_file() else [path / name for name in images_in(path, deep=False)]
     except SimeditError as error:
         raise SimeditError(
             f"no style images: {error}. Give a folder of photographs that show the style, five are usual"
         ) from error
     files.sort(key=_natural)
     images = [Image.fromarray(read_photo(file)) for file in files]
+    say(f"style images ({len(files)}): {listed([Path(file.name) for file in files])}")
     for image in images:
         image.thumbnail((STYLE_SIDE, STYLE_SIDE))
     return tuple(np.array(image) for image in images)
@@ -131,7 +141,7 @@ def read_style_masks(path: Path, images: Sequence[np.ndarray]) -> list[np.ndarra
     Raises:
         SimeditError: not as many masks as images, a broken or black one, or one of another aspect.
     """
-    files = sorted((path / name for name in images_in(path)), key=_natural)
+    files = sorted((path / name for name in images_in(path, deep=False)), key=_natural)
     if len(files) != len(images):
         raise SimeditError(f"{path} has {len(files)} masks for {len(images)} style images: each needs one")
     masks = []
@@ -211,7 +221,10 @@ def _masks(folder: Path, names: Sequence[Path], masks: Path) -> list[Path]:
     """The mask of each image, by its relative path without the suffix."""
     if folder.resolve() in (masks.resolve(), *masks.resolve().parents):
         raise SimeditError(f"the masks {masks} lie inside the images {folder}: choose a folder beside it")
-    there = {name.with_suffix(""): masks / name for name in images_in(masks)}
+    there: dict[Path, Path] = {}
+    for name in images_in(masks):
+        if (other := there.setdefault(name.with_suffix(""), masks / name)) != masks / name:
+            raise SimeditError(f"{other} and {masks / name} are both the mask of one image: remove one")
     missing = [str(name) for name in names if name.with_suffix("") not in there]
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""

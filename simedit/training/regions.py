@@ -11,7 +11,7 @@ from torch import Tensor
 
 from simedit.errors import SimeditError
 from simedit.training.config import RegionsConfig, StyleConfig
-from simedit.training.data import Inputs, read_style_masks
+from simedit.training.data import Inputs, fit, read_style_masks
 
 Segment = Callable[[Tensor, Sequence[str]], tuple[Tensor, Tensor]]
 """(images float [N, 3, H, W] in 0..1, N nouns) -> (masks bool [N, H, W], found bool [N]), as GroundedSam2."""
@@ -82,6 +82,25 @@ class Regions:
             self.found |= zip(new, found, strict=True)
         kept = np.stack([self._kept[index] for index in indices])
         return np.unpackbits(kept, axis=-1, count=frames.shape[2]).astype(bool)
+
+
+def fit_style_masks(masks: Sequence[np.ndarray], width: int, height: int) -> np.ndarray:
+    """bool [M, height, width], the style images' masks as the scores see them: cut at the centre.
+
+    Args:
+        masks: bool [h, w] each.
+
+    Raises:
+        SimeditError: nothing is left of one.
+    """
+    fitted = [fit(mask, width, height) for mask in masks]
+    for number, mask in enumerate(fitted, 1):
+        if not mask.any():
+            raise SimeditError(
+                f"the style in style image {number} is too small, or lies outside the {width} x {height} "
+                f"pixels at its centre that training sees: crop the image, and its mask, around the style"
+            )
+    return np.stack(fitted)
 
 
 def check_masks(config: RegionsConfig, inputs: Inputs) -> None:

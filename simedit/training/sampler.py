@@ -16,6 +16,7 @@ from simedit.training.config import TrainConfig
 from simedit.training.data import Draw, Inputs, fit
 from simedit.training.pairs import Pairs, sample_pairs
 from simedit.training.policy import Encoded, Policy
+from simedit.training.regions import fit_style_masks
 
 AT_ONCE = 4
 """Inputs whose edits are scored at once."""
@@ -62,7 +63,7 @@ class Sampler:
         self.wordings = (config.style.instruction, *config.style.wordings)
         size = (config.width, config.height)
         self.style_frames = np.stack([fit(image, *size) for image in material.styles])
-        self._style_masks = np.stack([fit(mask, *size) for mask in material.style_masks])
+        self._style_masks = fit_style_masks(material.style_masks, *size)
         with torch.no_grad():
             self._text = pipeline.encode_text(self.wordings)
             # Each for itself, as edits encode it: they have sizes of their own.

@@ -1,0 +1,32 @@
+"""What a training needs beyond the core install, looked for before anything is loaded."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from simedit.errors import SimeditError
+from simedit.training.config import TrainConfig, TwinConfig
+
+
+def missing_imports(config: TrainConfig) -> list[str]:
+    """A sentence for each package that the config needs and that is not installed."""
+    needed = []
+    if config.scores.semantic.encoder == "dreamsim":
+        needed.append(("dreamsim", "scores", "choose another scores.semantic.encoder"))
+    if isinstance(config.inputs, TwinConfig):
+        needed.append(("mani_skill", "sim", "choose other inputs"))
+    return [
+        f"this training needs {package}: pip install 'simedit[{extra}]', or {other}"
+        for package, extra, other in needed
+        if find_spec(package) is None
+    ]
+
+
+def check_imports(config: TrainConfig) -> None:
+    """Refuse a config that needs a package that is not installed.
+
+    Raises:
+        SimeditError: names each.
+    """
+    if missing := missing_imports(config):
+        raise SimeditError("; ".join(missing))
