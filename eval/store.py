@@ -21,7 +21,8 @@ from simedit.eval.trials import Outcome, Result, Trial
 from simedit.locks import locked
 
 _SCHEMA = 2
-_TABLES = """
+_TABLES = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
     policy TEXT, task TEXT, drawer TEXT, pose TEXT, domain TEXT, variant TEXT, style TEXT,
@@ -31,6 +32,8 @@ CREATE TABLE IF NOT EXISTS results (
     frame_hash TEXT NOT NULL, message TEXT NOT NULL,
     PRIMARY KEY (policy, task, drawer, pose, domain, variant, style, seed)
 ) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('schema', '{_SCHEMA}');
+COMMIT;
 """
 _COLUMNS = (
     "policy, task, drawer, pose, domain, variant, style, seed, "
@@ -84,9 +87,8 @@ class Store:
                     self._db.execute("PRAGMA journal_mode=WAL")
                     self._db.execute("PRAGMA synchronous=FULL")
                     self._db.executescript(_TABLES)
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (json.dumps(_SCHEMA),)
-                    )
+                elif not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    raise self._without_results()  # killed before it had begun
             schema = self.read("schema")
             if schema != _SCHEMA:
                 raise SimeditError(
@@ -117,9 +119,12 @@ class Store:
         except OSError as error:
             raise SimeditError(f"cannot read {self.path}: {error.strerror}") from error
         if not there:
-            raise SimeditError(
-                f"{self.folder} holds no results: `simedit-eval run --out {self.folder}` makes them"
-            )
+            raise self._without_results()
+
+    def _without_results(self) -> SimeditError:
+        return SimeditError(
+            f"{self.folder} holds no results: `simedit-eval run --out {self.folder}` makes them"
+        )
 
     def put(self, result: Result) -> None:
         """Store a result, in place of an earlier one of the same trial. Of a long message the start is kept.

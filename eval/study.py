@@ -24,7 +24,7 @@ ATTEMPTS = 3
 DEATHS_IN_A_ROW = 8
 """At this many the environment has not merely trouble with some trials."""
 DEATHS_FOR_A_RATE = 20
-"""From this many on, a run stops when more attempts died than lived."""
+"""From this many on, a run stops when twice as many attempts died as lived."""
 
 
 def remaining(wanted: Sequence[Trial], stored: Mapping[Trial, Result]) -> list[Trial]:
@@ -108,7 +108,7 @@ class Queue:
             SimeditError: names the last reason.
         """
         with self._lock:
-            often = self.deaths >= DEATHS_FOR_A_RATE and self.deaths > self.lived
+            often = self.deaths >= DEATHS_FOR_A_RATE and self.deaths >= 2 * self.lived
             useless = self._fresh and (often or self._in_a_row >= DEATHS_IN_A_ROW)
             if useless or (over and self.deaths and not self.lived):
                 raise SimeditError(
@@ -143,7 +143,7 @@ def run_study(
 
     Raises:
         SimeditError: a setting was refused, a result cannot be stored, or the environment dies too often:
-            `DEATHS_IN_A_ROW` times while there are trials never played, more often than not, or always.
+            `DEATHS_IN_A_ROW` times, or twice as often as not, while there are trials never played; or always.
     """
     stored = store.results()
     todo = remaining(wanted, stored)
