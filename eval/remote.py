@@ -27,6 +27,8 @@ START_S = 900.0
 """Seconds for an environment's first answers: shaders are compiled, networks converted."""
 CALL_S = 600.0
 """Seconds for every later answer: a window of a new size makes an editor convert its networks anew."""
+PROCESS_NAME = "simedit-env"
+"""What `top` shows of an environment's process, on Linux."""
 _GONE_S = 10.0
 """Seconds for a killed process to be gone. One that is stuck in a driver may stay."""
 
@@ -258,8 +260,9 @@ def _sendable(error: BaseException) -> Exception:
 def _end_with(parent: int) -> None:
     """Have this process end when its parent does, also in the midst of a call, or stopped."""
     if sys.platform == "linux":
-        kill_me_with_my_parent = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(kill_me_with_my_parent, signal.SIGKILL)
+        set_death_signal, set_name = 1, 15  # PR_SET_PDEATHSIG, PR_SET_NAME
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(set_name, PROCESS_NAME.encode())
 
     def watch() -> None:  # elsewhere, and for a parent that was gone before
         while os.getppid() == parent:

@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING
 
 from simedit.errors import SimeditError
 from simedit.eval import cli
+from simedit.eval.remote import PROCESS_NAME
 from simedit.eval.store import Store
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
-DRIVE = "--drive"
+SCENE = "SIMEDIT_TORTURE_SCENE"
+"""The environment variable that makes this script the command."""
 
 STUDY = """
 policies:
@@ -59,34 +61,35 @@ class Start:
 
     def __init__(self, folder: Path, out: Path, num_envs: int, scene: str) -> None:
         self.errors = folder / "stderr"
-        command = [sys.executable, __file__, DRIVE, scene, "run", "--config", str(folder / "study.yaml")]
+        command = [sys.executable, __file__, "run", "--config", str(folder / "study.yaml")]
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*command, "--out", str(out), "--num-envs", str(num_envs)],
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env=os.environ | {SCENE: scene},
                 start_new_session=True,
             )
 
-    def others(self, *, workers: bool = False) -> list[int]:
-        """Its other processes that are alive."""
+    def others(self, name: str = "") -> list[int]:
+        """Its other processes that are alive, or those whose name or command holds `name`."""
         found = []
         for entry in Path("/proc").iterdir():
             try:
                 # After the name in brackets: state, parent, group, session.
                 state, _, _, session = (entry / "stat").read_text().rpartition(") ")[2].split()[:4]
-                command = (entry / "cmdline").read_bytes()
+                known = (entry / "comm").read_text() + (entry / "cmdline").read_text()
             except (OSError, ValueError):
                 continue
             mine = int(session) == self.process.pid != int(entry.name) and state != "Z"
-            if mine and (b"spawn_main" in command or not workers):
+            if mine and name in known:
                 found.append(int(entry.name))
         return found
 
-    def worker(self, chance: random.Random) -> int | None:
+    def worker(self, chance: random.Random, name: str) -> int | None:
         """One of its environments' processes, waited for if there is none."""
         while self.process.poll() is None:
-            if found := self.others(workers=True):
+            if found := self.others(name):
                 return chance.choice(found)
             time.sleep(0.05)
         return None
@@ -113,7 +116,7 @@ def kill_driver(start: Start, chance: random.Random) -> None:
 
 
 def kill_worker(start: Start, chance: random.Random) -> None:
-    send(start.worker(chance), signal.SIGKILL)
+    send(start.worker(chance, "spawn_main"), signal.SIGKILL)  # it may just begin
 
 
 def interrupt(start: Start, chance: random.Random) -> None:
@@ -129,7 +132,8 @@ def interrupt_twice(start: Start, chance: random.Random) -> None:
 
 
 def stop_worker(start: Start, chance: random.Random) -> None:
-    send(start.worker(chance), signal.SIGSTOP)
+    # One that was stopped before it could ask to end with its parent stays for good.
+    send(start.worker(chance, PROCESS_NAME), signal.SIGSTOP)
 
 
 def stop_worker_and_kill_driver(start: Start, chance: random.Random) -> None:
@@ -246,10 +250,7 @@ def small_scene(*_: object) -> gym.Env:
     return SmallDrawer(seconds_per_step=0.02)
 
 
-if sys.argv[1:3] == [DRIVE, "small"]:  # in the command's processes, too, which load this file again
+if os.environ.get(SCENE) == "small":  # in the command's processes, too, which load this file again
     cli._scene = small_scene
 if __name__ == "__main__":
-    if sys.argv[1:2] == [DRIVE]:
-        del sys.argv[1:3]
-        sys.exit(cli.main())
-    sys.exit(main())
+    sys.exit(cli.main() if SCENE in os.environ else main())

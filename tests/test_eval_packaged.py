@@ -27,6 +27,8 @@ def test_what_ships_with_the_lab_goes_by_name(lab):
     assert load_real(RealConfig(source="lab"), ["best"], ["open"]).source == "the lab"
     with pytest.raises(SimeditError, match="'bst': did you mean 'best'"):
         policy_folder("lab:bst")
+    with pytest.raises(SimeditError, match="must not hold a slash"):
+        policy_folder("lab:best/../../specialists")
 
 
 def test_a_package_without_the_lab_says_how_to_make_it(lab):
