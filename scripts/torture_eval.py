@@ -182,6 +182,8 @@ def main() -> int:
     parser.add_argument("--twin", action="store_true", help="play in the drawer twin")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments; default 0")
     options = parser.parse_args()
+    # A shell's background job ignores Ctrl-C, and so would the commands.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chance = random.Random(options.seed)
     todo = [kind for kind in KINDS for _ in range(getattr(options, kind))]
     chance.shuffle(todo)
@@ -247,7 +249,7 @@ def small_scene(*_: object) -> gym.Env:
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
     from small_drawer import SmallDrawer
 
-    return SmallDrawer(seconds_per_step=0.02)
+    return SmallDrawer(seconds_per_step=0.05)
 
 
 if os.environ.get(SCENE) == "small":  # in the command's processes, too, which load this file again
