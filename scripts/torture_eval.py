@@ -205,13 +205,13 @@ def main() -> int:
             ends: tuple[int, ...] = (0,)
             name = "none"
             if todo:
-                disturb = chance.choice(KINDS[kind := todo.pop()])
-                ends, name = ENDS.get(disturb, (0,)), disturb.__name__
+                disturb = chance.choice(KINDS[todo[-1]])
                 try:
                     start.process.wait(chance.uniform(0, usual))
-                except subprocess.TimeoutExpired:
+                except subprocess.TimeoutExpired:  # else it ended before
                     disturb(start, chance)
-                done[kind] += 1
+                    ends, name = ENDS.get(disturb, (0,)), disturb.__name__
+                    done[todo.pop()] += 1
             code = start.process.wait()
             finished = code == 0
             orphans = start.orphans()
