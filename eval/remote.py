@@ -21,6 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from simedit.errors import SimeditError
+from simedit.eval.rollout import told
 from simedit.protocols import DrawerState, Editor
 
 START_S = 900.0
@@ -149,7 +150,7 @@ class RemoteEnv(gym.Env):
         except (EOFError, OSError):
             pass
         except Exception as error:
-            self._answers.put(RuntimeError(f"its answer cannot be read: {type(error).__name__}: {error}"))
+            self._answers.put(RuntimeError(f"its answer cannot be read: {told(error)}"))
         self._answers.put(None)
 
 
@@ -254,7 +255,7 @@ def _sendable(error: BaseException) -> Exception:
     """The error, as one of a class that surely pickles."""
     if isinstance(error, SimeditError):
         return SimeditError(str(error))
-    return RuntimeError(f"{type(error).__name__}: {error}")
+    return RuntimeError(told(error))
 
 
 def _end_with(parent: int) -> None:

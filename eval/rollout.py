@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from simedit.wrapper import find_image_key, get_path
 
 RAW_KEY = "raw_rgb"
 POSE_TOLERANCE = 1e-6
+LONGEST_MESSAGE = 1000
+"""Characters of an error's message."""
 
 
 class EnvironmentDied(Exception):
@@ -139,6 +142,12 @@ def rollout(
     return Result(trial, "success" if success else "failure", step, extension, **seen)
 
 
+def told(error: BaseException) -> str:
+    """An error's kind and message, the latter cut if it is long."""
+    text = "".join(traceback.format_exception_only(error)).strip()  # whatever its own str does
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
+
+
 @contextmanager
 def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
     try:
@@ -146,7 +155,7 @@ def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
     except (SimeditError, EnvironmentDied, KeyboardInterrupt):
         raise
     except BaseException as error:  # a policy may call sys.exit
-        raise kind(f"{who}: {type(error).__name__}: {error}") from error
+        raise kind(f"{who}: {told(error)}") from error
 
 
 def _frames(obs: Any) -> tuple[np.ndarray, np.ndarray | None]:

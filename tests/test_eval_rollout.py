@@ -136,6 +136,23 @@ def test_a_policy_that_ends_in_another_way_is_an_error_and_not_the_end(error):
     assert f"policy 'p': {type(error).__name__}" in run(trial(), Leaving()).message
 
 
+def test_an_error_that_cannot_be_told_or_is_endless_is_told_all_the_same():
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("no words")
+
+    class Broken(Still):
+        def __init__(self, error):
+            super().__init__()
+            self.error = error
+
+        def act(self, frame):
+            raise self.error
+
+    assert "Mute" in run(trial(), Broken(Mute())).message
+    assert len(run(trial(), Broken(RuntimeError("x" * 10**6))).message) < 1200
+
+
 def test_ctrl_c_is_nobodys_error():
     class Interrupted(Still):
         def act(self, frame):
