@@ -20,8 +20,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from simedit.errors import SimeditError
-from simedit.eval.rollout import told
+from simedit.errors import SimeditError, told
 from simedit.protocols import DrawerState, Editor
 
 START_S = 900.0

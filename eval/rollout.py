@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from simedit.envs.domains import poses
 from simedit.envs.poses import POSES
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
 from simedit.protocols import DrawerState, Policy
@@ -21,8 +20,6 @@ from simedit.wrapper import find_image_key, get_path
 
 RAW_KEY = "raw_rgb"
 POSE_TOLERANCE = 1e-6
-LONGEST_MESSAGE = 1000
-"""Characters of an error's message."""
 
 
 class EnvironmentDied(Exception):
@@ -140,12 +137,6 @@ def rollout(
     if recording is not None:
         recording.add(frame, raw)
     return Result(trial, "success" if success else "failure", step, extension, **seen)
-
-
-def told(error: BaseException) -> str:
-    """An error's kind and message, the latter cut if it is long."""
-    text = "".join(traceback.format_exception_only(error)).strip()  # whatever its own str does
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
 
 
 @contextmanager

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
+
+_LONGEST = 1000
 
 
 class SimeditError(Exception):
@@ -22,6 +25,16 @@ def unknown(kind: str, name: object, known: Iterable[object]) -> SimeditError:
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     hint = f": did you mean {near[0]!r}?" if near else ""
     return SimeditError(f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(choices) or 'none'})")
+
+
+def told(error: BaseException) -> str:
+    """Another's error in one string: its kind and its message, cut where that is long.
+
+    >>> told(ValueError("no such thing"))
+    'ValueError: no such thing'
+    """
+    text = "".join(traceback.format_exception_only(error)).strip()  # its own str may raise
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def run_cli(command: Callable[[], object]) -> int:
