@@ -42,8 +42,8 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from simedit.errors import run_cli
-from simedit.eval.packaged import library_folder
 from simedit.library import SpecialistLibrary
+from simedit.packaged import library_folder
 from simedit.pipeline import SpecialistPipeline, guidance, silence_loading
 from simedit.samplers import sample
 from simedit.specialist import Card, Specialist, adapter_weights, lora_config, set_weights

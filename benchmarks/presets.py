@@ -33,10 +33,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.cli import main as simedit_eval
-from simedit.eval.packaged import library_folder
 from simedit.eval.store import Store
 from simedit.lab.quality import StyleJudge, edge_agreement, held_out, lit_boards
 from simedit.library import SpecialistLibrary
+from simedit.packaged import library_folder
 from simedit.pipeline import silence_loading
 from simedit.specialist import Specialist
 from simedit.training.config import CannyConfig

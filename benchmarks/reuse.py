@@ -35,8 +35,8 @@ from torch import Tensor
 
 from simedit.envs.proxy_real import VisualMatching
 from simedit.errors import run_cli
-from simedit.eval.packaged import library_folder
 from simedit.lab.quality import StyleJudge, lit_boards
+from simedit.packaged import library_folder
 from simedit.pipeline import Conditioning, SpecialistPipeline, denoise, noise, silence_loading
 from simedit.policies.scripted import ScriptedExpert
 from simedit.samplers import Schedule

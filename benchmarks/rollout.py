@@ -25,10 +25,10 @@ from simedit.errors import SimeditError, run_cli
 from simedit.eval.cli import wire
 from simedit.eval.config import StudyConfig
 from simedit.eval.library import find_specialists
-from simedit.eval.packaged import library_folder
 from simedit.eval.store import Store
 from simedit.eval.study import run_study
 from simedit.eval.trials import Result, trials
+from simedit.packaged import library_folder
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
 ONE_POSE = ("domains=[edited]", "styles=[gold]", "poses=[b1]", "seeds=[0,1]")

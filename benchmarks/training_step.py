@@ -33,7 +33,7 @@ from rich.table import Table
 
 from simedit.config import load_config
 from simedit.errors import SimeditError, run_cli
-from simedit.eval.packaged import lab_data
+from simedit.packaged import lab_data
 from simedit.pipeline import silence_loading
 from simedit.tiny import tiny_pipeline
 from simedit.training.config import TrainConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -13,9 +14,9 @@ from simedit.eval.absent import absent_variants
 from simedit.eval.config import ClonedConfig, RT1Config, StudyConfig
 from simedit.eval.estimate import disk_bytes
 from simedit.eval.library import find_specialists
-from simedit.eval.packaged import library_folder, policy_folder
 from simedit.eval.published import load_real
 from simedit.eval.trials import Trial
+from simedit.packaged import library_folder, policy_folder
 from simedit.policies.checkpoints import check_saved_model
 
 _FETCH = "`simedit-eval checkpoints fetch all` gets the public ones"
@@ -31,7 +32,7 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
         except SimeditError as error:
             found.append(str(error))
 
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not os.path.isdir(out):
         found.append(f"cannot write to {out}: it is no folder")
     check(load_real, study.real, list(study.policies), list(study.tasks))
     original = study.env.simulator == "original"
@@ -58,12 +59,8 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
         check(_load_cloned, checkpoint)
     if "edited" in study.domains and study.editor.library != "tiny":
         check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
-    overlaid = study.env.photographs == "simpler" and (
-        "vismatch" in study.domains or ("edited" in study.domains and study.editor.over == "vismatch")
-    )
     absent: dict[str, dict[str, str]] = {}
-    # The original is installed with files of its own.
-    if study.env.asset_root is not None if original else study.env.skin == "simpler" or overlaid:
+    if study.needs_assets:
         check(lambda: verify(resolve_asset_root(study.env.asset_root)))
         check(lambda: absent.update(absent_variants(study)))
     return list(dict.fromkeys(found)), absent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from simedit.eval.rollout import Stage
     from simedit.eval.store import Store
     from simedit.eval.study import Slot
-    from simedit.eval.trials import Trial
+    from simedit.eval.trials import Result, Trial
     from simedit.library import SpecialistLibrary
     from simedit.protocols import Editor, Policy
 
@@ -65,20 +66,21 @@ def run(
         config: The study, a YAML file; paths in it are relative to the working directory.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
-        num_envs: Environments that run at once, each in a process of its own; with 1, in this process. On the
-            CPU each has an editor and one thread (or OMP_NUM_THREADS), so as many as cores are fastest and
-            results the same; on a GPU they share an editor, and results are the same up to its rounding.
+        num_envs: Environments that run at once, each in a process of its own, which is replaced if it dies or
+            hangs (see the study's deadlines). On the CPU each has an editor and one thread (or
+            OMP_NUM_THREADS), so as many as cores are fastest and results the same; on a GPU they share an
+            editor, and results are the same up to its rounding.
         dry_run: Only print what would be done, and measure how long it would take (with one environment).
+            Nothing is written.
     """
     from simedit.config import load_config
-    from simedit.digests import digest
     from simedit.eval.absent import describe, playable
     from simedit.eval.checks import check_disk, find_problems
-    from simedit.eval.config import ClonedConfig, StudyConfig, meaning
+    from simedit.eval.config import StudyConfig
+    from simedit.eval.fingerprints import current_meaning, played_with
     from simedit.eval.library import is_untrained
-    from simedit.eval.packaged import policy_folder
     from simedit.eval.published import load_real
-    from simedit.eval.run_folder import keep, write_report
+    from simedit.eval.run_folder import keep, keep_player, write_report
     from simedit.eval.store import Store
     from simedit.eval.study import remaining
     from simedit.eval.summary import Facts
@@ -102,19 +104,15 @@ def run(
         raise SimeditError("this study cannot start:" + "".join(f"\n  - {problem}" for problem in problems))
     with Store(out, write=True) as store:
         specialists = _specialists(study, out)
-        checkpoints = {
-            name: digest(policy_folder(policy.checkpoint))
-            for name, policy in study.policies.items()
-            if isinstance(policy, ClonedConfig)
-        }
-        styles = {style: digest(folder) for style, folder in specialists.items()}
-        store.agree(meaning(study, styles, checkpoints))
+        store.agree(current_meaning(study, specialists))
         todo = remaining(wanted, store.results())
         check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
         facts = Facts(untrained=untrained, blind=_blind(study), absent=absent)
         keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
         if todo:
+            if differ := keep_player(store, played_with()):
+                print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
             _work(study, wanted, len(todo), store, specialists, num_envs)
         summary = write_report(store)
     print_summary(summary)
@@ -122,22 +120,28 @@ def run(
 
 
 def report(folder: Folder, json: Flag = False) -> None:
-    """Write report.json and report.html anew from what is stored.
+    """Print the report of what is stored, and write report.json and report.html anew.
 
     Args:
         folder: The run folder.
         json: Print report.json's content instead of a table.
     """
-    from simedit.eval.run_folder import write_report
+    from simedit.eval.run_folder import compose_report, save_report
     from simedit.eval.store import Store
     from simedit.eval.terminal import print_summary
 
     with Store(folder, write=False) as store:
-        summary = write_report(store)
+        summary, page = compose_report(store)
     if json:
-        return _print_json(summary)
-    print_summary(summary)
-    print(f"report: {folder / 'report.html'}")
+        _print_json(summary)
+    else:
+        print_summary(summary)
+    if not os.access(folder, os.W_OK):  # an archive, a colleague's folder
+        print(f"note: {folder} cannot be written, so the report in it stays as it is", file=sys.stderr)
+        return
+    save_report(folder, summary, page)
+    if not json:
+        print(f"report: {folder / 'report.html'}")
 
 
 def status(
@@ -209,13 +213,17 @@ def main(args: Sequence[str] | None = None) -> int:
             commands, prog="simedit-eval", description=DESCRIPTION, args=args
         )
 
-    return run_cli(command)
+    code = run_cli(command)
+    if args is None:
+        # Another Ctrl-C, while Python ends, would print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return code
 
 
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
     """The folder of each wanted style's specialist; "tiny" makes them in the folder `out`."""
     from simedit.eval.library import find_specialists
-    from simedit.eval.packaged import library_folder
+    from simedit.packaged import library_folder
 
     if "edited" not in study.domains:
         return {}
@@ -248,18 +256,19 @@ def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1)
     on_gpu = torch.cuda.is_available()
     _limit_threads()
     shared = None
-    if specialists:  # loaded here in any case: a broken one is refused before work starts
+    if specialists:  # also where each process has its own: a broken one is refused before work starts
         library = _editor(study, specialists)
-        shared = library if num_envs == 1 else SharedEditor(library)
+        shared = SharedEditor(library) if on_gpu else None
+        del library
 
     def make(domain: str, variant: str) -> gym.Env:
         paint = domain == "edited"
-        if num_envs == 1:
-            return _scene(study, domain, variant, shared if paint else None)
-        if not on_gpu:
-            folders = specialists if paint else {}
-            return RemoteEnv(functools.partial(_process, study, domain, variant, folders))
-        env = RemoteEnv(functools.partial(_scene, study, domain, variant))
+        if on_gpu:
+            build = functools.partial(_scene, study, domain, variant)
+        else:
+            build = functools.partial(_process, study, domain, variant, specialists if paint else {})
+        # A process of its own even for one: it may hang, or crash and take all with it.
+        env = RemoteEnv(build, **study.deadlines.model_dump())
         return _painted(env, study, shared) if paint and shared else env
 
     stages = [Stage(make) for _ in range(num_envs)]
@@ -338,7 +347,7 @@ def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None 
 def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
     """The study's policies, acting on that stage alone."""
     from simedit.eval.config import ClonedConfig, RT1Config
-    from simedit.eval.packaged import policy_folder
+    from simedit.packaged import policy_folder
     from simedit.policies.cloned import ClonedPolicy
     from simedit.policies.rt1 import RT1Policy
     from simedit.policies.scripted import ScriptedExpert
@@ -368,40 +377,52 @@ def _work(
     slots = wire(study, specialists, min(num_envs, todo))
     try:
         with progress(todo) as advance:
-            run_study(
+            queue = run_study(
                 wanted,
                 store=store,
                 slots=slots,
                 max_steps=study.max_steps,
                 report=study.report,
                 progress=advance,
+                postponed=_tell_of_death,
             )
+        if queue.deaths:
+            print(f"the environment died {queue.deaths} times, last in {queue.last}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"finished trials are stored in {store.folder}; the same command goes on", file=sys.stderr)
         raise
 
 
+def _tell_of_death(result: Result) -> None:
+    print(f"tried again later: {result.trial}: {result.message}", file=sys.stderr)
+
+
 def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: Sequence[str]) -> None:
     from simedit.eval.estimate import disk_bytes, frames_to_edit, seconds_per_step
+    from simedit.eval.fingerprints import current_meaning
     from simedit.eval.store import Store
     from simedit.eval.study import remaining
 
     stored = {}
-    if (out / "results.sqlite").exists():
-        with Store(out, write=False) as store:
-            stored = store.results()
-    todo = remaining(wanted, stored)
-    print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
-    print(f"control steps: at most {len(todo) * study.max_steps}")
-    print(f"frames to edit: at most {frames_to_edit(study, todo)}")
-    print(f"disk: about {disk_bytes(study, todo) / 1e6:.0f} MB")
-    if problems:
-        print("hours: not measured, for a run would be refused now:")
-        for problem in problems:
-            print(f"  - {problem}")
-        return
     with tempfile.TemporaryDirectory() as folder:
-        (slot,) = wire(study, _specialists(study, Path(folder)))
+        specialists = {} if problems else _specialists(study, Path(folder))
+        if os.path.exists(out / "results.sqlite"):
+            with Store(out, write=False) as store:
+                stored = store.results()
+                if not problems:
+                    store.check(current_meaning(study, specialists))
+        todo = remaining(wanted, stored)
+        print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
+        print(f"control steps: at most {len(todo) * study.max_steps}")
+        print(f"frames to edit: at most {frames_to_edit(study, todo)}")
+        print(f"disk: about {disk_bytes(study, todo) / 1e6:.0f} MB")
+        if problems:
+            print("hours: not measured, for a run would be refused now:")
+            for problem in problems:
+                print(f"  - {problem}")
+        if problems or not todo:
+            return
+        (slot,) = wire(study, specialists)
         measured = seconds_per_step(todo, slot.stage, slot.policies)
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")

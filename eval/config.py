@@ -5,14 +5,17 @@ Relative paths in a config resolve against the working directory, as paths on a 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from simedit.config import Config
+from simedit.digests import digest
 from simedit.envs.domains import VARIANTS, scene
 from simedit.envs.poses import POSES
 from simedit.errors import unknown
+from simedit.names import Name
 
 
 class ScriptedConfig(Config):
@@ -92,6 +95,7 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -117,7 +121,7 @@ class EditorConfig(Config):
     guidance_interval: tuple[UnitShare, UnitShare] = (0.0, 1.0)
     composition: Literal["mask", "none"] = "mask"
     over: Literal["raw", "vismatch"] = "raw"
-    seeds: Annotated[list[int], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)] | None = None
     compile: bool | None = None
 
 
@@ -134,6 +138,21 @@ class RealConfig(Config):
     names: dict[str, str] = {}
 
 
+class DeadlineConfig(Config):
+    """Seconds after which an environment that gives no answer is killed; its trial is tried again later.
+
+    Policies have none: they act in simedit's own process, as does the editor on a GPU.
+
+    Attributes:
+        start: for it to be built, and for its first answers and those after a change of style: shaders are
+            compiled then, networks converted.
+        call: for every other reset, step and look at its state, edits on the CPU included.
+    """
+
+    start: float = Field(default=900.0, gt=0, allow_inf_nan=False)
+    call: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+
+
 class ReportConfig(Config):
     """How many trials the report shows as a video and as a strip of frames."""
 
@@ -148,21 +167,22 @@ class StudyConfig(Config):
         variants: of each domain, where not all that are published; see `simedit.envs.domains.VARIANTS`.
     """
 
-    policies: dict[str, PolicyConfig] = Field(min_length=1)
+    policies: dict[Name, PolicyConfig] = Field(min_length=1)
     domains: list[Domain] = Field(min_length=1)
     variants: dict[Domain, list[str]] = {}
-    styles: list[str] = []
+    styles: list[Name] = []
     tasks: list[Literal["open", "close"]] = Field(default=["open", "close"], min_length=1)
     drawers: list[Literal["top", "middle", "bottom"]] = Field(
         default=["top", "middle", "bottom"], min_length=1
     )
     poses: list[str] = Field(default=list(POSES), min_length=1)
-    seeds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[Seed] = Field(default=[0], min_length=1)
     max_steps: int = Field(default=113, gt=0)
     env: EnvConfig = EnvConfig()
     editor: EditorConfig = EditorConfig()
     real: RealConfig = RealConfig()
     report: ReportConfig = ReportConfig()
+    deadlines: DeadlineConfig = DeadlineConfig()
 
     @field_validator("domains", "styles", "tasks", "drawers", "poses", "seeds")
     @classmethod
@@ -206,6 +226,16 @@ class StudyConfig(Config):
                 raise ValueError(f"real.names: {unknown('policy', name, self.policies)}")
         return self
 
+    @property
+    def needs_assets(self) -> bool:
+        """Whether scenes are made of SIMPLER's asset files, in an asset root."""
+        if self.env.simulator == "original":  # it is installed with files of its own
+            return self.env.asset_root is not None
+        over_photographs = "vismatch" in self.domains or (
+            "edited" in self.domains and self.editor.over == "vismatch"
+        )
+        return self.env.skin == "simpler" or (self.env.photographs == "simpler" and over_photographs)
+
     def variants_of(self, domain: Domain) -> list[str]:
         """The variants of a domain that the study wants."""
         return self.variants.get(domain, list(VARIANTS[domain]))
@@ -214,17 +244,23 @@ class StudyConfig(Config):
 def meaning(config: StudyConfig, specialists: dict[str, str], checkpoints: dict[str, str]) -> dict[str, Any]:
     """What a trial's result depends on beside the trial itself, as flat keys.
 
-    Two configs whose common keys agree may share a run folder. Where the assets lie is left out.
+    Two configs whose common keys agree may share a run folder. Where the assets lie is left out, and how long
+    anything is waited for. RT-1's files are read here; `simedit.eval.fingerprints` adds the other files.
 
     Args:
         specialists: from style to a digest of its specialist's files.
         checkpoints: from the name of a cloned policy to a digest of its files.
+
+    Raises:
+        SimeditError: a file cannot be read.
     """
+    rt1 = {name: policy for name, policy in config.policies.items() if isinstance(policy, RT1Config)}
     parts: dict[str, Any] = {
         "max_steps": config.max_steps,
         "env": config.env.model_dump(mode="json", exclude={"asset_root"}),
         "policies": {name: policy.model_dump_json() for name, policy in config.policies.items()},
-        "checkpoints": checkpoints,
+        "checkpoints": checkpoints | {name: _digest(policy.checkpoint) for name, policy in rt1.items()},
+        "embeddings": {name: _digest(policy.embeddings) for name, policy in rt1.items()},
     }
     if "edited" in config.domains:
         parts["editor"] = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})
@@ -234,3 +270,7 @@ def meaning(config: StudyConfig, specialists: dict[str, str], checkpoints: dict[
         for part, value in parts.items()
         for key, inner in (value.items() if isinstance(value, dict) else [("", value)])
     }
+
+
+def _digest(path: str | None) -> str | None:
+    return digest(Path(path)) if path is not None and Path(path).exists() else None

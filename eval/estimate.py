@@ -30,13 +30,15 @@ def seconds_per_step(todo: Sequence[Trial], stage: Stage, policies: Mapping[str,
     """Seconds of a control step in each domain, edit and policy included, measured on its first trial.
 
     Raises:
-        SimeditError: the environment died, or refused its settings.
+        SimeditError: the environment died or refused its settings, or the policy raised.
     """
     measured = {}
 
     def timed(trial: Trial, steps: int) -> float:
         start = time.perf_counter()
-        rollout(trial, stage, policies[trial.policy], max_steps=steps)
+        result = rollout(trial, stage, policies[trial.policy], max_steps=steps)
+        if result.outcome == "error":
+            raise SimeditError(f"cannot measure: {result.message}")
         return time.perf_counter() - start
 
     try:

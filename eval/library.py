@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from simedit.errors import SimeditError, unknown
+from simedit.settings import DEFAULT_BASE
 
 
 def find_specialists(root: Path, styles: Sequence[str]) -> dict[str, Path]:
-    """The folder of each style's specialist, in `root` or one level below.
+    """The folder of each style's specialist, in `root` or one level below, hidden folders aside.
 
     Raises:
-        SimeditError: names every style that has none.
+        SimeditError: names every style that has none, or one that has several.
     """
-    cards = [*root.glob("card.json"), *root.glob("*/card.json")]
-    found = {str(_card(card.parent).get("style")): card.parent for card in sorted(cards)}
+    below = [path for path in sorted(root.glob("*/card.json")) if not path.parent.name.startswith(".")]
+    found: dict[str, dict[Path, Path]] = {}
+    for card in [*root.glob("card.json"), *below]:
+        # A link to a folder beside it is no other specialist.
+        found.setdefault(str(_card(card.parent).get("style")), {})[card.parent.resolve()] = card.parent
     missing = [style for style in styles if style not in found]
     if missing and not found:
         raise SimeditError(f"no specialists in {root.absolute()} (wanted: {', '.join(missing)})")
     if missing:
         raise SimeditError(f"library {root}: " + "; ".join(str(unknown("style", s, found)) for s in missing))
-    return {style: found[style] for style in styles}
+    for style in styles:
+        if len(found[style]) > 1:
+            names = ", ".join(str(folder) for folder in found[style].values())
+            raise SimeditError(
+                f"library {root} has several specialists of style {style!r} ({names}): keep one there"
+            )
+    return {style: next(iter(found[style].values())) for style in styles}
+
+
+def base_of(folders: Iterable[Path]) -> str:
+    """The base that specialists name: a hub id, or an absolute path.
+
+    Raises:
+        SimeditError: none, or different ones.
+    """
+    bases = set()
+    for folder in folders:
+        base = str(_card(folder).get("base", DEFAULT_BASE))
+        bases.add(str((folder / base).resolve()) if base.startswith(".") else base)
+    if len(bases) != 1:
+        raise SimeditError(
+            f"a study has one base, but these specialists name {sorted(bases)}: give editor.base"
+        )
+    return bases.pop()
 
 
 def is_untrained(folder: Path) -> bool:
@@ -33,6 +60,9 @@ def is_untrained(folder: Path) -> bool:
 
 def _card(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        if not isinstance(card, dict):
+            raise ValueError("it is no mapping")
+    except (OSError, ValueError, RecursionError) as error:
         raise SimeditError(f"cannot read the specialist's card in {folder}: {error}") from error
+    return card

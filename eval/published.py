@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from simedit.config import Config, load_config
 from simedit.errors import SimeditError, unknown
 from simedit.eval.config import EditorConfig, EnvConfig, RealConfig, ScriptedConfig, StudyConfig
-from simedit.eval.packaged import lab_data
 from simedit.eval.trials import trials
+from simedit.packaged import lab_data
 
 
 class Counts(Config):

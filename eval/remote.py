@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
+from multiprocessing.reduction import ForkingPickler
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, told
 from simedit.protocols import DrawerState, Editor
+
+START_S = 900.0
+"""Seconds for an environment's first answers: shaders are compiled, networks converted."""
+CALL_S = 600.0
+"""Seconds for every later answer: a window of a new size makes an editor convert its networks anew."""
+PROCESS_NAME = "simedit-env"
+"""What `top` shows of an environment's process, on Linux."""
+_GONE_S = 10.0
+"""Seconds for a killed process to be gone. One that is stuck in a driver may stay."""
 
 
 class RemoteEnv(gym.Env):
     """A drawer environment in a process of its own. What it returns holds NumPy arrays in place of tensors.
 
-    If it raises, or its process dies, that is an exception here.
+    If it raises, or its process dies or does not answer in time, that is an exception here, after which only
+    `close` is of use. The process ends with this one, however that ends; on Linux, already with the thread
+    that made it.
 
     Args:
         make: builds it there; it is pickled.
+        start: seconds for it to be built, for the first call of each method, and for the first calls after
+            a change of style. Time in which this process is stopped does not count.
+        call: seconds for every other call. Who misses them is killed.
 
     Raises:
         SimeditError: it refused its settings.
+        TimeoutError: it did not answer.
+        RuntimeError: it raised something else, or its process died.
     """
 
-    def __init__(self, make: Callable[[], gym.Env]) -> None:
+    def __init__(self, make: Callable[[], gym.Env], *, start: float = START_S, call: float = CALL_S) -> None:
+        self._start, self._call = start, call
+        self._known: set[str] = set()  # what was answered since the start
+        self._answers: SimpleQueue[Any] = SimpleQueue()
         context = get_context("spawn")  # Vulkan does not survive a fork
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
-        self._process.start()
+        self._process = context.Process(target=_serve, args=(theirs, make, os.getpid()), daemon=True)
+        with _interrupts_wait():
+            self._process.start()
         theirs.close()
-        self.observation_space, self.action_space = self._answer()
+        # A thread, for an answer of which half arrives would hold up whoever reads it.
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.observation_space, self.action_space = self._answer("make", start)
+        except BaseException:
+            self.close()
+            raise
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -65,29 +97,71 @@ class RemoteEnv(gym.Env):
 
     @style.setter
     def style(self, style: str) -> None:
+        self._known.clear()
         self._ask("style", style)
 
     def close(self) -> None:
         # Killed: a renderer that hangs would not hear anything gentler, and nothing of it is kept.
         self._process.kill()
-        self._process.join()
+        self._process.join(_GONE_S)
+        self._reader.join(_GONE_S)
         self._pipe.close()
 
     def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
         with contextlib.suppress(OSError):  # that its process is gone, the answer says
             self._pipe.send((name, args, kwargs))
-        return self._answer()
+        answer = self._answer(name, self._call if name in self._known else self._start)
+        self._known.add(name)
+        return answer
 
-    def _answer(self) -> Any:
+    def _answer(self, name: str, seconds: float) -> Any:
         try:
-            answer = self._pipe.recv()
-        except (EOFError, OSError):
-            self._process.join()
-            code = self._process.exitcode
-            raise RuntimeError(f"the environment's process ended with exit code {code}") from None
-        if isinstance(answer, Exception):
+            answer = self._wait(seconds)
+        except Empty:
+            self._process.kill()
+            kind = "call" if name in self._known else "start"
+            raise TimeoutError(
+                f"no answer to {name} within {seconds:g} s (deadlines.{kind}): its process was killed"
+            ) from None
+        except BaseException:  # the answer that was not awaited must not be taken for the next one
+            self._process.kill()
+            raise
+        if answer is None:
+            self._answers.put(None)  # for whoever asks again
+            self._process.join(_GONE_S)
+            raise RuntimeError(f"the environment's process ended with exit code {self._process.exitcode}")
+        if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def _wait(self, seconds: float) -> Any:
+        # In short pieces: while this process is stopped, by Ctrl-Z or a closed lid, at most one passes.
+        while seconds > 0:
+            with contextlib.suppress(Empty):
+                return self._answers.get(timeout=min(1.0, seconds))
+            seconds -= 1.0
+        raise Empty
+
+    def _read(self) -> None:
+        try:
+            while True:
+                self._answers.put(self._pipe.recv())
+        except (EOFError, OSError):
+            pass
+        except Exception as error:
+            self._answers.put(RuntimeError(f"its answer cannot be read: {told(error)}"))
+        self._answers.put(None)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Inside, Ctrl-C waits, and is never heard by a process that begins here."""
+    resource_tracker.ensure_running()  # it begins one, too, and would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class SharedEditor:
@@ -143,25 +217,59 @@ class SharedEditor:
             future.set_result(edit)
 
 
-def _serve(pipe: Connection, make: Callable[[], gym.Env]) -> None:
-    """Own an environment and answer for it, until the asker is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the asker too, who decides
-    try:
-        env = make()
-        pipe.send((env.observation_space, env.action_space))
-        while True:
-            name, args, kwargs = pipe.recv()
-            found: Any = env if name in ("reset", "step", "style") else env.unwrapped
-            if name == "style" and args:
-                (found.style,) = args
-            value = getattr(found, name)
-            pipe.send(_plain(value(*args, **kwargs) if callable(value) else value))
-    except EOFError:
-        pass
-    except SimeditError as error:
-        pipe.send(error)
-    except Exception as error:
-        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))  # the error's own class may not pickle
+def _serve(pipe: Connection, make: Callable[[], gym.Env], parent: int) -> None:
+    """Own an environment and answer for it, until it raises or the asker is gone."""
+    _end_with(parent)
+    env: Any = None
+    name, args, kwargs = "make", (), {}
+    failed = False
+    while not failed:
+        try:
+            if env is None:
+                env = make()
+                answer: Any = env.observation_space, env.action_space
+            else:
+                answer = _plain(_called(env, name, args, kwargs))
+            message = ForkingPickler.dumps(answer)  # here, so that what cannot be sent is this call's error
+        except BaseException as error:
+            failed = True
+            message = ForkingPickler.dumps(_sendable(error))
+        try:
+            pipe.send_bytes(message)
+            if not failed:
+                name, args, kwargs = pipe.recv()
+        except (EOFError, OSError):
+            return
+
+
+def _called(env: gym.Env, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    found: Any = env if name in ("reset", "step", "style") else env.unwrapped
+    if name == "style" and args:
+        (found.style,) = args
+    value = getattr(found, name)
+    return value(*args, **kwargs) if callable(value) else value
+
+
+def _sendable(error: BaseException) -> Exception:
+    """The error, as one of a class that surely pickles."""
+    if isinstance(error, SimeditError):
+        return SimeditError(str(error))
+    return RuntimeError(told(error))
+
+
+def _end_with(parent: int) -> None:
+    """Have this process end when its parent does, also in the midst of a call, or stopped."""
+    if sys.platform == "linux":
+        set_death_signal, set_name = 1, 15  # PR_SET_PDEATHSIG, PR_SET_NAME
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(set_name, PROCESS_NAME.encode())
+
+    def watch() -> None:  # elsewhere, and for a parent that was gone before
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from simedit.envs.domains import poses
 from simedit.envs.poses import POSES
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
 from simedit.protocols import DrawerState, Policy
@@ -87,7 +87,7 @@ def rollout(
 
     Returns:
         a result whose outcome is "error" when the policy raised or asked for a non-finite action, or when
-        the realised pose is not the asked one.
+        the realised pose is not the asked one. A policy is waited for without end.
 
     Raises:
         EnvironmentDied: the environment raised.
@@ -106,7 +106,7 @@ def rollout(
             frame, raw = _frames(obs)
             instruction = env.unwrapped.instruction  # pyright: ignore[reportAttributeAccessIssue]
         seen = {"pose": realised, "frame_hash": _digest(frame if raw is None else raw)}
-        if np.abs(np.subtract(realised, pose)).max() > POSE_TOLERANCE:
+        if not np.abs(np.subtract(realised, pose)).max() <= POSE_TOLERANCE:  # nor is NaN
             message = f"asked for pose {tuple(pose)}, the scene is at {realised}"
             return Result(trial, "error", message=message, **seen)
         with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
@@ -117,14 +117,19 @@ def rollout(
             with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
                 action = policy.act(frame)
                 array = action.to_array()
-                if array.shape != (7,) or not np.isfinite(array).all():
+                if array.shape != (7,):
+                    raise ValueError(f"its action is not 7 finite numbers, but of shape {array.shape}")
+                if not np.isfinite(array).all():
                     raise ValueError(f"its action is not 7 finite numbers: {array.tolist()}")
+                terminate = bool(action.terminate)
             with _blaming(EnvironmentDied, "the environment"):
                 obs, _, _, truncated, info = env.step(array)
                 frame, raw = _frames(obs)
                 success = bool(_array(info["success"]).item())
                 extension = float(_array(info["drawer_extension"]).item())
-                over = action.terminate or bool(_array(truncated).item())
+                if not np.isfinite(extension):
+                    raise ValueError(f"the drawer is {extension} m out")
+                over = terminate or bool(_array(truncated).item())
             if over or step == max_steps:
                 break
     except _PolicyDied as died:
@@ -138,10 +143,10 @@ def rollout(
 def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
     try:
         yield
-    except (SimeditError, EnvironmentDied):
+    except (SimeditError, EnvironmentDied, KeyboardInterrupt):
         raise
-    except Exception as error:
-        raise kind(f"{who}: {type(error).__name__}: {error}") from error
+    except BaseException as error:  # a policy may call sys.exit
+        raise kind(f"{who}: {told(error)}") from error
 
 
 def _frames(obs: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from simedit.config import parse_config
 from simedit.errors import SimeditError
 from simedit.eval.absent import playable
 from simedit.eval.config import StudyConfig
+from simedit.eval.fingerprints import differences
 from simedit.eval.published import Rates
 from simedit.eval.recording import chosen_trials, recorded, strip_path, video_path
 from simedit.eval.report import Picture, html
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
 from simedit.eval.trials import trials
+from simedit.files import whole
+
+T = TypeVar("T")
+_PLAYERS = "played_with"
 
 
 def keep(store: Store, config: StudyConfig, real: Rates, facts: Facts) -> None:
@@ -24,29 +31,67 @@ def keep(store: Store, config: StudyConfig, real: Rates, facts: Facts) -> None:
     store.write("run", {"config": config.model_dump(), "real": real.model_dump(), "facts": asdict(facts)})
 
 
+def keep_player(store: Store, player: dict[str, str]) -> str:
+    """Keep with what the trials to come are played: `simedit.eval.fingerprints.played_with`.
+
+    Returns:
+        in what it differs from that of the trials stored; "" if in nothing.
+    """
+    earlier = _players(store)
+    if not any(result.outcome != "error" for result in store.results().values()):
+        earlier = []
+    elif not earlier:
+        earlier = [player | {"simedit": "a version that kept no record of itself"}]
+    if player not in earlier:
+        earlier.append(player)
+    store.write(_PLAYERS, earlier)
+    return differences(earlier)
+
+
+def _players(store: Store) -> list[dict[str, str]]:
+    return _parsed(TypeAdapter(list[dict[str, str]]), store.read(_PLAYERS) or [], store)
+
+
 def kept(store: Store) -> tuple[StudyConfig, Rates, Facts]:
     """What `keep` kept last.
 
     Raises:
-        SimeditError: nothing yet, or by another version of simedit.
+        SimeditError: nothing yet, something damaged, or by another version of simedit.
     """
     run = store.read("run")
     if run is None:
         raise SimeditError(f"no study has begun in {store.folder}: `simedit-eval run` begins one")
+    parts = _parsed(TypeAdapter(dict[Literal["config", "real", "facts"], dict[str, Any]]), run, store)
     where = str(store.path)
-    config = parse_config(StudyConfig, run["config"], where=where)
-    return config, parse_config(Rates, run["real"], where=where), Facts(**run["facts"])
+    config = parse_config(StudyConfig, parts.get("config"), where=where)
+    real = parse_config(Rates, parts.get("real"), where=where)
+    return config, real, _parsed(TypeAdapter(Facts), parts.get("facts"), store)
 
 
-def write_report(store: Store) -> dict[str, Any]:
-    """Write report.json and report.html from what is stored; returns the former's content.
+def _parsed(kind: TypeAdapter[T], value: Any, store: Store) -> T:
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise SimeditError(
+            f"{store.path} is damaged, or of another version of simedit ({place}: {first['msg']}): "
+            "give the run's command again, or use another --out"
+        ) from None
+
+
+def compose_report(store: Store) -> tuple[dict[str, Any], str]:
+    """The content of report.json and of report.html, from what is stored.
 
     Raises:
-        SimeditError: nothing is stored yet, or the folder cannot be written.
+        SimeditError: nothing is stored yet, or what is stored is damaged.
     """
     config, real, facts = kept(store)
     results = store.results()
     summary = summarise(config, results, real, facts)
+    summary["played_with"] = _players(store)
+    if differ := differences(summary["played_with"]):
+        summary["warnings"].append(f"Not all trials were played with the same: {differ}.")
     wanted = playable(trials(config), facts.absent)
     pictures = [
         Picture(place, trial, results[trial].outcome)
@@ -54,15 +99,26 @@ def write_report(store: Store) -> dict[str, Any]:
         for trial in chosen_trials(wanted, count)
         if trial in results and (place := recorded(path(store.folder, trial), trial)).exists()
     ]
-    _write(store.folder / "report.json", json.dumps(summary, indent=2) + "\n")
-    _write(store.folder / "report.html", html(summary, pictures))
+    return summary, html(summary, pictures)
+
+
+def write_report(store: Store) -> dict[str, Any]:
+    """Write report.json and report.html from what is stored; returns the former's content.
+
+    Raises:
+        SimeditError: as `compose_report`, or the folder cannot be written.
+    """
+    summary, page = compose_report(store)
+    save_report(store.folder, summary, page)
     return summary
 
 
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f"draft-{path.name}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise SimeditError(f"cannot write {path}: {error.strerror}") from error
+def save_report(folder: Path, summary: dict[str, Any], page: str) -> None:
+    """Write what `compose_report` gave; each file appears whole or not at all.
+
+    Raises:
+        SimeditError: the folder cannot be written.
+    """
+    for name, text in (("report.json", json.dumps(summary, indent=2) + "\n"), ("report.html", page)):
+        with whole(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import shutil
 import sqlite3
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
 from simedit.errors import SimeditError
-from simedit.eval.trials import Result, Trial
+from simedit.eval.trials import Outcome, Result, Trial
+from simedit.locks import locked
 
 _SCHEMA = 2
-_TABLES = """
+_TABLES = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS results (
     policy TEXT, task TEXT, drawer TEXT, pose TEXT, domain TEXT, variant TEXT, style TEXT,
@@ -26,14 +32,27 @@ CREATE TABLE IF NOT EXISTS results (
     frame_hash TEXT NOT NULL, message TEXT NOT NULL,
     PRIMARY KEY (policy, task, drawer, pose, domain, variant, style, seed)
 ) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('schema', '{_SCHEMA}');
+COMMIT;
 """
+_COLUMNS = (
+    "policy, task, drawer, pose, domain, variant, style, seed, "
+    "outcome, steps, extension, pose_x, pose_y, pose_yaw, frame_hash, message"
+)
+_Number = FiniteFloat | None
+_ROWS = TypeAdapter(list[tuple[
+    str, str, str, str, str, str, str, int,
+    Outcome, int, _Number, _Number, _Number, _Number, str, str,
+]])  # fmt: skip
+_LONGEST_MESSAGE = 2000
 
 
 class Store:
-    """Results of one run folder, in SQLite (write-ahead log). Use as a context manager.
+    """Results of one run folder, in SQLite. Use as a context manager.
 
     With `write`, the folder is made if need be and locked: a second writer is refused, readers are not.
-    A process killed at any moment loses at most the trial it was in.
+    A process killed at any moment loses at most the trial it was in. What ends well leaves one file, which
+    can be read where nothing can be written.
 
     Args:
         folder: the run folder.
@@ -47,29 +66,35 @@ class Store:
     def __init__(self, folder: str | Path, *, write: bool) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "results.sqlite"
-        self._lock = None
-        if write:
-            self._lock = _locked(self.folder)
-        elif not self.path.is_file():
-            raise SimeditError(
-                f"{self.folder} holds no results: `simedit-eval run --out {self.folder}` makes them"
-            )
-        with self._explained():
-            # Autocommit: a statement is durable when it returns.
-            self._db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
-            found = self._db.execute("PRAGMA quick_check").fetchone()[0]
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
+        self._write = write
+        with ExitStack() as stack:
             if write:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.executescript(_TABLES)
-                self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (json.dumps(_SCHEMA),))
+                stack.enter_context(locked(self.folder, "simedit-eval"))
+            else:
+                self._check_there()
+            with self._explained():
+                # Autocommit: a statement is durable when it returns.
+                self._db = sqlite3.connect(
+                    self.path if write else stack.enter_context(_readable(self.path)),
+                    isolation_level=None,
+                    timeout=30,
+                )
+                stack.callback(self._close)
+                found = self._db.execute("PRAGMA quick_check").fetchone()[0]
+                if found != "ok":
+                    raise sqlite3.DatabaseError(found)
+                if write:
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                    self._db.execute("PRAGMA synchronous=FULL")
+                    self._db.executescript(_TABLES)
+                elif not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    raise self._without_results()  # killed before it had begun
             schema = self.read("schema")
-        if schema != _SCHEMA:
-            raise SimeditError(
-                f"{self.path} has layout {schema}, not this simedit's {_SCHEMA}: start a new folder"
-            )
+            if schema != _SCHEMA:
+                raise SimeditError(
+                    f"{self.path} has layout {schema}, not this simedit's {_SCHEMA}: start a new folder"
+                )
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> Store:
         return self
@@ -77,70 +102,138 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._opened.close()
+
+    def _close(self) -> None:
+        if self._write:
+            with suppress(sqlite3.Error):  # a reader has it open: it stays as it is
+                self._db.execute("PRAGMA busy_timeout = 0")
+                self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
-        if self._lock is not None:
-            os.close(self._lock)
+
+    def _check_there(self) -> None:
+        try:
+            there = stat.S_ISREG(self.path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError as error:
+            raise SimeditError(f"cannot read {self.path}: {error.strerror}") from error
+        if not there:
+            raise self._without_results()
+
+    def _without_results(self) -> SimeditError:
+        return SimeditError(
+            f"{self.folder} holds no results: `simedit-eval run --out {self.folder}` makes them"
+        )
 
     def put(self, result: Result) -> None:
-        """Store a result, in place of an earlier one of the same trial.
+        """Store a result, in place of an earlier one of the same trial. Of a long message the start is kept.
 
         Raises:
             SimeditError: it cannot be written, for example because the disk is full.
         """
         t = result.trial
         pose = result.pose or (None, None, None)
+        message = result.message[:_LONGEST_MESSAGE].encode(errors="replace").decode()
         row = (t.policy, t.task, t.drawer, t.pose, t.domain, t.variant, t.style, t.seed)
-        row += (result.outcome, result.steps, result.extension, *pose, result.frame_hash, result.message)
+        row += (result.outcome, result.steps, result.extension, *pose, result.frame_hash, message)
         with self._explained():
-            self._db.execute(f"INSERT OR REPLACE INTO results VALUES ({','.join('?' * len(row))})", row)
+            self._db.execute(
+                f"INSERT OR REPLACE INTO results ({_COLUMNS}) VALUES ({','.join('?' * 16)})", row
+            )
 
     def results(self) -> dict[Trial, Result]:
-        """Every stored result by its trial."""
+        """Every stored result by its trial.
+
+        Raises:
+            SimeditError: a row does not hold what it should.
+        """
         with self._explained():
-            rows = self._db.execute("SELECT * FROM results").fetchall()
-        return dict(map(_from_row, rows))
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM results").fetchall()
+        try:
+            return dict(map(_from_row, _ROWS.validate_python(rows, strict=True)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            column = _COLUMNS.split(", ")[int(first["loc"][1])]
+            raise self._damaged(f"{column} of a result: {first['msg']}") from None
 
     def read(self, key: str) -> Any:
         """A value kept beside the results (any JSON value); None where there is none."""
         with self._explained():
             row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        try:
+            return None if row is None else json.loads(row[0])
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._damaged(f"{key}: {error}") from None
 
     def write(self, key: str, value: Any) -> None:
         """Keep a JSON value beside the results."""
         with self._explained():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def agree(self, meaning: Mapping[str, Any]) -> None:
-        """Refuse a config under which the stored results would mean something else; remember what is new.
+    def check(self, meaning: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuse a config under which the stored results would mean something else. Errors mean nothing.
 
         Args:
-            meaning: from `simedit.eval.config.meaning`.
+            meaning: from `simedit.eval.fingerprints.current_meaning`.
+
+        Returns:
+            what the results stored will mean.
 
         Raises:
             SimeditError: names the keys that differ.
         """
-        stored: dict[str, Any] = self.read("meaning") or {}
+        stored = self.read("meaning") or {}
+        if not isinstance(stored, dict):
+            raise self._damaged("meaning is no mapping")
+        with self._explained():
+            if not self._db.execute("SELECT 1 FROM results WHERE outcome != 'error' LIMIT 1").fetchone():
+                return dict(meaning)
         differ = [key for key, value in meaning.items() if key in stored and stored[key] != value]
         if differ:
             changes = "; ".join(f"{key}: {stored[key]} there, {meaning[key]} now" for key in differ)
             raise SimeditError(
                 f"{self.folder} holds results of other settings ({changes}): use another --out"
             )
-        self.write("meaning", {**stored, **meaning})
+        return {**stored, **meaning}
+
+    def agree(self, meaning: Mapping[str, Any]) -> None:
+        """As `check`, and remember what is new."""
+        self.write("meaning", self.check(meaning))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if str(error).startswith(("no such", "Could not decode", "malformed", "SQL logic")):
+                raise self._damaged(error) from error
             raise SimeditError(
                 f"cannot use {self.path}: {error}. What is stored is safe; mend it and start the same command"
             ) from error
-        except sqlite3.DatabaseError as error:
-            raise SimeditError(
-                f"{self.path} is damaged, or not simedit's ({error}): move it away, or use another --out"
-            ) from error
+        except (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeError) as error:
+            raise self._damaged(error) from error
+        except OSError as error:
+            raise SimeditError(f"cannot use {self.path}: {error.strerror or error}") from error
+
+    def _damaged(self, what: object) -> SimeditError:
+        return SimeditError(
+            f"{self.path} is damaged, or not simedit's ({what}): move it away, or use another --out"
+        )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """The database, or a copy of it where SQLite could not keep its own files beside it."""
+    if os.access(path.parent, os.W_OK):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        # A run that was killed left its newest results in the log.
+        for part in (path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))):
+            if part is path or part.exists():
+                shutil.copyfile(part, Path(folder) / part.name)
+        yield Path(folder) / path.name
 
 
 def _from_row(row: tuple[Any, ...]) -> tuple[Trial, Result]:
@@ -148,23 +241,3 @@ def _from_row(row: tuple[Any, ...]) -> tuple[Trial, Result]:
     outcome, steps, extension, x, y, yaw, frame_hash, message = row[8:]
     pose = None if x is None else (x, y, yaw)
     return trial, Result(trial, outcome, steps, extension, pose, frame_hash, message)
-
-
-def _locked(folder: Path) -> int:
-    """A descriptor that holds the folder's lock; the system frees it however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise SimeditError(f"cannot write to {folder}: {error.strerror}. Choose another --out") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 20).decode() or "unknown"
-        os.close(descriptor)
-        raise SimeditError(
-            f"another simedit-eval (process {owner}) writes to {folder}: wait for it, or use another --out"
-        ) from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -21,13 +21,16 @@ T = TypeVar("T")
 
 ATTEMPTS = 3
 """How often a trial is tried in one run when its environment dies."""
-DEATHS_PER_RUN = 20
-"""At this many deaths of the environment the run stops: something is wrong with the machine."""
+DEATHS_IN_A_ROW = 8
+"""At this many the environment has not merely trouble with some trials."""
+DEATHS_FOR_A_RATE = 20
+"""From this many on, a run stops when twice as many attempts died as lived."""
 
 
 def remaining(wanted: Sequence[Trial], stored: Mapping[Trial, Result]) -> list[Trial]:
-    """The trials still to run, in order: not stored, or stored as an error."""
-    return [trial for trial in wanted if trial not in stored or stored[trial].outcome == "error"]
+    """The trials still to run: those not stored, in order, then those stored as an error."""
+    fresh = [trial for trial in wanted if trial not in stored]
+    return fresh + [trial for trial in wanted if trial in stored and stored[trial].outcome == "error"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,81 @@ class Slot:
     policies: Mapping[str, Policy]
 
 
+class Queue:
+    """The trials still to play, for several threads, and how often the environment died over them.
+
+    Fresh trials come first, in order; then those that ended in an error, so that what always fails keeps
+    nothing else from being played. After a death the next trial is taken from elsewhere: neighbours share
+    pose and scene, and so what kills the environment.
+
+    Args:
+        fresh, errors: never played, and stored as errors.
+
+    Attributes:
+        deaths, lived: attempts over which the environment died, and others.
+        last: what the last death was, and of which trial.
+    """
+
+    def __init__(self, fresh: Sequence[Trial], errors: Sequence[Trial]) -> None:
+        self._fresh, self._again = list(fresh), deque(errors)
+        self._attempts: Counter[Trial] = Counter()
+        self._in_a_row = 0
+        self._lock = threading.Lock()
+        self.deaths = self.lived = 0
+        self.last = ""
+
+    def take(self) -> Trial | None:
+        """The next trial; None where none is left, or the rest is given up."""
+        with self._lock:
+            if self._fresh:
+                return self._fresh.pop(int(len(self._fresh) * (self._in_a_row * 0.6180339887 % 1)))
+            if not self._again or self._in_a_row >= DEATHS_IN_A_ROW:
+                return None
+            return self._again.popleft()
+
+    def played(self) -> None:
+        """The environment lived through a trial."""
+        with self._lock:
+            self.lived += 1
+            self._in_a_row = 0
+
+    def died(self, trial: Trial, reason: str) -> bool:
+        """It died over one, which comes again, unless it had all its attempts: then True."""
+        with self._lock:
+            self.deaths += 1
+            self._in_a_row += 1
+            self.last = f"{trial}: {reason}"
+            self._attempts[trial] += 1
+            given_up = self._attempts[trial] == ATTEMPTS
+            if not given_up:
+                self._again.append(trial)
+            return given_up
+
+    def clear(self) -> None:
+        """Nothing is left to play."""
+        with self._lock:
+            self._fresh.clear()
+            self._again.clear()
+
+    def check(self, *, over: bool = False) -> None:
+        """Stop a run in which the environment dies again and again.
+
+        Args:
+            over: it is at its end, where only an environment that always died is an error.
+
+        Raises:
+            SimeditError: names the last reason.
+        """
+        with self._lock:
+            often = self.deaths >= DEATHS_FOR_A_RATE and self.deaths >= 2 * self.lived
+            useless = self._fresh and (often or self._in_a_row >= DEATHS_IN_A_ROW)
+            if useless or (over and self.deaths and not self.lived):
+                raise SimeditError(
+                    f"stopped: the environment died in {self.deaths} of {self.deaths + self.lived} attempts, "
+                    f"last in {self.last}. Finished trials are stored; the same command goes on from here"
+                )
+
+
 def run_study(
     wanted: Sequence[Trial],
     *,
@@ -47,66 +125,65 @@ def run_study(
     max_steps: int,
     report: ReportConfig,
     progress: Callable[[Result], None] = lambda result: None,
-) -> None:
+    postponed: Callable[[Result], None] = lambda result: None,
+) -> Queue:
     """Run what remains of `wanted`, storing each result the moment it exists.
 
-    A trial whose environment dies is tried again in a new one; if it dies each time, the result is an error.
+    A trial whose environment dies is an error, and is tried again, in a new one, after all others.
 
     Args:
         slots: one plays in this thread; several play in a thread each, so their environments should be
             `simedit.eval.remote.RemoteEnv`.
         report: how many trials are pictured; strips and videos go to the run folder.
-        progress: called after each stored result.
+        progress, postponed: called after each stored result: the last one of a trial in this run, or an error
+            that is tried again later.
+
+    Returns:
+        what was played: it says how often the environment died.
 
     Raises:
-        SimeditError: a setting was refused, a result cannot be stored, or the environment keeps dying.
+        SimeditError: a setting was refused, a result cannot be stored, or the environment dies too often:
+            `DEATHS_IN_A_ROW` times, or twice as often as not, while there are trials never played; or always.
     """
-    todo = deque(remaining(wanted, store.results()))
+    stored = store.results()
+    todo = remaining(wanted, stored)
+    queue = Queue([t for t in todo if t not in stored], [t for t in todo if t in stored])
     strips = chosen_trials(wanted, report.strips)
     videos = chosen_trials(wanted, report.videos)
     stopped = threading.Event()
 
-    def play(slot: Slot) -> Iterator[tuple[Result, int]]:
-        """Results, and how often the environment died for each."""
+    def play(slot: Slot) -> Iterator[tuple[Result, bool]]:
+        """Results, and whether they are this run's last of their trial."""
         try:
-            while todo:
+            while (trial := queue.take()) is not None:
+                recording = Recording() if trial in strips or trial in videos else None
                 try:
-                    trial = todo.popleft()
-                except IndexError:  # another slot took the last one
-                    return
-                result, deaths = None, 0
-                while result is None:
-                    recording = Recording() if trial in strips or trial in videos else None
-                    try:
-                        policy = slot.policies[trial.policy]
-                        result = rollout(trial, slot.stage, policy, max_steps=max_steps, recording=recording)
-                    except EnvironmentDied as died:
-                        if stopped.is_set():  # it was closed under this trial
-                            return
-                        slot.stage.close()
-                        deaths += 1
-                        if deaths == ATTEMPTS:
-                            result = Result(trial, "error", message=str(died))
+                    policy = slot.policies[trial.policy]
+                    result = rollout(trial, slot.stage, policy, max_steps=max_steps, recording=recording)
+                except EnvironmentDied as died:
+                    if stopped.is_set():  # it was closed under this trial
+                        return
+                    slot.stage.close()
+                    given_up = queue.died(trial, str(died))
+                    yield Result(trial, "error", message=str(died)), given_up
+                    continue
+                queue.played()
                 if recording is not None and result.outcome != "error":
                     _save(recording, trial, store, trial in strips, trial in videos)
-                yield result, deaths
+                yield result, True
         finally:
             slot.stage.close()  # it may have been built after all others were closed
 
-    died = 0
     try:
-        for result, deaths in _together([play(slot) for slot in slots]):
+        for result, final in _together([play(slot) for slot in slots]):
             store.put(result)
-            progress(result)
-            died += deaths
-            if died >= DEATHS_PER_RUN:
-                raise SimeditError(
-                    f"stopped: the environment died {died} times, last in {result.trial}: {result.message}. "
-                    "Finished trials are stored; the same command goes on from here"
-                )
+            (progress if final else postponed)(result)
+            queue.check()
+        queue.check(over=True)
+        return queue
     finally:
         stopped.set()
-        todo.clear()
+        queue.clear()
         for slot in slots:
             slot.stage.close()
 

@@ -62,10 +62,10 @@ def train_style(
         out: Where the specialist goes. By default specialists/NAME.
         overrides: Settings in place of lab/train.yaml's, for example: steps=10 samples=64
     """
-    from simedit.eval.packaged import lab_data
     from simedit.lab import build as stages
     from simedit.lab.materials import MATERIALS
     from simedit.lab.photographs import save_style
+    from simedit.packaged import lab_data
 
     check_name(name, "specialist's name")
     base, run = lab_data("base"), Path("runs/train") / name
@@ -89,9 +89,9 @@ def check(library: Path | None = None, json: Annotated[bool, tyro.conf.FlagCreat
     """
     from json import dumps
 
-    from simedit.eval.packaged import lab_data
     from simedit.eval.terminal import print_table
     from simedit.lab.build import judged
+    from simedit.packaged import lab_data
 
     found = judged(library or lab_data("specialists"))
     if json:

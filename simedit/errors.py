@@ -8,11 +8,14 @@ import errno
 import os
 import select
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
 _LISTED = 50
 """How many choices an error lists."""
+
+_LONGEST = 1000
 
 
 class SimeditError(Exception):
@@ -59,6 +62,16 @@ _MACHINE = {
     errno.ESTALE,
 }
 """What the machine refuses whatever the program does; other errors of the system are bugs until explained."""
+
+
+def told(error: BaseException) -> str:
+    """Another's error in one string: its kind and its message, cut where that is long.
+
+    >>> told(ValueError("no such thing"))
+    'ValueError: no such thing'
+    """
+    text = "".join(traceback.format_exception_only(error)).strip()  # its own str may raise
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def run_cli(command: Callable[[], object]) -> int:

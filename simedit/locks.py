@@ -36,6 +36,8 @@ def locked(folder: Path, command: str, *, option: str = "--out") -> Iterator[Non
                 f"another {command} (process {owner}) writes to {folder}: "
                 f"wait for it, or use another {option}"
             ) from None
+        except OSError as error:  # some network file systems have none
+            raise SimeditError(f"cannot lock {folder}: {error.strerror}. Choose another {option}") from error
         try:
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from simedit.errors import SimeditError, unknown
+from simedit.names import check_name
 
 
 def lab_data(name: str) -> Path:
@@ -29,3 +30,14 @@ def library_folder(library: str | Path) -> Path:
         SimeditError: "lab", and it is not in the package.
     """
     return lab_data("specialists") if library == "lab" else Path(library)
+
+
+def policy_folder(checkpoint: str) -> Path:
+    """The folder of a cloned policy: "lab:NAME" is one of the lab's.
+
+    Raises:
+        SimeditError: "lab:NAME", and it is no name, or not in the package.
+    """
+    if checkpoint.startswith("lab:"):
+        return lab_data(f"policies/{check_name(checkpoint.removeprefix('lab:'), 'policy')}")
+    return Path(checkpoint)

@@ -17,7 +17,9 @@ from simedit.config import load_config
 from simedit.eval.checks import find_problems
 from simedit.eval.cli import main, wire
 from simedit.eval.config import StudyConfig
-from simedit.eval.trials import trials
+from simedit.eval.fingerprints import current_meaning
+from simedit.eval.store import Store
+from simedit.eval.trials import Result, trials
 from simedit.policies.checkpoints import BUCKET
 from simedit.policies.cloned import Network, NetworkConfig, save
 from simedit.tiny import make_tiny_library
@@ -134,7 +136,7 @@ def test_the_labs_photographs_need_no_files(study, tmp_path):
     assert find_problems(config, tmp_path / "run") == ([], {})
     stage = wire(config, {})[0].stage
     env = stage.env(next(iter(trials(config))))
-    frame = env.reset(seed=0)[0]["sensor_data"]["overhead_camera"]["rgb"][0].numpy()
+    frame = env.reset(seed=0)[0]["sensor_data"]["overhead_camera"]["rgb"][0]
     assert frame.shape == (48, 64, 3)
     # The floor is a kitchen's; without the photograph it is white.
     assert np.ptp(frame[-8:, :8].astype(int)) > 10
@@ -214,6 +216,39 @@ def test_absent_rooms_are_named_and_a_study_of_them_alone_is_refused(study, caps
     assert "8 trials are not run, for their files are absent: varagg/modern_bedroom (data/" in shown
     assert "trials: 20 wanted" in shown
     assert "no trial is left to run" in refused(capsys, *common, "variants.varagg=[modern_office]")
+
+
+def test_a_dry_run_says_what_a_run_would_of_a_folder_of_other_settings(study, tmp_path, capsys):
+    pytest.importorskip("mani_skill", reason="needs the extra: sim")
+    config = load_config(StudyConfig, Path(study), ["domains=[raw]"])
+    with Store(tmp_path / "run", write=True) as store:
+        store.agree(current_meaning(config, {}))
+        store.put(Result(next(trials(config)), "success"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    common = ["run", "--config", study, "--out", "run", "--set", "domains=[raw]", "max_steps=4"]
+    dry = refused(capsys, *common[:-3], "--dry-run", *common[-3:])
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert "max_steps: 3 there, 4 now" in dry
+    assert refused(capsys, *common) == dry
+
+
+def test_a_dry_run_of_a_finished_study_measures_nothing(study, tmp_path, capsys):
+    pytest.importorskip("mani_skill", reason="needs the extra: sim")
+    config = load_config(StudyConfig, Path(study), ["domains=[raw]"])
+    with Store(tmp_path / "run", write=True) as store:
+        for trial in trials(config):
+            store.put(Result(trial, "success"))
+    assert main(["run", "--config", study, "--out", "run", "--dry-run", "--set", "domains=[raw]"]) == 0
+    shown = capsys.readouterr().out
+    assert "4 stored, 0 to run" in shown
+    assert "measured" not in shown
+
+
+@pytest.mark.parametrize("styles", ["[../../gold]", "[/tmp/gold]", "[gold/../../../x]"])
+def test_no_style_is_written_outside_the_run_folder(study, tmp_path, capsys, styles):
+    before = sorted(tmp_path.rglob("*"))
+    assert "name" in refused(capsys, "run", "--config", study, "--out", "run", "--set", f"styles={styles}")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

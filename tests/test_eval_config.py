@@ -40,6 +40,15 @@ def parsed(**changes):
         ({"poses": ["a9"]}, "unknown pose 'a9'"),
         ({"seeds": [1, 1]}, "twice"),
         ({"tasks": []}, "at least 1"),
+        ({"seeds": [2**63]}, "seeds.0"),
+        ({"editor": {"seeds": [-(2**63) - 1]}}, "editor.seeds.0"),
+        ({"styles": ["gold/../../x"]}, "must not hold a slash"),
+        ({"styles": ["../x"]}, "must not begin with a dot"),
+        ({"styles": ["g" * 101]}, "at most 100 bytes"),
+        ({"policies": {"a/b": {"kind": "scripted"}}}, "must not hold a slash"),
+        ({"policies": {".a": {"kind": "scripted"}}}, "must not begin with a dot"),
+        ({"deadlines": {"call": 0}}, "deadlines.call"),
+        ({"deadlines": {"start": float("inf")}}, "deadlines.start"),
         ({"real": {"names": {"c": "RT-1-X"}}}, "unknown policy 'c'"),
         ({"env": {"skin": "gold"}}, "primitive"),
     ],
@@ -70,6 +79,38 @@ def test_meaning_follows_what_changes_a_trial_and_nothing_else():
     assert edited["specialists.gold"] == "12ab"
     # A policy that was trained again is another, even in the same folder.
     assert meaning(parsed(), {}, {"a": "34cd"})["checkpoints.a"] == "34cd"
+
+
+def test_meaning_follows_the_files_of_rt1(tmp_path):
+    def found(**files):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        policy = {"kind": "rt1", "checkpoint": str(tmp_path / "model"), "embeddings": str(tmp_path / "table")}
+        return meaning(parsed(policies={"x": policy}), {}, {})
+
+    one = found(model="one", table="one")
+    assert found(model="one", table="one") == one
+    differ = [
+        {key for key, value in found(**files).items() if one[key] != value}
+        for files in ({"model": "two"}, {"model": "one", "table": "two"})
+    ]
+    assert differ == [{"checkpoints.x"}, {"embeddings.x"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, False),
+        ({"env": {"skin": "simpler"}}, True),
+        ({"domains": ["vismatch"], "variants": {"vismatch": ["plain"]}}, True),
+        ({"domains": ["edited"], "styles": ["gold"], "editor": {"over": "vismatch"}}, True),
+        ({"domains": ["edited"], "styles": ["gold"], "editor": {"over": "raw"}}, False),
+        ({"env": {"simulator": "original"}}, False),
+        ({"env": {"simulator": "original", "asset_root": "there"}}, True),
+    ],
+)
+def test_which_studies_need_assets(changes, needed):
+    assert parsed(**changes).needs_assets == needed
 
 
 def test_variants_are_all_or_those_chosen():

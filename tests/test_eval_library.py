@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from simedit.digests import digest
 from simedit.errors import SimeditError
-from simedit.eval.library import find_specialists, is_untrained
+from simedit.eval.library import base_of, find_specialists, is_untrained
 from simedit.tiny import make_tiny_library
 
 
@@ -43,4 +44,32 @@ def test_a_broken_card_is_named(tmp_path):
     (tmp_path / "gold").mkdir()
     (tmp_path / "gold" / "card.json").write_text("{")
     with pytest.raises(SimeditError, match=r"cannot read the specialist's card in .*gold"):
+        find_specialists(tmp_path, ["gold"])
+
+
+def test_two_specialists_of_one_style_are_refused_by_name(tmp_path):
+    root = make_tiny_library(tmp_path, ["gold", "wood"])
+    (root / "latest").symlink_to(root / "gold")
+    shutil.copytree(root / "gold", root / ".backup")
+    assert find_specialists(root, ["gold"])["gold"].resolve() == root / "gold"  # neither is another one
+    shutil.copytree(root / "gold", root / "gold_old")
+    with pytest.raises(SimeditError, match=r"several specialists of style 'gold' \(.*gold_old\): keep one"):
+        find_specialists(root, ["gold"])
+    assert find_specialists(root, ["wood"]) == {"wood": root / "wood"}
+
+
+def test_the_base_is_the_one_that_all_name(library, tmp_path):
+    assert base_of([library / "gold", library / "wood"]) == str(library / "base")
+    for name, base in (("one", "some/hub-id"), ("two", "./base")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.json").write_text(json.dumps({"base": base}))
+    assert base_of([tmp_path / "one"]) == "some/hub-id"
+    with pytest.raises(SimeditError, match=r"name \['/.*/two/base', 'some/hub-id'\]: give editor.base"):
+        base_of([tmp_path / "one", tmp_path / "two"])
+
+
+@pytest.mark.parametrize("card", ["[]", "3", "\udcff", "[" * 100_000])
+def test_a_card_that_is_no_mapping_is_named(tmp_path, card):
+    (tmp_path / "card.json").write_text(card, errors="surrogateescape")
+    with pytest.raises(SimeditError, match="cannot read the specialist's card"):
         find_specialists(tmp_path, ["gold"])

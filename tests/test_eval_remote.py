@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import small_drawer
 from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, painted
 
 from simedit.errors import SimeditError
@@ -73,6 +79,96 @@ def test_what_goes_wrong_there_is_raised_here(remote):
     dying.step(PUSH)
     with pytest.raises(RuntimeError, match="exit code -9"):
         dying.step(PUSH)
+
+
+class Hanging(SmallDrawer):
+    """Never answers to the calls named."""
+
+    def __init__(self, *calls: str) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def reset(self, **settings):
+        self._hang("reset")
+        return super().reset(**settings)
+
+    def step(self, action):
+        self._hang("step")
+        return super().step(action)
+
+    def _hang(self, name):
+        if name in self._calls:
+            threading.Event().wait()
+
+
+def test_who_does_not_answer_is_killed(remote):
+    env = remote(partial(Hanging, "step"))
+    env.reset(**RESET)
+    env._start = 0.05
+    with pytest.raises(TimeoutError, match=r"no answer to step within 0.05 s \(deadlines.start\)"):
+        env.step(PUSH)
+    with pytest.raises(RuntimeError, match="exit code -9"):
+        env.reset(**RESET)
+    assert not env._process.is_alive()
+
+
+def test_first_answers_have_longer_and_so_have_those_in_a_new_style(remote):
+    env = remote(painted)
+    env._start, env._call = 60.0, 0.0  # no later call may be made
+    env.reset(**RESET)
+    env.step(PUSH)
+    env.style = "wood"
+    env.reset(**RESET)
+    with pytest.raises(TimeoutError, match=r"reset within 0 s \(deadlines.call\)"):
+        env.reset(**RESET)
+
+
+def test_a_process_that_is_stopped_is_killed(remote):
+    env = remote(SmallDrawer)
+    env._start = 0.05
+    os.kill(env._process.pid, signal.SIGSTOP)
+    with pytest.raises(TimeoutError, match="no answer to reset"):
+        env.reset(**RESET)
+    env.close()
+    env.close()
+    assert not env._process.is_alive()
+
+
+class Odd(SmallDrawer):
+    """Ends or answers as no environment should."""
+
+    def reset(self, *, seed=None, options=None):
+        if seed == 1:
+            sys.exit("enough")
+        return threading.Lock(), {}
+
+
+@pytest.mark.parametrize(("seed", "message"), [(1, "SystemExit: enough"), (0, "cannot pickle")])
+def test_odd_ends_and_answers_are_errors(remote, seed, message):
+    with pytest.raises(RuntimeError, match=message):
+        remote(Odd).reset(seed=seed)
+
+
+def test_a_process_ends_quietly_with_a_killed_parent(tmp_path):
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(small_drawer.__file__).parent)!r})
+from small_drawer import SmallDrawer
+from simedit.eval.remote import RemoteEnv
+if __name__ == "__main__":
+    envs = [RemoteEnv(SmallDrawer), RemoteEnv(SmallDrawer)]
+    print(*(env._process.pid for env in envs), flush=True)
+    os.kill(envs[0]._process.pid, signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "script.py").write_text(script)
+    # communicate() returns when all who hold its pipes are gone.
+    command = [sys.executable, str(tmp_path / "script.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        shown, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert len(shown.split()) == 2
+    assert errors == ""
 
 
 def play(folder, build, editor, slots, config=CONFIG, progress=lambda result: None):

@@ -127,6 +127,62 @@ def test_a_policy_that_raises_is_an_error_too():
     assert "policy 'p': RuntimeError: out of memory" in run(trial(), Broken()).message
 
 
+@pytest.mark.parametrize("error", [SystemExit("bye"), GeneratorExit(), MemoryError()])
+def test_a_policy_that_ends_in_another_way_is_an_error_and_not_the_end(error):
+    class Leaving(Still):
+        def act(self, frame):
+            raise error
+
+    assert f"policy 'p': {type(error).__name__}" in run(trial(), Leaving()).message
+
+
+def test_an_error_that_cannot_be_told_or_is_endless_is_told_all_the_same():
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError("no words")
+
+    class Broken(Still):
+        def __init__(self, error):
+            super().__init__()
+            self.error = error
+
+        def act(self, frame):
+            raise self.error
+
+    assert "Mute" in run(trial(), Broken(Mute())).message
+    assert len(run(trial(), Broken(RuntimeError("x" * 10**6))).message) < 1200
+
+
+def test_ctrl_c_is_nobodys_error():
+    class Interrupted(Still):
+        def act(self, frame):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(trial(), Interrupted())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [0.0] * 7,
+        Action(np.zeros(300_000), np.zeros(3), 0.0),
+        Action(np.array(["a", "b", "c"]), np.zeros(3), 0.0),
+        Action(np.zeros(3), np.zeros(3), 0.0, terminate=np.zeros(2)),
+    ],
+)
+def test_what_is_no_action_is_the_policys_error(answer):
+    class Odd(Still):
+        def act(self, frame):
+            return answer
+
+    result = run(trial(), Odd())
+    assert result.outcome == "error"
+    assert "policy 'p'" in result.message
+    assert len(result.message) < 500
+
+
 def test_a_pose_that_was_not_applied_is_an_error():
     class Stuck(SmallDrawer):
         def reset(self, *, seed=None, options=None):
@@ -135,6 +191,24 @@ def test_a_pose_that_was_not_applied_is_an_error():
     result = run(trial(), env=Stuck)
     assert result.outcome == "error"
     assert "asked for pose (0.752, 0.009, 0.0)" in result.message
+
+
+def test_a_pose_that_is_no_number_is_an_error(monkeypatch):
+    def lost(self):
+        return {"pose": torch.full((1, 3), torch.nan)}
+
+    monkeypatch.setattr(SmallDrawer, "_info", lost)
+    assert "the scene is at (nan" in run(trial()).message
+
+
+def test_a_drawer_that_is_nowhere_is_the_environments_death():
+    class Exploding(SmallDrawer):
+        def step(self, action):
+            obs, *rest, info = super().step(action)
+            return obs, *rest, {**info, "drawer_extension": torch.tensor([torch.inf])}
+
+    with pytest.raises(EnvironmentDied, match="the drawer is inf m out"):
+        run(trial(), env=Exploding)
 
 
 @pytest.mark.parametrize("method", ["reset", "step", "privileged_state"])

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import math
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from simedit.errors import SimeditError
 from simedit.eval.recording import chosen_trials, strip_path, video_path
 from simedit.eval.rollout import Stage
 from simedit.eval.store import Store
-from simedit.eval.study import ATTEMPTS, DEATHS_PER_RUN, Slot, remaining, run_study
+from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, remaining, run_study
 from simedit.eval.trials import Result, trials
 
 FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": ["top"]})
@@ -58,14 +58,18 @@ def test_pictures_of_the_chosen_trials_are_kept(tmp_path):
     assert all(video_path(tmp_path, t).exists() for t in chosen_trials(wanted, CONFIG.report.videos))
 
 
-def dying(times: int):
-    """An environment that dies in the middle of the first `times` episodes that get so far."""
+def dying(times: int, where=lambda options: True):
+    """An environment that dies in the middle of the first `times` episodes `where` it gets so far."""
     left = [times]
 
     class Dying(SmallDrawer):
+        def reset(self, *, seed=None, options=None):
+            self.doomed = where(options)
+            return super().reset(seed=seed, options=options)
+
         def step(self, action):
             result = super().step(action)
-            if left[0] and self.extension > 0.15:
+            if left[0] and self.doomed and self.extension > 0.15:
                 left[0] -= 1
                 raise RuntimeError("device lost")
             return result
@@ -73,31 +77,113 @@ def dying(times: int):
     return Dying
 
 
+def opening(options):
+    return options["task"] == "open"
+
+
 def test_a_trial_whose_environment_dies_is_tried_again(tmp_path):
     with Store(tmp_path / "dying", write=True) as store, Store(tmp_path / "well", write=True) as other:
-        run(store, dying(ATTEMPTS - 1))
+        seen = run(store, dying(ATTEMPTS - 1))
         run(other)
         assert store.results() == other.results()
+        assert len(seen) == len(other.results())  # each is told of once
+
+
+ONE = FEW.model_copy(update={"tasks": ["open"], "policies": {"able": CONFIG.policies["able"]}})
 
 
 def test_a_trial_whose_environment_always_dies_is_an_error_until_it_does_not(tmp_path):
+    config = ONE.model_copy(update={"tasks": ["close", "open"]})
     with Store(tmp_path, write=True) as store:
-        run(store, dying(ATTEMPTS))
-        assert outcomes(store).count("error") == 1
+        seen = run(store, dying(ATTEMPTS, opening), config)
+        assert [result.outcome for result in seen] == ["success", "error"]
         (error,) = (result for result in store.results().values() if result.outcome == "error")
         assert "device lost" in error.message
-        assert remaining(list(trials(FEW)), store.results()) == [error.trial]
-        run(store)
+        assert remaining(list(trials(config)), store.results()) == [error.trial]
+        run(store, config=config)
         assert "error" not in outcomes(store)
 
 
-def test_an_environment_that_keeps_dying_stops_the_run(tmp_path):
+def test_an_environment_that_keeps_dying_stops_the_run_and_the_next_goes_on_elsewhere(tmp_path):
+    class Dead(SmallDrawer):
+        def step(self, action):
+            raise RuntimeError("device lost")
+
     config = FEW.model_copy(update={"seeds": list(range(20))})
     with Store(tmp_path, write=True) as store:
-        deaths = math.ceil(DEATHS_PER_RUN / ATTEMPTS) * ATTEMPTS  # a trial's attempts are counted together
-        with pytest.raises(SimeditError, match=f"died {deaths} times.*device lost"):
-            run(store, dying(10**6), config)
-        assert 0 < len(store.results()) < 120
+        for start in (1, 2):
+            with pytest.raises(SimeditError, match=r"died in 8 of 8 attempts, last in .*: device lost"):
+                run(store, Dead, config)
+            assert outcomes(store) == ["error"] * DEATHS_IN_A_ROW * start
+
+
+def test_deaths_that_all_recover_stop_nothing_however_many(tmp_path):
+    resets, deaths = [0], Counter()
+
+    class Shaky(SmallDrawer):
+        def reset(self, *, seed=None, options=None):
+            resets[0] += 1
+            if resets[0] % 4 == 0 and deaths[seed] < ATTEMPTS - 1:
+                deaths[seed] += 1
+                raise RuntimeError("renderer lost")
+            return super().reset(seed=seed, options=options)
+
+    config = FEW.model_copy(update={"seeds": list(range(20)), "max_steps": 1})
+    with Store(tmp_path / "shaky", write=True) as store, Store(tmp_path / "well", write=True) as other:
+        seen = run(store, Shaky, config)
+        run(other, config=config)
+        assert store.results() == other.results()
+        assert deaths.total() > 30  # 20 stopped a study
+        assert len(seen) == 120
+
+
+def test_far_more_deaths_than_trials_that_live_stop_the_run(tmp_path):
+    resets = [0]
+
+    class Failing(SmallDrawer):
+        def reset(self, *, seed=None, options=None):
+            resets[0] += 1
+            if resets[0] % 4:
+                raise RuntimeError("renderer lost")
+            return super().reset(seed=seed, options=options)
+
+    config = FEW.model_copy(update={"seeds": list(range(20)), "max_steps": 1})
+    with Store(tmp_path, write=True) as store, pytest.raises(SimeditError, match="died in 20 of 26 attempts"):
+        run(store, Failing, config)
+
+
+@pytest.mark.parametrize("seeds", [1, 20])
+def test_a_broken_pose_keeps_nothing_else_from_being_played(tmp_path, seeds):
+    class Broken(SmallDrawer):
+        def reset(self, *, seed=None, options=None):
+            if options["pose"] == "a0":
+                raise RuntimeError("no such place")
+            return super().reset(seed=seed, options=options)
+
+    config = CONFIG.model_copy(update={"domains": ["raw"], "seeds": list(range(seeds)), "max_steps": 1})
+    with Store(tmp_path, write=True) as store:
+        run(store, Broken, config)
+        results = store.results()
+        assert set(results) == set(trials(config))
+        assert {t.pose for t, r in results.items() if r.outcome == "error"} == {"a0"}
+        assert all(r.outcome != "error" for t, r in results.items() if t.pose != "a0")
+        with pytest.raises(SimeditError, match="no such place"):  # nothing else is left
+            run(store, Broken, config)
+        more = config.model_copy(update={"seeds": list(range(seeds + 1))})
+        fresh = run(store, Broken, more)
+        assert {r.trial.seed for r in fresh if r.trial.pose != "a0"} == {seeds}
+
+
+def test_an_edit_that_is_refused_stops_the_study(tmp_path, monkeypatch):
+    def refuse(self, frames, **settings):
+        raise SimeditError("the edit is not finite")
+
+    monkeypatch.setattr(small_drawer.Painter, "edit", refuse)
+    config = CONFIG.model_copy(update={"domains": ["edited"]})
+    with Store(tmp_path, write=True) as store:
+        with pytest.raises(SimeditError, match="not finite"):
+            run(store, config=config)
+        assert store.results() == {}
 
 
 def test_an_environment_that_cannot_be_built_stops_the_run_too(tmp_path):
@@ -161,7 +247,7 @@ def stored(folder: Path) -> int:
             return 0
 
 
-def test_remaining_keeps_the_order():
+def test_what_remains_is_fresh_trials_first_and_errors_last():
     wanted = list(trials(FEW))
     done = {wanted[0]: Result(wanted[0], "failure"), wanted[2]: Result(wanted[2], "error")}
-    assert remaining(wanted, done) == wanted[1:]
+    assert remaining(wanted, done) == [wanted[1], *wanted[3:], wanted[2]]

@@ -35,7 +35,7 @@ def test_one_more_style(
     pytest.importorskip("mani_skill", reason="needs the extra: sim")
     monkeypatch.chdir(tmp_path)
     tiny_pipeline().save_pretrained(tmp_path / "base")
-    monkeypatch.setattr("simedit.eval.packaged.lab_data", lambda name: tmp_path / name)
+    monkeypatch.setattr("simedit.packaged.lab_data", lambda name: tmp_path / name)
     assert main(["train-style", "coper"]) == 2
     error = capsys.readouterr().err
     assert "did you mean 'copper'" in error

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from simedit.eval.config import RealConfig
-from simedit.eval.packaged import lab_data, policy_folder
 from simedit.eval.published import load_real
 from simedit.lab.cloning import RECIPES
 from simedit.lab.materials import STYLES
 from simedit.library import SpecialistLibrary
+from simedit.packaged import lab_data, policy_folder
 from simedit.pipeline import SpecialistPipeline
 from simedit.policies.cloned import ClonedPolicy
 from simedit.specialist import Specialist

@@ -7,8 +7,8 @@ import pytest
 
 from simedit.errors import SimeditError
 from simedit.eval.config import RealConfig
-from simedit.eval.packaged import lab_data, library_folder, policy_folder
 from simedit.eval.published import load_real
+from simedit.packaged import lab_data, library_folder, policy_folder
 
 
 @pytest.fixture
@@ -27,6 +27,8 @@ def test_what_ships_with_the_lab_goes_by_name(lab):
     assert load_real(RealConfig(source="lab"), ["best"], ["open"]).source == "the lab"
     with pytest.raises(SimeditError, match="'bst': did you mean 'best'"):
         policy_folder("lab:bst")
+    with pytest.raises(SimeditError, match="must not hold a slash"):
+        policy_folder("lab:best/../../specialists")
 
 
 def test_a_package_without_the_lab_says_how_to_make_it(lab):

@@ -1,0 +1,112 @@
+"""Fingerprints of all that a study's results depend on: its files, and what plays its trials."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import simedit
+from simedit import envs, policies
+from simedit.digests import digest
+from simedit.envs.assets import require, resolve_asset_root, room_mesh, verify
+from simedit.envs.domains import scene
+from simedit.eval import rollout
+from simedit.eval.absent import absent_variants
+from simedit.eval.config import ClonedConfig, StudyConfig, meaning
+from simedit.eval.library import base_of
+from simedit.packaged import policy_folder
+
+_BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
+_PACKAGES = (
+    *("torch", "diffusers", "transformers", "peft", "openvino", "numpy", "opencv-python"),
+    *("mani_skill", "sapien", "mani_skill2_real2sim", "tensorflow", "tensorflow-cpu"),
+)
+
+
+def current_meaning(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, Any]:
+    """`simedit.eval.config.meaning`, with the fingerprints of all files as they are now.
+
+    Args:
+        specialists: the folder of each style's specialist; {} without the domain "edited".
+
+    Raises:
+        SimeditError: a file is missing or cannot be read.
+    """
+    cloned = {
+        name: digest(policy_folder(policy.checkpoint))
+        for name, policy in study.policies.items()
+        if isinstance(policy, ClonedConfig)
+    }
+    styles = {style: digest(folder) for style, folder in specialists.items()}
+    return meaning(study, styles, cloned) | _base(study, specialists) | _assets(study)
+
+
+def _base(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, str]:
+    if not specialists:
+        return {}
+    from simedit.pipeline import base_folder  # here, for it brings torch
+
+    folder = base_folder(study.editor.base or base_of(specialists.values()))
+    # Not what others may add to the same folder, which may be the hub's.
+    files = [path for part in _BASE_PARTS for path in (folder / part).rglob("*")]
+    return {"base": digest(folder, [folder / "model_index.json", *files])}
+
+
+def _assets(study: StudyConfig) -> dict[str, str]:
+    if not study.needs_assets:
+        return {}
+    root, absent = resolve_asset_root(study.env.asset_root), absent_variants(study)
+    rooms = {
+        room
+        for domain in study.domains
+        for variant in study.variants_of(domain)
+        if (room := scene(domain, variant).room) and variant not in absent.get(domain, {})
+    }
+    named = {"assets": verify(root)} | {f"rooms.{r}": require(root, [room_mesh(r)]) for r in sorted(rooms)}
+    return {key: digest(root, [root / name for name in names]) for key, names in named.items()}
+
+
+def played_with() -> dict[str, str]:
+    """What plays trials here, by name: simedit's version and sources, other packages' versions, processors.
+
+    With another of these a trial may end otherwise, but it is the same trial: results may share a folder.
+    """
+    import torch
+
+    folders = [Path(str(package.__file__)).parent for package in (simedit, envs, policies)]
+    sources = [digest(folder, folder.glob("*.py")) for folder in folders] + [digest(Path(rollout.__file__))]
+    short = sha256("".join(sources).encode()).hexdigest()[:8]
+    found = {"simedit": f"{_version('simedit')} (sources {short})"}
+    found |= {name: number for name in _PACKAGES if (number := _version(name))}
+    found["processor"] = _processor()
+    if torch.cuda.is_available():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found
+
+
+def differences(players: list[dict[str, str]]) -> str:
+    """In which names several of `played_with` differ, and their values; "" if in none."""
+    names = dict.fromkeys(name for player in players for name in player)
+    values = {name: list(dict.fromkeys(player.get(name, "none") for player in players)) for name in names}
+    return "; ".join(f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor()
+    )
