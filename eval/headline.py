@@ -26,24 +26,15 @@ def headline(summary: Mapping[str, Any]) -> str:
     truth = real["name"] if real["stand_in"] else "reality"
     claims: dict[str, list[str]] = {}
     for domain, blocks in summary["domains"].items():
-        name, block = list(blocks.items())[-1]
+        block = list(blocks.values())[-1]  # the average where there are two tasks
         if block["pearson_r_simpler"] is not None:
-            figures = f"{DOMAINS[domain]} ({name} {metrics(block)})"
-            claims.setdefault(_claim(block, truth), []).append(figures)
+            claims.setdefault(_claim(block, truth), []).append(DOMAINS[domain])
     found = [f"{_listed(domains)} {claim}" for claim, domains in claims.items()]
     if not found:
         return "There are rates, but no correlation: it needs real rates, and trials of two policies or more."
     text = "; ".join(found) + "."
     early = f"So far ({counts['finished']} of {counts['wanted']} trials): " if counts["missing"] else ""
     return early + (text if early else text[0].upper() + text[1:])
-
-
-def metrics(block: Mapping[str, Any]) -> str:
-    """MMRV and r of a block with their intervals, in words and figures."""
-    return ", ".join(
-        f"{label} {number(block[key], block[f'{key}_ci'])}"
-        for label, key in (("MMRV", "mmrv"), ("r", "pearson_r"))
-    )
 
 
 def number(value: float | None, ci: Sequence[float] | None) -> str:
@@ -68,9 +59,9 @@ def _claim(block: Mapping[str, Any], truth: str) -> str:
         return f"had too few policies or situations to say whether they rank as {truth} does"
     low, high = block["mmrv_ci"]
     if high == 0:
-        return f"rank the policies as {truth} does"
+        return f"rank as {truth} does"
     if low > 0:
-        return f"do not rank the policies as {truth} does"
+        return f"do not rank as {truth} does"
     if block["pearson_r_ci"] is not None and block["pearson_r_ci"][0] > 0:
-        return f"follow {truth}, but the intervals leave open whether they rank every policy as it does"
-    return f"leave open whether they rank the policies as {truth} does"
+        return f"follow {truth}, but their intervals leave open whether every policy's rank is the same"
+    return f"leave open whether they rank as {truth} does"

@@ -96,9 +96,8 @@ def _how_to_read(summary: Mapping[str, Any]) -> Iterable[str]:
     source = real["source"].rstrip(".")
     if any(_has_real(blocks) for blocks in summary["domains"].values()):
         exact = ", ".join(real["exact"])
-        source += (
-            f". Without counts, and so taken as exact: {exact}" if exact else ", drawn anew with the rest"
-        )
+        counted = "; their counts enter the intervals of MMRV and r"
+        source += f". Without counts, and so taken as exact: {exact}" if exact else counted
     yield f"<p>Rates called {escape(real['name'])}: {escape(source)}.</p>"
 
 
@@ -277,10 +276,10 @@ def _bar(entry: Mapping[str, Any], index: int, truth: str) -> str:
         parts += f'<b style="left:{low:.1%};width:{high - low:.1%}"></b>'
     if entry["real"] is not None:
         parts += f'<u style="left:{entry["real"]:.1%}"></u>'
-    real = "" if entry["real"] is None else f"{escape(truth)} {entry['real']:.2f}, "
+    interval = "[{:.2f}, {:.2f}], ".format(*entry["wilson"]) if entry["wilson"] else ""
     errors = f", {entry['errors']} errors" if entry["errors"] else ""
-    interval = "[{:.2f}, {:.2f}] ".format(*entry["wilson"]) if entry["wilson"] else ""
-    counts = f"{interval}{real}n {entry['n']}{errors}"
+    real = "" if entry["real"] is None else f"<br>{escape(truth)} {entry['real']:.2f}"
+    counts = f"{interval}n {entry['n']}{errors}{real}"
     return f'<span class="bar">{parts}</span>{entry["sim"]:.2f} <small>{counts}</small>'
 
 

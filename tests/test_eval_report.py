@@ -69,7 +69,7 @@ def test_a_study_of_proxy_real_alone_reports_its_rates():
     checker.feed(page)
     assert checker.open == []
     assert "proxy-real renderings" in page
-    assert "1.00 <small>[0.61, 1.00] n 6</small>" in page
+    assert "1.00 <small>[0.61, 1.00], n 6</small>" in page
     assert "Simulated against real" not in page
 
 
@@ -194,7 +194,7 @@ def test_a_stand_in_is_named_wherever_rates_are(folder):
     summary = summarise(config, results, real, Facts())
     page = html(summary, [])
     assert summary["real"]["name"] == "the toy"
-    for part in ("the toy 0.90, n 6", ">the toy</text>", "simulation predicts the toy", "against the toy"):
+    for part in ("the toy 0.90</small>", ">the toy</text>", "simulation predicts the toy", "against the toy"):
         assert part in page
     assert ">real</text>" not in page
     assert "the toy does" in headline(summary)
