@@ -52,7 +52,7 @@ def caveats(
     facts: Facts,
     counts: Mapping[str, int],
     left_out: int,
-    alone: Sequence[str],
+    alone: Sequence[tuple[str, str]],
     domains: Mapping[str, Mapping[str, Any]],
 ) -> list[str]:
     """The warnings of a report, the gravest first.
@@ -61,7 +61,7 @@ def caveats(
         stored: the results of wanted trials.
         counts: of trials, as `simedit.eval.summary.status` gives them.
         left_out: finished trials that not every policy finished.
-        alone: each "domain task" without a trial that every policy finished.
+        alone: each domain and task without a trial that every policy finished.
         domains: the blocks of each domain.
     """
     found = []
@@ -94,8 +94,8 @@ def caveats(
         )
     if alone:
         found.append(
-            f"No trial was finished by every policy in: {', '.join(alone)}. The rates there are each "
-            "policy's own and cannot be compared."
+            f"No trial was finished by every policy in: {', '.join(map(' '.join, alone))}. "
+            "The rates there are each policy's own and cannot be compared."
         )
     if len(config.policies) < 2:
         found.append("A correlation needs two policies or more; this study has one.")

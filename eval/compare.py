@@ -22,7 +22,7 @@ from simedit.eval.metrics import (
 from simedit.eval.published import Rates
 from simedit.eval.trials import Outcome, Result, Trial
 
-DRAWS = 2000
+DRAWS = 20_000
 FEWEST_SITUATIONS = 9
 """Of each task, for intervals of metrics and for claims: one drawer at all poses. With fewer, noise pulls r
 so far from 1 that its interval misses the truth more often than one time in four."""
@@ -64,13 +64,15 @@ def counted(config: StudyConfig, result: Result) -> Outcome:
     return result.outcome
 
 
-def comparable(config: StudyConfig, outcomes: Mapping[Trial, Outcome]) -> tuple[set[Trial], list[str]]:
+def comparable(
+    config: StudyConfig, outcomes: Mapping[Trial, Outcome]
+) -> tuple[set[Trial], list[tuple[str, str]]]:
     """The trials that rates are over: those which every policy finished, so that none is better for having
     broken where it is hard.
 
     Returns:
-        these trials; and every "domain task" without any, where all finished ones stand in for them and each
-        policy has a rate of its own.
+        these trials; and every domain and task without any, where all finished ones stand in for them: each
+        policy has a rate of its own there, and they are not compared.
     """
     finished = [trial for trial, outcome in outcomes.items() if outcome != "error"]
     players: dict[tuple[Any, ...], int] = {}
@@ -78,10 +80,8 @@ def comparable(config: StudyConfig, outcomes: Mapping[Trial, Outcome]) -> tuple[
         players[_place(trial)] = players.get(_place(trial), 0) + 1
     same = {trial for trial in finished if players[_place(trial)] == len(config.policies)}
     shared = {(trial.domain, trial.task) for trial in same}
-    alone = {
-        (trial.domain, trial.task): None for trial in finished if (trial.domain, trial.task) not in shared
-    }
-    return same | {t for t in finished if (t.domain, t.task) in alone}, [" ".join(key) for key in alone]
+    alone = dict.fromkeys((t.domain, t.task) for t in finished if (t.domain, t.task) not in shared)
+    return same | {t for t in finished if (t.domain, t.task) in alone}, list(alone)
 
 
 def _place(t: Trial) -> tuple[Any, ...]:
@@ -89,13 +89,17 @@ def _place(t: Trial) -> tuple[Any, ...]:
 
 
 def blocks(
-    config: StudyConfig, outcomes: Mapping[Trial, Outcome], same: set[Trial], real: Rates
+    config: StudyConfig,
+    outcomes: Mapping[Trial, Outcome],
+    same: set[Trial],
+    alone: Sequence[tuple[str, str]],
+    real: Rates,
 ) -> dict[str, dict[str, Any]]:
     """From domain to its blocks "open", "close" and, with both tasks, "average"; see `summarise`.
 
     Args:
         outcomes: of every wanted trial that is stored, as the study counts it.
-        same: the trials that rates are over.
+        same, alone: from `comparable`.
     """
     policies = list(config.policies)
     found: dict[str, dict[str, Any]] = {domain: {} for domain in config.domains}
@@ -122,7 +126,7 @@ def blocks(
                     "errors": errors[domain, policy],
                     "wilson": wilson(won[d, p], held[d, p]),
                 }
-            situations = int((held[d] > 0).sum(-1).min())
+            situations = 0 if (domain, task) in alone else int((held[d] > 0).all(0).sum())
             draws = sims[task][:, d], _real_draws(real, policies, task)
             found[domain][task] = block(entries, draws, situations)
     if len(config.tasks) == 2:
@@ -163,7 +167,7 @@ def _real_draws(real: Rates, policies: Sequence[str], task: str) -> np.ndarray:
     for index, policy in enumerate(policies):
         rates = real.policies[policy]
         if counts := rates.counts(task):
-            seed = (index, task == "open")
+            seed = (2 + index, 1 + (task == "open"))  # unlike those of simulated rates
             columns.append(draw_counted(counts.successes, counts.n, draws=DRAWS, seed=seed))
         else:
             rate = rates.rate(task)
@@ -200,20 +204,21 @@ def average(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def block(
     entries: dict[str, dict[str, Any]], draws: tuple[np.ndarray, np.ndarray] | None, situations: int | None
 ) -> dict[str, Any]:
-    """Metrics over the policies, null unless there are two or more, each with both rates.
+    """Metrics over the policies, null unless there are two or more with both rates over the same trials.
 
     MMRV is null too where all real rates are equal, r where those of either side are. Intervals are null with
     too few situations; r's also with too few policies, and MMRV's where all simulated rates are equal.
 
     Args:
         draws: simulated and real rates, float [draws, policies] each; None where no trials are known.
-        situations: that every policy played; in an average, in the task with fewest.
+        situations: that every policy played; in an average, in the task with fewest. None where no trials are
+            known.
     """
     found: dict[str, Any] = dict.fromkeys(
         ("mmrv", "mmrv_ci", "pearson_r", "pearson_r_ci", "pearson_r_simpler")
     )
     rates = [(entry["sim"], entry["real"]) for entry in entries.values()]
-    if len(rates) > 1 and not any(None in pair for pair in rates):
+    if len(rates) > 1 and situations != 0 and not any(None in pair for pair in rates):
         sim, real = np.array(rates, float).T
         found["pearson_r_simpler"] = pearson_r_simpler(sim, real)
         drawn = draws if situations is not None and situations >= FEWEST_SITUATIONS else None

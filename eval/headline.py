@@ -31,7 +31,10 @@ def headline(summary: Mapping[str, Any]) -> str:
             claims.setdefault(_claim(block, truth), []).append(DOMAINS[domain])
     found = [f"{_listed(domains)} {claim}" for claim, domains in claims.items()]
     if not found:
-        return "There are rates, but no correlation: it needs real rates, and trials of two policies or more."
+        return (
+            "There are rates, but no correlation: it needs real rates, and the same trials of two policies "
+            "or more."
+        )
     text = "; ".join(found) + "."
     early = f"So far ({counts['finished']} of {counts['wanted']} trials): " if counts["missing"] else ""
     return early + (text if early else text[0].upper() + text[1:])

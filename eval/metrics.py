@@ -32,9 +32,11 @@ def mmrv(sim: np.ndarray, real: np.ndarray) -> np.ndarray:
         float [...].
     """
     sim, real = np.asarray(sim, float), np.asarray(real, float)
-    violated = (sim[..., :, None] > sim[..., None, :]) != (real[..., :, None] > real[..., None, :])
-    gap = np.abs(real[..., :, None] - real[..., None, :])
-    return (violated * gap).max(-1).mean(-1)
+    worst = []
+    for i in range(real.shape[-1]):  # one policy at a time: all pairs of many draws would not fit into memory
+        violated = (sim[..., i, None] > sim) != (real[..., i, None] > real)
+        worst.append((violated * np.abs(real[..., i, None] - real)).max(-1))
+    return np.mean(worst, 0)
 
 
 def pearson_r(sim: np.ndarray, real: np.ndarray) -> np.ndarray:

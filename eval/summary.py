@@ -50,7 +50,7 @@ def summarise(
             cell.add(outcomes[t])
             if t in same or outcomes[t] == "error":
                 style.add(outcomes[t])
-    domains = blocks(config, outcomes, same, real)
+    domains = blocks(config, outcomes, same, alone, real)
     counts = _progress(wanted, results, facts.absent)
     left_out = sum(outcome != "error" for outcome in outcomes.values()) - len(same)
     exercise = set(config.policies) <= set(facts.blind) or bool(untrained(config, facts))
