@@ -11,8 +11,8 @@ with the recorded state after it. A step is *free* where no part of the twin's r
 the cabinet at any moment of it, and no recorded drawer moves by a micrometre. Else it is a *contact* step of
 one of three kinds: *jammed*, where the recorded hand went less than a quarter of the way it was told to (of
 10 mm or more), for something held it: wedged, hooked, or at a shut drawer; *fingers*, where the hand only
-presses on itself; *touch*, any other. *Closed-loop* (expert recordings): the scripted controller runs in the twin, and the outcome at the
-last step is compared with the recorded one.
+presses on itself; *touch*, any other. *Closed-loop* (expert recordings): the scripted controller runs in the
+twin, and the outcome at the last step is compared with the recorded one.
 """
 
 from __future__ import annotations
