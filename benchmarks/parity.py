@@ -7,9 +7,12 @@ A recording is `expert_{open|close}_{top|middle|bottom}_{pose}.npz` (actions of 
 `..._t000.png` and `..._t000_mask.png` (0 background, 1 robot, 2 cabinet), the first camera frame.
 
 *One-step*: the twin is set to the recorded state before a step, takes the recorded action, and is compared
-with the recorded state after it. A step is *free* where both fingers are below 0.6 rad before and after and
-no drawer moves by a micrometre, else it is a *contact* step. *Closed-loop* (expert recordings): the scripted
-controller runs in the twin, and the outcome at the last step is compared with the recorded one.
+with the recorded state after it. A step is *free* where no part of the twin's robot presses on another or on
+the cabinet at any moment of it, and no recorded drawer moves by a micrometre. Else it is a *contact* step of
+one of three kinds: *jammed*, where the recorded hand went less than a quarter of the way it was told to (of
+10 mm or more), for something held it: wedged, hooked, or at a shut drawer; *fingers*, where the hand only
+presses on itself; *touch*, any other. *Closed-loop* (expert recordings): the scripted controller runs in the
+twin, and the outcome at the last step is compared with the recorded one.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import os
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,7 +46,9 @@ from simedit.errors import SimeditError, run_cli
 NAME = re.compile(r"(expert|random)_(open|close)_(top|middle|bottom)_([a-c][0-2])")
 VARIANT = "recolor_cabinet_visual_matching_1"
 """The robot's texture in the recordings."""
-FINGERS = ("joint_finger_right", "joint_finger_left")
+KINDS = ("free", "contact", "fingers", "touch", "jammed")
+TOLD, WENT = 0.01, 0.25
+"""A hand told to go this far (m) that goes less than this share of it is jammed."""
 Errors = dict[str, list[float]]
 
 
@@ -138,7 +145,6 @@ def one_step(env: gym.Env, options: dict[str, str], recording: dict[str, np.ndar
     robot, cabinet, controller = twin.agent.robot, twin.cabinet, twin.agent.controller
     joints = columns(recording["joint_names"], [joint.name for joint in robot.active_joints])
     drawers = columns(recording["drawer_joint_names"], [joint.name for joint in cabinet.active_joints])
-    fingers = columns(recording["joint_names"], list(FINGERS))
     arm = columns(recording["arm_joint_names"], controller.controllers["arm"].config.joint_names)
     gripper = columns(recording["gripper_joint_names"], controller.controllers["gripper"].config.joint_names)
     errors: Errors = defaultdict(list)
@@ -156,17 +162,54 @@ def one_step(env: gym.Env, options: dict[str, str], recording: dict[str, np.ndar
                 "target": recording["gripper_target"][t][gripper],
             }
         controller.set_state(state)
-        env.step(action)
+        with touching(twin) as touched:
+            env.step(action)
         here, there = twin.agent.tcp_pose, recording["tcp_pose_base"][t + 1]
         moved = np.abs(np.diff(recording["drawer_qpos"][t : t + 2], axis=0)).max()
-        is_free = recording["qpos"][t : t + 2, fingers].max() < 0.6 and moved < 1e-6
-        step = "free" if is_free else "contact"
-        errors[f"tcp_mm_{step}"].append(1e3 * float(np.linalg.norm(here.p - there[:3])))
+        went = np.linalg.norm(there[:3] - recording["tcp_pose_base"][t][:3])
+        kind = kind_of_step(touched, moved > 1e-6, float(np.linalg.norm(action[:3])), float(went))
         turn = Rotation.from_quat(np.roll(there[3:], -1)).inv() * Rotation.from_quat(np.roll(here.q, -1))
-        errors[f"rotation_deg_{step}"].append(float(np.degrees(turn.magnitude())))
         extension = cabinet.qpos[0].numpy() - recording["drawer_qpos"][t + 1][drawers]
-        errors[f"drawer_mm_{step}"].append(1e3 * float(np.abs(extension).max()))
+        for step in (kind,) if kind == "free" else ("contact", kind):
+            errors[f"tcp_mm_{step}"].append(1e3 * float(np.linalg.norm(here.p - there[:3])))
+            errors[f"rotation_deg_{step}"].append(float(np.degrees(turn.magnitude())))
+            errors[f"drawer_mm_{step}"].append(1e3 * float(np.abs(extension).max()))
     return errors
+
+
+def kind_of_step(touched: set[str], drawer_moved: bool, told: float, went: float) -> str:
+    """The kind of a control step.
+
+    Args:
+        touched: of the twin; see `touching`.
+        drawer_moved: in the recording.
+        told, went: how far the hand was told to go, and went in the recording, metres.
+    """
+    if not touched and not drawer_moved:
+        return "free"
+    if told >= TOLD and went < WENT * told:
+        return "jammed"
+    return "fingers" if touched == {"fingers"} and not drawer_moved else "touch"
+
+
+@contextmanager
+def touching(twin: Any) -> Iterator[set[str]]:
+    """What the robot presses on meanwhile: "fingers", the hand on itself; "other", its body or cabinet."""
+    robot = {link.name for link in twin.agent.robot.links}
+    solid = robot | {link.name for link in twin.cabinet.links}
+    found: set[str] = set()
+
+    def look() -> None:
+        for contact in twin.scene.px.get_contacts():
+            names = {body.entity.name for body in contact.bodies}
+            if names & robot and names <= solid and any(np.any(point.impulse) for point in contact.points):
+                found.add("fingers" if all("finger" in name for name in names) else "other")
+
+    twin._after_simulation_step = look
+    try:
+        yield found
+    finally:
+        del twin._after_simulation_step
 
 
 def closed_loop(env: gym.Env, options: dict[str, str], recording: dict[str, np.ndarray]) -> bool:
@@ -204,7 +247,7 @@ def first_frame(env: gym.Env, options: dict[str, str], path: Path) -> dict[str, 
 def summary(found: dict[str, list[float]]) -> dict[str, float | int | None]:
     """Medians, 95th percentiles and minima of the lists of errors; None where there are none."""
     result: dict[str, float | int | None] = {}
-    for step in ("free", "contact"):
+    for step in KINDS:
         result[f"{step}_steps"] = len(found.get(f"tcp_mm_{step}", []))
         for what in ("tcp_mm", "rotation_deg", "drawer_mm"):
             values = found.get(f"{what}_{step}", [])
@@ -224,6 +267,7 @@ def print_table(rows: dict[str, dict[str, Any]]) -> None:
     heads = {
         "TCP free mm": "tcp_mm_free",
         "TCP contact mm": "tcp_mm_contact",
+        "TCP jammed mm": "tcp_mm_jammed",
         "rotation contact deg": "rotation_deg_contact",
         "drawer contact mm": "drawer_mm_contact",
     }

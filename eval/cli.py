@@ -63,7 +63,9 @@ def run(
     """Run a study's missing trials, then write report.json and report.html.
 
     Args:
-        config: The study, a YAML file; paths in it are relative to the working directory.
+        config: The study, a YAML file; paths in it are relative to the working directory. Real rates of your
+            own are a file that its real.source names: CSV (the line policy,open,close, then one for each
+            policy, such as A,22/27,81.5%), or YAML or JSON laid out like lab/data/real.yaml.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
         num_envs: Environments that run at once, each in a process of its own, which is replaced if it dies or

@@ -129,8 +129,9 @@ class RealConfig(Config):
     """Where the real success rates come from.
 
     Attributes:
-        source: "published"; "lab", what the lab's policies reach in proxy_real; the path of a YAML file laid
-            out as `simedit.eval.published.Rates`; or "none", for a study that only measures rates.
+        source: "published"; "lab", what the lab's policies reach in proxy_real; the path of a file laid
+            out as `simedit.eval.rates_file` says (CSV, YAML or JSON); or "none", for a study that only
+            measures rates.
         names: from this study's policy names to those of the source; a policy not in it keeps its name.
     """
 
@@ -165,6 +166,8 @@ class StudyConfig(Config):
 
     Attributes:
         variants: of each domain, where not all that are published; see `simedit.envs.domains.VARIANTS`.
+        count_policy_errors_as: how a trial counts in which the policy itself raised or gave no action. As an
+            "error" it counts for no policy, since all are compared on the same trials.
     """
 
     policies: dict[Name, PolicyConfig] = Field(min_length=1)
@@ -178,6 +181,7 @@ class StudyConfig(Config):
     poses: list[str] = Field(default=list(POSES), min_length=1)
     seeds: list[Seed] = Field(default=[0], min_length=1)
     max_steps: int = Field(default=113, gt=0)
+    count_policy_errors_as: Literal["error", "failure"] = "error"
     env: EnvConfig = EnvConfig()
     editor: EditorConfig = EditorConfig()
     real: RealConfig = RealConfig()

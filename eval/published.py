@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from simedit.config import Config, load_config
 from simedit.errors import SimeditError, unknown
 from simedit.eval.config import EditorConfig, EnvConfig, RealConfig, ScriptedConfig, StudyConfig
+from simedit.eval.rates_file import Counts, Rate, load_rates
 from simedit.eval.trials import trials
 from simedit.packaged import lab_data
 
 
-class Counts(Config):
-    """A success rate as counts."""
-
-    successes: int = Field(ge=0)
-    n: int = Field(gt=0)
-
-    @model_validator(mode="after")
-    def _possible(self) -> Counts:
-        if self.successes > self.n:
-            raise ValueError(f"{self.successes} successes in {self.n} trials")
-        return self
-
-
-Rate = Annotated[float, Field(ge=0, le=1)] | Counts
-
-
 class TaskRates(Config):
-    """A policy's success rates, each a number in [0, 1] or `{successes: K, n: N}`; null where unknown."""
+    """A policy's success rates, each a number in [0, 1], "81.5%", "22/27" or `{successes: 22, n: 27}`; null
+    where unknown. Those with counts enter intervals with what so many trials leave possible."""
 
-    open: Rate | None = None
-    close: Rate | None = None
+    open: Rate = None
+    close: Rate = None
 
     def rate(self, task: str) -> float | None:
         """The success rate in `task` ("open" or "close")."""
         value = self.open if task == "open" else self.close
         return value.successes / value.n if isinstance(value, Counts) else value
+
+    def counts(self, task: str) -> Counts | None:
+        """The rate as counts; None where only a number is known."""
+        value = self.open if task == "open" else self.close
+        return value if isinstance(value, Counts) else None
 
 
 class Rates(Config):
@@ -48,13 +39,28 @@ class Rates(Config):
 
     Attributes:
         source: who measured it, on what, or a reference.
-        stand_in: true where no robot measured them; the report then says so.
+        stand_in: true where no robot measured them; the report then says so, and never calls them real.
+        name: what a report calls that stand-in, for example "proxy-real (a rendering)".
         policies: from policy name to its rates.
     """
 
     source: str
     stand_in: bool = False
+    name: str = ""
     policies: dict[str, TaskRates]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lab_is_no_robot(cls, data: Any) -> Any:
+        """The lab's rates did not say so at first: files and run folders of then are no robot's either."""
+        if isinstance(data, dict) and str(data.get("source")).startswith("proxy-real, "):
+            return {**data, "stand_in": True, "name": data.get("name") or "proxy-real (a rendering)"}
+        return data
+
+    @property
+    def label(self) -> str:
+        """What a report calls these rates: "real" only where a robot measured them."""
+        return (self.name or "a stand-in") if self.stand_in else "real"
 
 
 class Published(Config):
@@ -89,21 +95,14 @@ def load_real(config: RealConfig, policies: list[str], tasks: list[str]) -> Rate
     """The real rates of a study's policies, under the study's own policy names.
 
     Raises:
-        SimeditError: no such file, or no rate there for a policy and task.
+        SimeditError: no such file, a file that holds something else, or no rate there for a policy and task.
     """
     if config.source == "none":
         return Rates(source="none: this study measures rates", policies={p: TaskRates() for p in policies})
     if config.source == "published":
         rates = load_published().real
-    elif config.source == "lab":
-        rates = load_config(Rates, lab_data("real.yaml"))
-    elif Path(config.source).exists():
-        rates = load_config(Rates, config.source)
     else:
-        raise SimeditError(
-            f"real rates: no file {Path(config.source).absolute()} "
-            "(real.source is published, lab, none or a file; paths are relative to the working directory)"
-        )
+        rates = load_rates(Rates, lab_data("real.yaml") if config.source == "lab" else Path(config.source))
     renamed = {}
     for policy in policies:
         name = config.names.get(policy, policy)

@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from simedit.eval.report import headline
+from simedit.eval.caveats import printable
+from simedit.eval.headline import headline, number
 from simedit.eval.trials import Result
 
 LOG_EVERY_S = 60.0
@@ -48,7 +49,7 @@ def _live(total: int, console: Console) -> Iterator[Callable[[Result], None]]:
             counts[result.outcome] += 1
             bar.update(task, advance=1, description=f"{_tally(counts)} | {result.trial}")
             if result.outcome == "error":
-                bar.console.print(Text(f"error in {result.trial}: {result.message}"))
+                bar.console.print(Text(f"error in {result.trial}: {printable(result.message)}"))
 
         yield advance
 
@@ -62,7 +63,7 @@ def _logged(total: int) -> Iterator[Callable[[Result], None]]:
         counts[result.outcome] += 1
         now, done = time.monotonic(), sum(counts.values())
         if result.outcome == "error":
-            print(f"error in {result.trial}: {result.message}", file=sys.stderr)
+            print(f"error in {result.trial}: {printable(result.message)}", file=sys.stderr)
         if now - last >= LOG_EVERY_S or done == total:
             minutes = (now - start) / done * (total - done) / 60
             line = f"{done}/{total} trials ({_tally(counts)}), about {minutes:.0f} minutes left"
@@ -87,16 +88,16 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 def print_metrics(summary: Mapping[str, Any]) -> None:
     """Print MMRV and r of every domain, with their intervals where there are any."""
 
-    def number(block: Mapping[str, Any], key: str) -> str:
-        if block[key] is None:
-            return "-"
-        ci = block[f"{key}_ci"]
-        return f"{block[key]:.3f}" + (f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci else "")
+    def cells(block: Mapping[str, Any]) -> list[str]:
+        if block["pearson_r_simpler"] is None:
+            return ["-", "-"]
+        return [number(block[key], block[f"{key}_ci"]) for key in ("mmrv", "pearson_r")]
 
+    print(f"Simulated against {printable(summary['real']['name'])} rates:")
     print_table(
         ["domain", "tasks", "MMRV", "r"],
         [
-            [domain, name, number(block, "mmrv"), number(block, "pearson_r")]
+            [domain, name, *cells(block)]
             for domain, blocks in summary["domains"].items()
             for name, block in blocks.items()
         ],
@@ -105,7 +106,9 @@ def print_metrics(summary: Mapping[str, Any]) -> None:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a plain table."""
-    table = Table(*head, box=box.SIMPLE)
+    table = Table(box=box.SIMPLE)
+    for name in head:
+        table.add_column(Text(name))
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)

@@ -33,7 +33,7 @@ class Trial:
 
     @property
     def unit(self) -> tuple[str, str, str, int]:
-        """The situation, the same for every policy, domain, variant and style; the bootstrap resamples it."""
+        """One episode to be played, the same for every policy, domain, variant and style."""
         return self.task, self.drawer, self.pose, self.seed
 
     @property

@@ -360,7 +360,12 @@ def _real(folder: Path, plan: Plan) -> None:
             rates.setdefault(name, {})[task] = {"successes": ended.count("success"), "n": len(ended)}
     counts = f"6 tasks x {len(plan.poses)} poses x {plan.seeds} seeds a policy"
     source = f"proxy-real, a rendering and no robot: {counts} (simedit-lab build, stage real)"
-    content = {"source": source, "policies": rates}
+    content = {
+        "source": source,
+        "stand_in": True,
+        "name": "proxy-real (a rendering)",
+        "policies": rates,
+    }
     with whole(folder / "data" / "real.yaml") as draft:
         draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.figures import PALETTE
+from simedit.eval.headline import number
 from simedit.lab.materials import STYLES
 from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.lab.quality import strip
@@ -70,7 +71,7 @@ def read_report(run: Path) -> dict[str, Any]:
 
 def scatter(summary: Mapping[str, Any]) -> np.ndarray:
     """Simulated against real success rates, uint8 [h, w, 3]: a colour for each domain, a mark for each
-    policy, its Wilson interval behind it, the metrics in the legend."""
+    policy, its interval behind it, the metrics with theirs in the legend."""
     figure = Figure(figsize=(4.8, 5.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=(0, (3, 3)))
@@ -82,7 +83,8 @@ def scatter(summary: Mapping[str, Any]) -> np.ndarray:
             raise SimeditError(
                 f"the report's domain {domain} has no MMRV: it needs real rates and more trials"
             )
-        label = f"{domain}: MMRV {block['mmrv']:.3f}, r {block['pearson_r']:.3f}"
+        mmrv, r = (number(block[key], block[f"{key}_ci"]) for key in ("mmrv", "pearson_r"))
+        label = f"{domain}: MMRV {mmrv}, r {r}"
         axes.plot([], [], color=colour, marker="o", linestyle="none", label=label)
         for mark, entry in zip(MARKERS, block["policies"].values(), strict=False):
             if entry["wilson"] is not None:
@@ -92,9 +94,9 @@ def scatter(summary: Mapping[str, Any]) -> np.ndarray:
     for mark, policy in zip(MARKERS, policies, strict=False):
         axes.plot([], [], color="0.4", marker=mark, linestyle="none", label=policy)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-    axes.set(xlabel="success rate in proxy-real", ylabel="simulated success rate")
+    axes.set(xlabel=f"success rate: {summary['real']['name']}", ylabel="simulated success rate")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -4,7 +4,7 @@ import pytest
 
 from simedit.errors import SimeditError
 from simedit.eval.config import RealConfig
-from simedit.eval.published import load_published, load_real, protocol_counts
+from simedit.eval.published import Rates, load_published, load_real, protocol_counts
 from simedit.eval.summary import published_summary
 
 BLOCKS = ("open", "close", "average")
@@ -36,7 +36,28 @@ def test_every_published_rate_has_a_source_and_an_average_as_printed():
 
 def test_real_rates_take_the_study_names():
     real = load_real(RealConfig(names={"mine": "RT-1-X"}), ["mine"], ["open", "close"])
-    assert real.policies["mine"].rate("open") == 0.519
+    assert real.policies["mine"].rate("open") == 14 / 27
+
+
+def test_published_real_rates_are_the_counts_that_their_three_decimals_print():
+    printed = {
+        "RT-1 (Converged)": (0.815, 0.926),
+        "RT-1 (15%)": (0.704, 0.889),
+        "RT-1-X": (0.519, 0.741),
+        "RT-1 (Begin)": (0.0, 0.0),
+    }
+    for name, rates in load_published().real.policies.items():
+        assert tuple(round(rates.rate(task), 3) for task in ("open", "close")) == printed[name]
+        assert rates.counts("open").n == rates.counts("close").n == 27
+
+
+def test_the_labs_rates_are_called_what_they_are():
+    real = load_real(RealConfig(source="lab"), ["last"], ["open", "close"])
+    assert (real.stand_in, real.label) == (True, "proxy-real (a rendering)")
+    assert load_published().real.label == "real"
+    assert Rates(source="x", stand_in=True, policies={}).label == "a stand-in"
+    # A name alone does not make rates anything but real, nor may it hide that they are not.
+    assert Rates(source="x", name="reality", policies={}).label == "real"
 
 
 def test_real_rates_from_a_file_may_be_counts(tmp_path):
@@ -52,7 +73,7 @@ def test_real_rates_from_a_file_may_be_counts(tmp_path):
     [
         ("source: x\npolicies: {b: {open: 0.5, close: 0.5}}", "unknown policy 'a'"),
         ("source: x\npolicies: {a: {open: 0.5}}", "no close rate for policy 'a'"),
-        ("source: x\npolicies: {a: {open: 1.5, close: 0.5}}", "less than or equal to 1"),
+        ("source: x\npolicies: {a: {open: 1.5, close: 0.5}}", "1.5 is no rate"),
         ("source: x\npolicies: {a: {open: {successes: 3, n: 2}, close: 0.5}}", "3 successes in 2 trials"),
         ("source: x\npolicys: {}", "did you mean 'policies'"),
     ],

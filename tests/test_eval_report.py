@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import small_drawer
 
+from simedit.eval.caveats import Facts
 from simedit.eval.config import RealConfig, StudyConfig
-from simedit.eval.published import load_published, load_real
-from simedit.eval.report import headline, html
+from simedit.eval.headline import headline
+from simedit.eval.published import Rates, TaskRates, load_real
+from simedit.eval.report import Picture, html
 from simedit.eval.store import Store
-from simedit.eval.summary import Facts, summarise
+from simedit.eval.summary import summarise
 from simedit.eval.trials import Result, trials
 
-VOID = {"meta", "img", "br", "path", "use", "rect", "line", "circle"}
+VOID = {"meta", "img", "br", "path", "use", "rect", "line", "circle", "polygon"}
 
 
 class Checker(HTMLParser):
@@ -64,8 +68,8 @@ def test_a_study_of_proxy_real_alone_reports_its_rates():
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert "proxy-real photographs" in page
-    assert "1.00 <small>n 6</small>" in page
+    assert "proxy-real renderings" in page
+    assert "1.00 <small>[0.61, 1.00], n 6</small>" in page
     assert "Simulated against real" not in page
 
 
@@ -80,7 +84,8 @@ def test_what_must_be_said_stands_before_any_number(folder):
 def test_every_part_is_there(folder):
     page = (folder / "report.html").read_text()
     config = small_drawer.CONFIG
-    assert page.count("<svg") == 2 * 3
+    assert page.count('<svg class="mark"') == 2 * 3 + 3
+    assert page.count("<svg") == 2 * 3 + 2 * 3 + 3
     assert page.count("data:image/png") == config.report.strips
     assert page.count("data:video/mp4") == config.report.videos
     assert page.count('class="heat"') == 2 * 3 * 2
@@ -102,24 +107,95 @@ def test_names_are_escaped(folder):
     assert "&lt;b&gt;&amp;able" in page
 
 
-def test_headlines_of_real_studies():
-    table = load_published().real
-    config = StudyConfig.model_validate(
-        {
-            "policies": {name: {"kind": "rt1", "checkpoint": "x"} for name in table.policies},
-            "domains": ["raw"],
-        }
+def test_nothing_of_a_foreign_store_becomes_html(folder):
+    """Neither names, nor outcomes and messages, nor what the config holds; and nothing could run or load."""
+    evil = "\"'><script>alert(1)</script><img src=x onerror=y>&amp;"
+    study = {
+        "policies": {evil: {"kind": "scripted"}},
+        "domains": ["edited"],
+        "styles": [evil],
+        "poses": ["a0"],
+    }
+    config = StudyConfig.model_construct(**StudyConfig.model_validate(study).__dict__)
+    real = Rates(source=evil, stand_in=True, name=evil, policies={evil: TaskRates(open=0.5, close=0.5)})
+    results = {t: Result(t, "error", message=evil) for t in trials(config)}
+    facts = Facts(untrained=[evil], blind=[evil], absent={"edited": {evil: evil}})
+    trial = next(iter(results))
+    path = folder / "media" / "no.png"
+    page = html(summarise(config, results, real, facts), [Picture(path, trial, evil)])
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy[1].startswith("default-src 'none'")
+    assert "script-src" not in policy[1]
+    assert page.index("Content-Security-Policy") < page.index("<style")
+
+
+def test_half_a_surrogate_pair_does_not_break_the_page():
+    config = small_drawer.CONFIG.model_copy(update={"domains": ["raw"], "styles": []})
+    results = {t: Result(t, "success") for t in trials(config)}
+    real = small_drawer.REAL.model_copy(update={"source": "\ud800"})
+    html(summarise(config, results, real, Facts()), []).encode("utf-8")
+
+
+def test_links_that_leave_the_run_folder_are_not_embedded(tmp_path, folder, monkeypatch):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    media = tmp_path / "run" / "media"
+    media.mkdir(parents=True)
+    (media / "real.png").write_bytes(b"picture")
+    (media / "inside.png").symlink_to("real.png")
+    (media / "out.png").symlink_to(secret)
+    (media / "circle.png").symlink_to("circle.png")
+    (media / "folder.png").mkdir()
+    elsewhere = tmp_path / "other" / "media"
+    elsewhere.parent.mkdir()
+    elsewhere.symlink_to(tmp_path)
+    trial = next(iter(trials(small_drawer.CONFIG)))
+    summary = json.loads((folder / "report.json").read_text())
+    paths = [media / f"{name}.png" for name in ("real", "inside", "out", "circle", "folder", "none")]
+    page = html(summary, [Picture(path, trial, "success") for path in (*paths, elsewhere / "secret.png")])
+    assert base64.b64encode(b"secret").decode() not in page
+    assert page.count(base64.b64encode(b"picture").decode()) == 2
+    assert page.count("(not shown: a link that leaves the run folder)") == 2
+    assert page.count("(not shown: ") == 5
+    # By a relative path, too.
+    monkeypatch.chdir(tmp_path)
+    assert "cGljdHVyZQ" in html(summary, [Picture(Path("run/media/real.png"), trial, "success")])
+
+
+ODD = ("a$\\foo$", "_hidden", "$", "日本語", "x" * 90, "ü^{2}", "%d {0} {alt}", "ninth", "tenth")
+
+
+def test_any_policy_name_is_written_and_stands_in_the_legend(recwarn):
+    config = small_drawer.CONFIG.model_copy(
+        update={"policies": dict.fromkeys(ODD, small_drawer.CONFIG.policies["able"]), "domains": ["raw"]}
     )
-    assert headline(summarise(config, {}, table, Facts())) == "No trial has finished yet."
-    # Each policy succeeds at as many poses as its place in the real ranking.
-    places = {
-        name: place for place, name in enumerate(sorted(table.policies, key=lambda n: table.policies[n].open))
-    }
-    poses = list(config.poses)
-    results = {
-        t: Result(t, "success" if poses.index(t.pose) < 3 * places[t.policy] else "failure")
-        for t in trials(config)
-    }
-    assert headline(summarise(config, results, table, Facts())).startswith("Raw renders rank as reality does")
-    partial = dict(list(results.items())[:-1])
-    assert headline(summarise(config, partial, table, Facts())).startswith("So far (215 of 216 trials)")
+    results = {t: Result(t, "success" if t.policy > "b" else "failure") for t in trials(config)}
+    real = Rates(
+        source="x",
+        stand_in=True,
+        name="a$\\foo$ 日本語 " + "long " * 30,
+        policies=dict.fromkeys(ODD, small_drawer.REAL.policies["fair"]),
+    )
+    page = html(summarise(config, results, real, Facts()), [])
+    legend = re.search(r'<p class="legend">(.*?)</p>', page)[1]
+    assert all(name in legend for name in ODD)
+    assert len(set(re.findall(r"<svg.*?</svg>", legend))) == len(ODD)
+    assert not recwarn.list
+
+
+def test_a_stand_in_is_named_wherever_rates_are(folder):
+    config = small_drawer.CONFIG
+    with Store(folder, write=False) as store:
+        results = store.results()
+    real = small_drawer.REAL.model_copy(update={"name": "the toy", "stand_in": True})
+    summary = summarise(config, results, real, Facts())
+    page = html(summary, [])
+    assert summary["real"]["name"] == "the toy"
+    for part in ("the toy 0.90</small>", ">the toy</text>", "simulation predicts the toy", "against the toy"):
+        assert part in page
+    assert ">real</text>" not in page
+    assert "the toy does" in headline(summary)
+    assert "reality" not in headline(summary)
