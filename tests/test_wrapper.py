@@ -95,6 +95,7 @@ class ManiSkillLike(gym.Env):
     edit_segmentation_ids = (7,)
 
     def __init__(self, num_envs: int = 3) -> None:
+        self.num_envs = num_envs
         generator = torch.Generator().manual_seed(0)
         # All elements see the same picture, so that only the noise tells them apart.
         self.frame = torch.randint(256, (1, H, W, 3), generator=generator, dtype=torch.uint8)
