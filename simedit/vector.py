@@ -75,7 +75,7 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
             )
         if "autoreset_mode" not in env.metadata:
             raise SimeditError(
-                f"{type(env).__name__} does not say when it resets its environments, and so whose noise is to "
+                f"{type(env).__name__} does not say when it resets its environments, so whose noise must "
                 "change: set its metadata['autoreset_mode'] to AutoresetMode.NEXT_STEP or DISABLED"
             )
         super().__init__(env)

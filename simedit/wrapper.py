@@ -147,8 +147,8 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
             )
         if env.render_mode not in (None, "rgb_array"):
             gym.logger.warn(
-                f"render mode {env.render_mode!r} below EditObservation shows unedited frames: make the environment "
-                "with 'rgb_array', and put HumanRendering or RenderCollection around EditObservation"
+                f"render mode {env.render_mode!r} below EditObservation shows unedited frames: make the "
+                "environment with 'rgb_array', and put HumanRendering or RenderCollection around it"
             )
         self.style = style
         self._generators: list[np.random.Generator] = []
