@@ -75,7 +75,7 @@ _NO_VULKAN = (
 )
 _FORKED = (
     "this process was forked from one whose renderer is in use, which would hang: start it with 'spawn' (for"
-    " gymnasium's vector environments vector_kwargs={'context': 'spawn'}, or AsyncVectorEnv's context='spawn')"
+    " gymnasium's vector environments vector_kwargs={'context': 'spawn'}, or AsyncVectorEnv's 'context')"
 )
 
 
@@ -170,7 +170,6 @@ class DrawerEnv(BaseEnv):
         self._robot_urdf, self._cabinet_urdf, self._room_mesh = files
         self._photographs = _load_photographs(asset_root, width, height) if overlay else {}
         self._device = device = _render_device()
-        self._engine: Any = None
         self._camera = overhead_camera(width, height, _shader(shader, device, samples_per_pixel, denoiser))
         super().__init__(
             obs_mode="rgb+depth+segmentation",
@@ -246,18 +245,12 @@ class DrawerEnv(BaseEnv):
         if len(seeds) > 1:
             raise SimeditError(f"one environment takes one seed, got {len(seeds)}")
         self._aim(options or {})
-        self._hold_renderer()
+        self._open.add(self)
+        _hold_renderer(self._device)
         for one in seeds:
             gym.Env.reset(self, seed=one)  # seeds np_random, as gymnasium's checks want
         # ManiSkill's own generators take seeds of 32 bits.
         return super().reset(seed=[one % 2**32 for one in seeds] or None, options=options)
-
-    def _hold_renderer(self) -> None:
-        """Keep the renderer between scenes, for starting it takes seconds."""
-        if self._engine is None:
-            self._open.add(self)
-            kind = "cuda" if self._device == "sapien_cuda" else "cpu"
-            self._engine = sapien.render.RenderSystem(sapien.Device(kind))
 
     def _clear(self) -> None:
         # ManiSkill lets the garbage collector find the old scene, which with models loaded takes most of a
@@ -272,9 +265,8 @@ class DrawerEnv(BaseEnv):
             vars(scene).clear()
 
     def close(self) -> None:
-        """Let the scene and the renderer go; closing again does nothing, and `reset` begins anew."""
+        """Let the scene go; closing again does nothing, and `reset` begins anew."""
         self._clear()
-        self._engine = None
         self._open.discard(self)
 
     def render(self) -> np.ndarray | None:
@@ -284,6 +276,10 @@ class DrawerEnv(BaseEnv):
     def get_info(self) -> dict[str, Any]:
         info = super().get_info()
         return {**info, "elapsed_steps": info["elapsed_steps"].clone()}  # else it counts on in old answers
+
+    def get_sensor_params(self) -> dict[str, Any]:
+        found = super().get_sensor_params()
+        return {name: {key: value.clone() for key, value in one.items()} for name, one in found.items()}
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
         self.agent.reset(self.agent.start_qpos)
@@ -322,7 +318,7 @@ class DrawerEnv(BaseEnv):
             raise SimeditError("the environment is closed: reset() it, or make another")
         asked = torch.from_numpy(check_action(action))
         obs, reward, success, truncated, info = super().step(asked[None])
-        return obs, reward, torch.zeros_like(success), truncated, info
+        return obs, reward.float(), torch.zeros_like(success), truncated, info
 
     def evaluate(self) -> dict[str, torch.Tensor]:
         """Success, drawer extension and pose, read back from the simulator."""
@@ -471,16 +467,31 @@ def _load_photographs(asset_root: str | Path | None, width: int, height: int) ->
     return pictures
 
 
+# Kept between scenes and environments, for starting a renderer takes seconds.
+_renderer: Any = None
 _on_gpu = _forked = False
 
 
-def _note_fork() -> None:
-    """In a process just forked: whether its renderer would wait for its parent's. CUDA's is never let go."""
+def _hold_renderer(device: str) -> None:
+    global _renderer
+    if _renderer is None:
+        _renderer = sapien.render.RenderSystem(sapien.Device(device.removeprefix("sapien_")))
+
+
+def _before_fork() -> None:
+    """A renderer's threads are not in the new process, which would wait for them: it starts its own."""
+    global _renderer
+    if not DrawerEnv._open:
+        _renderer = None
+
+
+def _after_fork() -> None:
+    """In the new process: whether a renderer came along. CUDA's is never let go."""
     global _forked
     _forked = _on_gpu or bool(DrawerEnv._open)
 
 
-os.register_at_fork(after_in_child=_note_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def _render_device() -> str:
@@ -495,7 +506,7 @@ def _render_device() -> str:
     except RuntimeError:
         pass  # no CUDA device at all
     try:
-        sapien.render.RenderSystem(sapien.Device("cpu"))
+        _hold_renderer("sapien_cpu")
     except RuntimeError as error:
         raise SimeditError(_NO_VULKAN) from error
     return "sapien_cpu"
