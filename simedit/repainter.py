@@ -252,7 +252,7 @@ class Repainter:
 
 
 def _constant(mask_ids: Iterable[int]) -> Callable[[], tuple[int, ...]]:
-    if not isinstance(mask_ids, Iterable) or isinstance(mask_ids, str):
+    if not isinstance(mask_ids, Iterable):
         raise SimeditError(f"mask_ids must be several whole numbers, such as [3, 4], got {mask_ids!r}")
     ids = tuple(whole_number("each of mask_ids", each) for each in mask_ids)
     return lambda: ids
