@@ -129,7 +129,9 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         seeds = self._each(seed)
         which = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         # gymnasium takes the mask out of the options that it is given.
-        obs, info = self.env.reset(seed=seed, options=None if options is None else dict(options))
+        obs, info = self.env.reset(
+            seed=None if seed is None else seeds, options=None if options is None else dict(options)
+        )
         for i in np.flatnonzero(which):
             if seeds[i] is not None:
                 self._generators[i] = np.random.default_rng((self._seed, seeds[i], 0))
