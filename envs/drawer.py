@@ -255,8 +255,8 @@ class DrawerEnv(BaseEnv):
     def _clear(self) -> None:
         # ManiSkill lets the garbage collector find the old scene, which with models loaded takes most of a
         # reset's time. Taken apart, it goes at once, and with it what it holds of the renderer.
-        scene, self.scene = self.scene, None
-        self.agent = self.cabinet = None  # pyright: ignore[reportAttributeAccessIssue]
+        scene = self.scene
+        self.scene = self.agent = self.cabinet = None  # pyright: ignore[reportAttributeAccessIssue]
         self._sensors, self._human_render_cameras, self._hidden_objects = {}, {}, []
         if scene is not None:
             for body in (*scene.actors.values(), *scene.articulations.values()):

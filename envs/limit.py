@@ -21,6 +21,7 @@ class TensorTimeLimit(gym.Wrapper, RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        found: Any = self.env.step(action)
+        obs, reward, terminated, truncated, info = found
         # ManiSkill's own limit looks for the number in the caller's frames: no spec can make it anew.
         return obs, reward, terminated, torch.full_like(terminated, bool(truncated)), info

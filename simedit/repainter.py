@@ -168,7 +168,7 @@ class Repainter:
     def with_raw(self, observation: Any) -> Any:
         """The observation with its image under both keys."""
         image = get_path(observation, self.image_key)
-        return _replaced(observation, self._parent_key, {self._keep_raw: image})
+        return _replaced(observation, self._parent_key, {str(self._keep_raw): image})
 
     def repaint(self, observation: Any, styles: Sequence[str], seeds: Sequence[int]) -> Any:
         """The observation with its image repainted; the one given is not changed.

@@ -126,7 +126,7 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         """
         if not isinstance(options, Mapping | None):
             raise SimeditError(f"options must be a dict or None, not {options!r}")
-        seeds = self._each(seed)
+        seeds: Any = self._each(seed)
         which = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         # gymnasium takes the mask out of the options that it is given.
         obs, info = self.env.reset(

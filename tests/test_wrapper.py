@@ -457,6 +457,7 @@ def test_render_modes_that_show_unedited_frames_are_told(registered):
 @pytest.mark.filterwarnings("ignore:.*")
 def test_record_video_records_what_the_policy_saw(registered, tmp_path):
     pytest.importorskip("moviepy")
+    pytest.importorskip("gymnasium", minversion="1.0")
 
     class Flat(Negative):
         def edit(self, frames, *, styles, masks=None, seeds):
