@@ -13,13 +13,7 @@ gymnasium.register(
     entry_point="simedit.envs.drawer:DrawerEnv",
     max_episode_steps=113,
     disable_env_checker=True,
-    additional_wrappers=(
-        WrapperSpec(
-            "MSTimeLimit",
-            "mani_skill.utils.registration:TimeLimitWrapper",
-            {"max_episode_steps": 113},
-        ),
-    ),
+    additional_wrappers=(WrapperSpec("TensorTimeLimit", "simedit.envs.limit:TensorTimeLimit", {}),),
 )
 gymnasium.register(
     "simedit/SimplerDrawer-v1",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import gymnasium as gym
 import numpy as np
 import sapien
 import torch
@@ -30,6 +33,7 @@ from simedit.envs.assets import (
     robot_urdf,
     room_mesh,
 )
+from simedit.envs.checks import check_action, check_options, check_sizes
 from simedit.envs.poses import (
     CLOSE_START,
     DRAWERS,
@@ -56,14 +60,22 @@ from simedit.envs.scenery import (
 from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState
+from simedit.repainter import whole_number
 
 SKINS = ("primitive", "simpler")
 SHADERS = ("default", "rt")
 DENOISERS = ("auto", "none", "oidn", "optix")
 
+# What `reset` takes as options: ours, then ManiSkill's.
+_OPTIONS = ("pose", "task", "drawer", "reconfigure", "env_idx", "reset_to_env_states")
+
 _NO_VULKAN = (
     "no Vulkan device can render: install a GPU driver with Vulkan, or Mesa's lavapipe >= 25.0"
     " (on Debian and Ubuntu the package mesa-vulkan-drivers; on Debian 12 from bookworm-backports)"
+)
+_FORKED = (
+    "this process was forked from one whose renderer is in use, which would hang: start it with 'spawn' (for"
+    " gymnasium's vector environments vector_kwargs={'context': 'spawn'}, or AsyncVectorEnv's 'context')"
 )
 
 
@@ -102,6 +114,8 @@ class DrawerEnv(BaseEnv):
         samples_per_pixel: of the ray tracer; SIMPLER takes 32.
         denoiser: of the ray tracer: "none", "oidn", "optix", or "auto": optix on an NVIDIA GPU, elsewhere
             none, for both need CUDA.
+        render_mode: None, or "rgb_array": `render()` gives the camera's last frame, uint8 [H, W, 3]. As
+            gymnasium does it, "human" shows those in a window (HumanRendering).
 
     Raises:
         SimeditError: an unknown name, missing assets, a denoiser without CUDA, or no Vulkan device that can
@@ -110,8 +124,10 @@ class DrawerEnv(BaseEnv):
     Source: SIMPLER (arXiv 2405.05941), its drawer tasks.
     """
 
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 3}
     cabinet: Articulation
     agent: GoogleRobot
+    _open: weakref.WeakSet[DrawerEnv] = weakref.WeakSet()
 
     def __init__(
         self,
@@ -131,6 +147,7 @@ class DrawerEnv(BaseEnv):
         light: str = "simple",
         samples_per_pixel: int = 32,
         denoiser: str = "auto",
+        render_mode: str | None = None,
     ) -> None:
         for kind, name, known in (
             ("skin", skin, SKINS),
@@ -140,10 +157,9 @@ class DrawerEnv(BaseEnv):
         ):
             if name not in known:
                 raise unknown(kind, name, known)
-        if width < 1 or height < 1:
-            raise SimeditError(f"the frame must have at least one pixel, not {width}x{height}")
-        if samples_per_pixel < 1:
-            raise SimeditError(f"samples_per_pixel must be at least 1, not {samples_per_pixel}")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown("render_mode", render_mode, self.metadata["render_modes"])
+        check_sizes(width, height, samples_per_pixel)
         self._overlay = overlay
         self._ambient_only = skin == "simpler" and shader == "default" and light == "simple"
         self._room, self._light = room, light
@@ -153,11 +169,12 @@ class DrawerEnv(BaseEnv):
         files = _skin_files(skin, asset_root, robot_variant, cabinet, room)
         self._robot_urdf, self._cabinet_urdf, self._room_mesh = files
         self._photographs = _load_photographs(asset_root, width, height) if overlay else {}
-        device = _render_device()
+        self._device = device = _render_device()
         self._camera = overhead_camera(width, height, _shader(shader, device, samples_per_pixel, denoiser))
         super().__init__(
             obs_mode="rgb+depth+segmentation",
             reward_mode="sparse",
+            render_mode=render_mode,
             sim_backend="physx_cpu",
             render_backend=device,
             # PhysX keeps the order of earlier contacts, and with it the last bits of a result, for as long
@@ -221,10 +238,48 @@ class DrawerEnv(BaseEnv):
         """Start an episode; the class says what `options` can hold.
 
         Raises:
-            SimeditError: an unknown pose, task or drawer.
+            SimeditError: an unknown pose, task, drawer or option, or a seed that is no whole number.
         """
+        check_options(options, _OPTIONS)
+        seeds = [] if seed is None else [whole_number("a seed", s) for s in np.atleast_1d(seed).tolist()]
+        if len(seeds) > 1:
+            raise SimeditError(f"one environment takes one seed, got {len(seeds)}")
         self._aim(options or {})
-        return super().reset(seed=seed, options=options)
+        self._open.add(self)
+        _hold_renderer(self._device)
+        for one in seeds:
+            gym.Env.reset(self, seed=one)  # seeds np_random, as gymnasium's checks want
+        # ManiSkill's own generators take seeds of 32 bits.
+        return super().reset(seed=[one % 2**32 for one in seeds] or None, options=options)
+
+    def _clear(self) -> None:
+        # ManiSkill lets the garbage collector find the old scene, which with models loaded takes most of a
+        # reset's time. Taken apart, it goes at once, and with it what it holds of the renderer.
+        scene = self.scene
+        self.scene = self.agent = self.cabinet = None  # pyright: ignore[reportAttributeAccessIssue]
+        self._sensors, self._human_render_cameras, self._hidden_objects = {}, {}, []
+        if scene is not None:
+            for body in (*scene.actors.values(), *scene.articulations.values()):
+                for part in (*getattr(body, "links", ()), *getattr(body, "joints", ()), body):
+                    vars(part).clear()
+            vars(scene).clear()
+
+    def close(self) -> None:
+        """Let the scene go; closing again does nothing, and `reset` begins anew."""
+        self._clear()
+        self._open.discard(self)
+
+    def render(self) -> np.ndarray | None:
+        """The camera's last frame, uint8 [H, W, 3]; None without a render mode."""
+        return None if self.render_mode is None else self._frame.copy()
+
+    def get_info(self) -> dict[str, Any]:
+        info = super().get_info()
+        return {**info, "elapsed_steps": info["elapsed_steps"].clone()}  # else it counts on in old answers
+
+    def get_sensor_params(self) -> dict[str, Any]:
+        found = super().get_sensor_params()
+        return {name: {key: value.clone() for key, value in one.items()} for name, one in found.items()}
 
     def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
         self.agent.reset(self.agent.start_qpos)
@@ -257,13 +312,13 @@ class DrawerEnv(BaseEnv):
         """Run one control step; never terminates an episode.
 
         Raises:
-            SimeditError: an action that is not seven finite numbers.
+            SimeditError: an action that is not seven finite numbers, or the environment is closed.
         """
-        action = torch.as_tensor(action, dtype=torch.float32)
-        if action.numel() != 7 or not torch.isfinite(action).all():
-            raise SimeditError(f"an action is seven finite numbers, not {action.tolist()}")
-        obs, reward, success, truncated, info = super().step(action.reshape(1, 7))
-        return obs, reward, torch.zeros_like(success), truncated, info
+        if self.scene is None:
+            raise SimeditError("the environment is closed: reset() it, or make another")
+        asked = torch.from_numpy(check_action(action))
+        obs, reward, success, truncated, info = super().step(asked[None])
+        return obs, reward.float(), torch.zeros_like(success), truncated, info
 
     def evaluate(self) -> dict[str, torch.Tensor]:
         """Success, drawer extension and pose, read back from the simulator."""
@@ -302,6 +357,7 @@ class DrawerEnv(BaseEnv):
             bodies = _segmentation_ids(self.cabinet) + _segmentation_ids(self.agent.robot)
             keep = np.isin(segmentation, bodies)
             rgb = cv2.copyTo(rgb, keep.view(np.uint8), self._photographs[str(self._pose)].copy())
+        self._frame = rgb
         seen = {
             "rgb": rgb,
             "depth": -(position[..., 2:3] * 1000).astype(np.int16),
@@ -411,15 +467,46 @@ def _load_photographs(asset_root: str | Path | None, width: int, height: int) ->
     return pictures
 
 
+# Kept between scenes and environments, for starting a renderer takes seconds.
+_renderer: Any = None
+_on_gpu = _forked = False
+
+
+def _hold_renderer(device: str) -> None:
+    global _renderer
+    if _renderer is None:
+        _renderer = sapien.render.RenderSystem(sapien.Device(device.removeprefix("sapien_")))
+
+
+def _before_fork() -> None:
+    """A renderer's threads are not in the new process, which would wait for them: it starts its own."""
+    global _renderer
+    if not DrawerEnv._open:
+        _renderer = None
+
+
+def _after_fork() -> None:
+    """In the new process: whether a renderer came along. CUDA's is never let go."""
+    global _forked
+    _forked = _on_gpu or bool(DrawerEnv._open)
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
 def _render_device() -> str:
     """ManiSkill's name of a device that renders: the GPU if its driver can, else the CPU."""
+    global _on_gpu
+    if _forked:
+        raise SimeditError(_FORKED)
     try:
         if sapien.Device("cuda").can_render():
+            _on_gpu = True
             return "sapien_cuda"
     except RuntimeError:
         pass  # no CUDA device at all
     try:
-        sapien.render.RenderSystem(sapien.Device("cpu"))
+        _hold_renderer("sapien_cpu")
     except RuntimeError as error:
         raise SimeditError(_NO_VULKAN) from error
     return "sapien_cpu"

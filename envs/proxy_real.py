@@ -10,11 +10,14 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import RecordConstructorArgs
 
 from simedit.envs.boards import DRAWER_HEIGHTS, FOOT, board_normals, find_boards, unblocked
 from simedit.envs.kitchens import KITCHENS, Kitchen, linear, maps
 from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface
 from simedit.errors import SimeditError, unknown
+from simedit.repainter import whole_number
+from simedit.wrapper import EditObservation
 
 _SKY = ((0.8, 0.0, 0.6), (0.1, 0.7, 0.7), (0.1, -0.7, 0.7), (0.0, 0.0, 1.0))
 
@@ -108,23 +111,33 @@ def photograph(surface: Surface, look: Look, random: np.random.Generator) -> np.
     return _develop(colour * light, look, random)
 
 
-class ProxyReal(gym.ObservationWrapper):
+class ProxyReal(gym.ObservationWrapper, RecordConstructorArgs):
     """Shows the drawer twin as proxy-real; `sensor_data/overhead_camera/rgb` alone changes, in kind not.
 
     `reset(seed=...)` draws the episode's look and, later, its frames' noise; the same seed gives the same
-    pictures of the same actions. A reset without a seed goes on in that sequence.
+    pictures of the same actions. A reset without a seed goes on in that sequence. With render mode
+    "rgb_array", `render()` gives the last photograph, uint8 [H, W, 3].
 
     Args:
         env: `simedit/Drawer-v1` in its plain look (the domain "raw").
         kitchens: where episodes take place, each drawn from `KITCHENS` alike.
 
     Raises:
-        SimeditError: an unknown kitchen, or none.
+        SimeditError: an unknown kitchen, or none, or a wrapper below that changes the picture too.
     """
 
     def __init__(self, env: gym.Env, kitchens: Sequence[str] = tuple(KITCHENS)) -> None:
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self, kitchens=kitchens)
+        gym.ObservationWrapper.__init__(self, env)
         check_kitchens(kitchens)
+        below = env
+        while isinstance(below, gym.Wrapper):
+            if isinstance(below, ProxyReal | EditObservation):
+                raise SimeditError(
+                    f"{type(self).__name__} photographs the scene, and what {type(below).__name__} below it "
+                    f"paints would be lost: put {type(self).__name__} right around the drawer twin"
+                )
+            below = below.env
         self._kitchens = tuple(kitchens)
         self._random = np.random.default_rng(0)
         self.look = draw_look(self._random, self._kitchens)
@@ -132,16 +145,22 @@ class ProxyReal(gym.ObservationWrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         """Reset the environment and draw the episode's look."""
         if seed is not None:
-            self._random = np.random.default_rng(seed)
+            self._random = np.random.default_rng(whole_number("a seed", seed))
         self.look = draw_look(self._random, self._kitchens)
         return super().reset(seed=seed, options=options)
+
+    def render(self) -> Any:
+        """The last photograph; in other render modes than "rgb_array" the environment's own."""
+        return self._shown.copy() if self.render_mode == "rgb_array" else self.env.render()
 
     def observation(self, observation: Any) -> Any:
         """The observation with its image photographed; the one given is not changed."""
         sensors = observation["sensor_data"]
         camera = sensors["overhead_camera"]
-        picture = self._picture(self.unwrapped.surface())  # pyright: ignore
-        camera = {**camera, "rgb": camera["rgb"].new_tensor(picture[None])}
+        self._shown = self._picture(self.unwrapped.surface())  # pyright: ignore
+        raw = camera["rgb"]  # an array where a wrapper below makes arrays of tensors
+        picture = self._shown.reshape(raw.shape)
+        camera = {**camera, "rgb": raw.new_tensor(picture) if hasattr(raw, "new_tensor") else picture.copy()}
         return {**observation, "sensor_data": {**sensors, "overhead_camera": camera}}
 
     def _picture(self, surface: Surface) -> np.ndarray:

@@ -30,9 +30,11 @@ import numpy as np
 import torch
 
 from simedit.envs.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
+from simedit.envs.checks import check_action, check_options, check_sizes
 from simedit.envs.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState
+from simedit.repainter import whole_number
 
 _LIGHT_MODES = {"simple": "simple", "base": None, "brighter": "brighter", "darker": "darker"}
 _SHADERS = {"default": "ibl", "rt": "rt"}
@@ -81,12 +83,15 @@ class SimplerDrawerEnv(gym.Env):
         light: "simple" (Visual Matching), or Variant Aggregation's "base", "brighter" or "darker".
         samples_per_pixel: of the ray tracer; SIMPLER takes 32.
         denoiser: of the ray tracer: "none", "optix", or "auto": optix where there is an NVIDIA GPU.
+        render_mode: None, or "rgb_array": `render()` gives the camera's last frame, uint8 [H, W, 3].
 
     Raises:
         SimeditError: the original is not installed, an unknown name, a missing file, or nothing can render.
 
     Source: SIMPLER (arXiv 2405.05941), https://github.com/simpler-env/ManiSkill2_real2sim.
     """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 3}
 
     def __init__(
         self,
@@ -105,6 +110,7 @@ class SimplerDrawerEnv(gym.Env):
         light: str = "simple",
         samples_per_pixel: int = 32,
         denoiser: str = "auto",
+        render_mode: str | None = None,
     ) -> None:
         for kind, name, known in (
             ("shader", shader, _SHADERS),
@@ -116,8 +122,11 @@ class SimplerDrawerEnv(gym.Env):
         ):
             if name not in known:
                 raise unknown(kind, name, known)
-        if min(width, height, samples_per_pixel) < 1:
-            raise SimeditError("width, height and samples_per_pixel must be at least 1")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown("render_mode", render_mode, self.metadata["render_modes"])
+        check_sizes(width, height, samples_per_pixel)
+        self.render_mode = render_mode
+        self._frame: np.ndarray | None = None
         self._overlay = overlay
         self._task, self._drawer, self._pose = task, drawer, pose
         self._aim({})
@@ -200,10 +209,12 @@ class SimplerDrawerEnv(gym.Env):
         """Start an episode; `options` can hold "pose", "task" and "drawer", the others stay as they were.
 
         Raises:
-            SimeditError: an unknown pose, task or drawer.
+            SimeditError: an unknown pose, task, drawer or option, or a seed that is no whole number.
         """
-        super().reset(seed=seed)
+        check_options(options, ("pose", "task", "drawer"))
+        whole_number("a seed", 0 if seed is None else seed)
         self._aim(options or {})
+        super().reset(seed=seed)
         self._original.close()
         self._original = self._build()
         half = (math.pi + self._base.yaw) / 2
@@ -216,6 +227,7 @@ class SimplerDrawerEnv(gym.Env):
         if self._task == "close":
             place["obj_init_options"] = {"cabinet_init_qpos": CLOSE_START}
         obs, info = self._original.reset(options=place)
+        self._frame = obs["image"]["overhead_camera"]["rgb"]
         return obs, {**info, **self._readings()}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -224,11 +236,13 @@ class SimplerDrawerEnv(gym.Env):
         Raises:
             SimeditError: an action that is not seven finite numbers.
         """
-        action = np.asarray(action, np.float32)
-        if action.size != 7 or not np.isfinite(action).all():
-            raise SimeditError(f"an action is seven finite numbers, not {action.tolist()}")
-        obs, reward, _, truncated, info = self._original.step(action.reshape(7))
+        obs, reward, _, truncated, info = self._original.step(check_action(action))
+        self._frame = obs["image"]["overhead_camera"]["rgb"]
         return obs, float(reward), False, truncated, {**info, **self._readings()}
+
+    def render(self) -> np.ndarray | None:
+        """The camera's last frame, uint8 [H, W, 3]; None without a render mode."""
+        return None if self.render_mode is None or self._frame is None else self._frame.copy()
 
     def close(self) -> None:
         self._original.close()

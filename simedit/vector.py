@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from simedit.errors import SimeditError, unknown
+from simedit.errors import SimeditError
 from simedit.protocols import Editor
-from simedit.wrapper import Repainter
+from simedit.repainter import Repainter, as_numpy, whole_number
 
 
 class EditVectorObservation(gym.vector.VectorObservationWrapper):
@@ -22,23 +22,37 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
     wraps them.)
 
     Environment i's edits are those of a lone one in an EditObservation with the same seeds: they change
-    with its episode, and with no other environment's.
+    with its episode, and with no other environment's. With render mode "rgb_array", `render()` gives the
+    frames that the policies saw last, N of uint8 [H, W, 3].
 
     Args:
-        env: its observations are, or hold in nested dicts, images uint8 [N, H, W, 3].
+        env: its observations are, or hold in nested dicts, images uint8 [N, ..., H, W, 3]; all frames of an
+            environment (a stack, the drawer twin's batch of one) have its style and noise.
         style: one for all, or N; `env.styles` may be set again at any time.
-        mask: "segmentation", or a function of the batched observation that returns bool [N, H, W].
+        mask: "segmentation", or a function of the batched observation that returns bool [H, W], or the
+            image's shape without its last axis.
         mask_ids: as EditObservation's; None asks each environment for its `edit_segmentation_ids`.
         editor, seed, image_key, composition, keep_raw: as EditObservation's.
 
     Raises:
-        SimeditError: as EditObservation, or another number of styles, or of seeds.
+        SimeditError: as EditObservation, another number of styles, or of seeds, or an environment that does
+            not say when it resets its parts.
         ValueError: the environment resets its parts within the step.
 
     Examples:
-        >>> envs = gym.make_vec("simedit/Drawer-v1", num_envs=4, vectorization_mode="async")
+        Worker processes must be spawned, for a renderer does not survive a fork; so a script needs its
+        `if __name__ == "__main__":`.
+
+        >>> envs = gym.make_vec(
+        ...     "simedit/Drawer-v1",
+        ...     num_envs=4,
+        ...     vectorization_mode="async",
+        ...     vector_kwargs={"context": "spawn"},
+        ... )
         >>> envs = EditVectorObservation(envs, library, style="gold")
         >>> obs, info = envs.reset(seed=0)
+        >>> obs["sensor_data"]["overhead_camera"]["rgb"].shape
+        (4, 1, 512, 640, 3)
     """
 
     def __init__(
@@ -54,17 +68,27 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
     ) -> None:
+        if not isinstance(env, gym.vector.VectorEnv):
+            raise SimeditError(
+                f"EditVectorObservation wraps a gymnasium vector environment, not a {type(env).__name__}: "
+                "one environment goes into EditObservation"
+            )
+        if "autoreset_mode" not in env.metadata:
+            raise SimeditError(
+                f"{type(env).__name__} does not say when it resets its environments, so whose noise must "
+                "change: set its metadata['autoreset_mode'] to AutoresetMode.NEXT_STEP or DISABLED"
+            )
         super().__init__(env)
-        if seed < 0:
-            raise SimeditError(f"seed must be 0 or more, got {seed}")
-        self._wanted = None if mask_ids is None else tuple(mask_ids)
+        self._seed = whole_number("seed", seed)
         self._ids: list[tuple[int, ...]] = []
         self._repainter = Repainter(
             env.observation_space,
             editor,
             self._mask_ids,
+            count=self.num_envs,
             image_key=image_key,
             mask=mask,
+            mask_ids=mask_ids,
             composition=composition,
             keep_raw=keep_raw,
         )
@@ -72,11 +96,10 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         self.observation_space = self._repainter.extended(env.observation_space)
         self.single_observation_space = self._repainter.extended(env.single_observation_space)
         self.styles = (style,) * self.num_envs if isinstance(style, str) else style
-        self._seed = seed
-        self._generators = [np.random.default_rng((seed, 0, i)) for i in range(self.num_envs)]
-        self._noise = [0] * self.num_envs
+        self._generators = [np.random.default_rng((self._seed, 0, i)) for i in range(self.num_envs)]
+        self._noise: list[int] = []
         self._over = np.zeros(self.num_envs, bool)
-        self._resets = env.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP
+        self._resets = env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -85,26 +108,34 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
 
     @styles.setter
     def styles(self, styles: Sequence[str]) -> None:
+        if isinstance(styles, str) or not isinstance(styles, Sequence):
+            raise SimeditError(f"styles must be a list of {self.num_envs} names, got {styles!r}")
         if len(styles) != self.num_envs:
             raise SimeditError(f"{self.num_envs} environments need as many styles, got {len(styles)}")
-        for style in styles:
-            if style not in self._repainter.editor.styles:
-                raise unknown("style", style, self._repainter.editor.styles)
-        self._styles = tuple(styles)
+        self._styles = tuple(map(self._repainter.check_style, styles))
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all environments, or those of gymnasium's options["reset_mask"], and draw their noise.
 
         Args:
-            seed: None, N of them, or one, which as in gymnasium gives environment i seed + i.
+            seed: None, N of them (each may be None), or one, which as in gymnasium gives environment i
+                seed + i.
+
+        Raises:
+            SimeditError: a seed that is no whole number, another number of them, or options that are no dict.
         """
+        if not isinstance(options, Mapping | None):
+            raise SimeditError(f"options must be a dict or None, not {options!r}")
+        seeds: Any = self._each(seed)
         which = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
-        obs, info = self.env.reset(seed=seed, options=options)
-        if seed is not None:
-            seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
-            for i in np.flatnonzero(which):
-                if seeds[i] is not None:
-                    self._generators[i] = np.random.default_rng((self._seed, seeds[i], 0))
+        # gymnasium takes the mask out of the options that it is given.
+        obs, info = self.env.reset(
+            seed=None if seed is None else seeds, options=None if options is None else dict(options)
+        )
+        for i in np.flatnonzero(which):
+            if seeds[i] is not None:
+                self._generators[i] = np.random.default_rng((self._seed, seeds[i], 0))
+        self._noise = self._noise or [0] * self.num_envs
         self._begin(which)
         return self.observations(obs), info
 
@@ -119,6 +150,26 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         """The observations with their images repainted; those given are not changed."""
         return self._repainter.repaint(observations, self._styles, self._noise)
 
+    def render(self) -> Any:
+        """The frames that the policies saw last; the class says more."""
+        if self.env.render_mode != "rgb_array":
+            return self.env.render()
+        if self._repainter.shown is None:
+            raise SimeditError("there is no frame to render yet: call reset() first")
+        return tuple(self._repainter.shown.copy())
+
+    def _each(self, seed: Any) -> list[int | None]:
+        """The seed of each environment."""
+        if seed is None:
+            return [None] * self.num_envs
+        if np.ndim(seed) == 0:
+            first = whole_number("a seed", seed)
+            return [first + i for i in range(self.num_envs)]
+        seeds = seed if isinstance(seed, list | tuple) else as_numpy(seed).tolist()
+        if len(seeds) != self.num_envs:
+            raise SimeditError(f"{self.num_envs} environments take one seed or as many, got {len(seeds)}")
+        return [None if each is None else whole_number("a seed", each) for each in seeds]
+
     def _begin(self, which: np.ndarray) -> None:
         """New noise for the environments whose episode has just begun."""
         for i in np.flatnonzero(which):
@@ -127,9 +178,7 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         if which.any():
             self._ids = []  # a reset may have rebuilt a scene
 
-    def _mask_ids(self) -> tuple[int, ...] | list[tuple[int, ...]]:
-        if self._wanted is not None:
-            return self._wanted
+    def _mask_ids(self) -> list[tuple[int, ...]]:
         if not self._ids:
             self._ids = [tuple(ids) for ids in self.env.get_attr("edit_segmentation_ids")]  # type: ignore[attr-defined]
         return self._ids

@@ -3,185 +3,62 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import RecordConstructorArgs
 
-from simedit.errors import SimeditError, unknown
+from simedit.errors import SimeditError
 from simedit.protocols import Editor
+from simedit.repainter import (
+    KNOWN_IMAGE_KEYS,
+    Repainter,
+    as_numpy,
+    find_image_key,
+    get_path,
+    whole_number,
+)
 
-KNOWN_IMAGE_KEYS = ("sensor_data/overhead_camera/rgb", "image/overhead_camera/rgb", "")
-"""Where `find_image_key` looks: ManiSkill 3, the original SIMPLER, a space that is the image itself."""
-
-# The segmentation's key beside the image, in ManiSkill 3 and in SIMPLER, and the channel that holds the
-# id of the actor or link.
-_SEGMENTATION_CHANNELS = {"segmentation": 0, "Segmentation": 1}
-
-
-def get_path(obs: Any, path: str) -> Any:
-    """The entry of a nested dict (or Dict space) at `path`, for example "image/overhead_camera/rgb".
-
-    The empty path is `obs` itself.
-
-    Raises:
-        SimeditError: there is no such entry; the message names the keys where the path ends.
-    """
-    for key in path.split("/") if path else ():
-        # A Dict space's own `in` asks whether it contains an observation, so ask its keys.
-        keys = list(obs) if isinstance(obs, Mapping) else []
-        if key not in keys:
-            raise unknown(f"key (of the path {path!r})", key, keys)
-        obs = obs[key]
-    return obs
+__all__ = ["KNOWN_IMAGE_KEYS", "EditObservation", "find_image_key", "get_path"]
 
 
-def find_image_key(space_or_obs: Any) -> str:
-    """The first of `KNOWN_IMAGE_KEYS` at which an observation, or its space, holds an image.
+class EditorInSpec:
+    """An editor as a specification of environments keeps it: copies of the specification share it.
 
-    Raises:
-        SimeditError: none does; the message names what looks like an image (uint8 [..., H, W, 3]).
-    """
-    keys = list(_image_keys(space_or_obs))
-    for key in KNOWN_IMAGE_KEYS:
-        if key in keys:
-            return key
-    raise SimeditError(
-        f"no camera image at {' or '.join(map(repr, KNOWN_IMAGE_KEYS[:2]))}; "
-        + (
-            f"pass image_key=..., one of: {', '.join(keys)}"
-            if keys
-            else "nothing here is uint8 [..., H, W, 3]"
-        )
-    )
-
-
-class Repainter:
-    """Repaints the image of observations, whichever wrapper they come through.
-
-    Args:
-        space: of the observations.
-        editor, image_key, mask, composition, keep_raw: as `EditObservation`'s.
-        ids: gives the segmentation ids to repaint: a tuple for all batch elements, or a list of tuples, one
-            for each. It is asked for each observation, as a reset may rebuild the scene, and raises
-            AttributeError where the environment does not say.
-
-    Raises:
-        SimeditError: as `EditObservation`.
+    `gymnasium.make(env.spec)` passes it to the wrapper, which takes the editor out.
     """
 
-    def __init__(
-        self,
-        space: gym.Space,
-        editor: Editor,
-        ids: Callable[[], tuple[int, ...] | list[tuple[int, ...]]],
-        *,
-        image_key: str | None,
-        mask: Literal["segmentation"] | Callable[[Any], Any],
-        composition: Literal["mask", "none"],
-        keep_raw: str | None,
-    ) -> None:
-        if composition not in ("mask", "none"):
-            raise unknown("composition", composition, ("mask", "none"))
-        self.editor = editor
-        self.image_key = _checked_image_key(space, image_key)
-        self._parent_key, _, self._image_name = self.image_key.rpartition("/")
-        self._keep_raw = keep_raw
-        if keep_raw is not None and (
-            not self.image_key or keep_raw in set(get_path(space, self._parent_key))
-        ):
-            raise SimeditError(f"keep_raw={keep_raw!r} needs a free key beside the image {self.image_key!r}")
-        self._ids = ids
-        self._mask: Callable[[Any], Any] | None = None
-        if composition == "mask":
-            if callable(mask):
-                self._mask = mask
-            elif isinstance(mask, str) and mask == "segmentation":
-                self._check_segmentation(space)
-                self._mask = self._segmentation_mask
-            else:
-                raise SimeditError(
-                    f"mask must be 'segmentation' or a function of the observation, not {mask!r}"
-                )
+    def __init__(self, editor: Any) -> None:
+        self.editor = editor.editor if isinstance(editor, EditorInSpec) else editor
 
-    def count(self, observation: Any) -> int:
-        """How many frames an observation holds."""
-        return int(np.prod(get_path(observation, self.image_key).shape[:-3]))
-
-    def extended(self, space: gym.Space) -> gym.Space:
-        """The space with the key for the unedited image, where there is to be one."""
-        if self._keep_raw is None:
-            return space
-        return _replaced(space, self._parent_key, {self._keep_raw: get_path(space, self.image_key)})
-
-    def repaint(self, observation: Any, styles: Sequence[str], seeds: Sequence[int]) -> Any:
-        """The observation with its image repainted, each frame in its style; the one given is not changed.
-
-        Raises:
-            SimeditError: another number of frames than of seeds, or a mask of another size or dtype.
-        """
-        image = get_path(observation, self.image_key)
-        raw = _to_numpy(image)
-        frames = raw.reshape(-1, *raw.shape[-3:])
-        if len(frames) != len(seeds):
-            raise SimeditError(f"{len(frames)} frames, but noise for {len(seeds)}: call reset() first")
-        masks = self._masks(observation, frames.shape[:3])
-        edits = self.editor.edit(frames, styles=styles, masks=masks, seeds=seeds).reshape(raw.shape)
-        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
-        edited = edits if isinstance(image, np.ndarray) else image.new_tensor(edits)
-        if not self.image_key:
-            return edited
-        changes = {self._image_name: edited}
-        if self._keep_raw is not None:
-            changes[self._keep_raw] = image
-        return _replaced(observation, self._parent_key, changes)
-
-    def _masks(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        if self._mask is None:
-            return None
-        mask = _to_numpy(self._mask(observation))
-        if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
-            raise SimeditError(
-                f"the mask must be bool {list(shape[1:])} or {list(shape)}, like the image, "
-                f"got {mask.dtype} {list(mask.shape)}"
-            )
-        return np.broadcast_to(mask, shape)
-
-    def _segmentation_mask(self, observation: Any) -> np.ndarray:
-        beside = get_path(observation, self._parent_key)
-        name = next(name for name in _SEGMENTATION_CHANNELS if name in beside)
-        shown = _to_numpy(beside[name])[..., _SEGMENTATION_CHANNELS[name]]
-        ids = self._ids()
-        if isinstance(ids, list):
-            return np.stack([np.isin(one, wanted) for one, wanted in zip(shown, ids, strict=True)])
-        return np.isin(shown, ids)
-
-    def _check_segmentation(self, space: gym.Space) -> None:
-        ways_out = "pass mask=<function of the observation>, or composition='none' to show the whole edit"
-        beside = get_path(space, self._parent_key)
-        if not (isinstance(beside, Mapping) and set(beside) & set(_SEGMENTATION_CHANNELS)):
-            raise SimeditError(f"no segmentation beside the image {self.image_key!r}: {ways_out}")
-        try:
-            self._ids()
-        except AttributeError:
-            raise SimeditError(
-                "the environment does not say which segmentation ids to repaint: "
-                f"pass mask_ids=..., or {ways_out}"
-            ) from None
+    def __deepcopy__(self, memo: dict[int, Any]) -> EditorInSpec:
+        return self
 
 
-class EditObservation(gym.ObservationWrapper):
+class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
     """Repaints the image of every observation in one style; every other key is left untouched.
 
     The image comes back in the container (NumPy array or torch tensor, on its device), dtype and batch
     shape in which it came, so the observation space stays as it is. One noise seed is drawn per episode
-    and batch element and used for all its frames. With the same `seed` and the same `reset(seed=...)` the
+    and environment and used for all its frames. With the same `seed` and the same `reset(seed=...)` the
     edits are the same in any process; a reset without a seed goes on in that sequence of episodes.
+
+    Where it goes among other wrappers: `FrameStackObservation(EditObservation(env, ...), 4)` edits each frame
+    once, the other way round each of the four at every step, to the same pictures. `gymnasium`'s Autoreset
+    may be on either side; one that resets within the step must be around it. Attributes are set through
+    wrappers around it by `env.set_wrapper_attr("style", "wood")`: gymnasium's wrappers keep `env.style = ...`
+    to themselves. Two of them edit one after the other.
+
+    With render mode "rgb_array", `render()` gives the frame that the policy saw last, uint8 [H, W, 3] (of
+    several environments [N, H, W, 3]), so RecordVideo and HumanRendering around it show edits. In other
+    render modes it is the environment's own `render()`, of unedited scenes, and a warning says so.
 
     Args:
         env: any environment whose observation is, or holds in nested dicts, an image uint8 [..., H, W, 3].
+            If it holds several environments (`env.num_envs`, as ManiSkill's do), the image is
+            [num_envs, H, W, 3].
         editor: what repaints, for example a `simedit.library.SpecialistLibrary`.
         style: one of `editor.styles`. It may be set again at any time: `env.style = "wood"`.
         seed: the noise's seed, 0 or more.
@@ -189,14 +66,16 @@ class EditObservation(gym.ObservationWrapper):
             `KNOWN_IMAGE_KEYS`, and "" is an observation that is the image itself.
         mask: where edits may show under composition "mask". "segmentation" takes the pixels whose id, in
             the segmentation beside the image, is in `mask_ids`; a callable gets the observation and
-            returns bool [H, W], or [N, H, W] for a batch.
+            returns bool [H, W], or the image's shape without its last axis.
         mask_ids: segmentation ids to repaint; None asks the environment for its `edit_segmentation_ids`.
         composition: "mask" changes no pixel outside the mask; "none" shows the whole edit, needs no mask.
         keep_raw: a key under which the unedited image is put beside the edited one; the space gains it.
+            ManiSkill's environments are told, for its wrappers read their space.
 
     Raises:
         SimeditError: unknown style or image key (with the nearest match), an image that is not uint8
-            [..., H, W, 3], no segmentation or no ids for it; later, a mask of another size or dtype.
+            [..., H, W, 3], no segmentation or no ids for it, or another unfit argument; later, a mask of
+            another size or dtype.
 
     Examples:
         >>> env = gym.make("simedit/Drawer-v1", task="open", drawer="top", pose="a0")
@@ -214,7 +93,7 @@ class EditObservation(gym.ObservationWrapper):
     def __init__(
         self,
         env: gym.Env,
-        editor: Editor,
+        editor: Editor | EditorInSpec,
         style: str,
         *,
         seed: int = 0,
@@ -224,29 +103,67 @@ class EditObservation(gym.ObservationWrapper):
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
     ) -> None:
-        super().__init__(env)
-        if seed < 0:
-            raise SimeditError(f"seed must be 0 or more, got {seed}")
-        wanted = None if mask_ids is None else tuple(mask_ids)
-        self._repainter = Repainter(
-            env.observation_space,
-            editor,
-            lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids")) if wanted is None else wanted,
+        if not isinstance(env, gym.Env):
+            raise SimeditError(
+                f"EditObservation wraps one gymnasium.Env, not a {type(env).__name__}: "
+                "a gymnasium vector environment goes into EditVectorObservation, "
+                "and around ManiSkill's goes ManiSkillVectorEnv(EditObservation(env, ...))"
+            )
+        mask_ids = tuple(mask_ids) if isinstance(mask_ids, Iterable) else mask_ids
+        shared = EditorInSpec(editor)
+        RecordConstructorArgs.__init__(
+            self,
+            _disable_deepcopy=True,
+            editor=shared,
+            style=style,
+            seed=seed,
             image_key=image_key,
             mask=mask,
+            mask_ids=mask_ids,
+            composition=composition,
+            keep_raw=keep_raw,
+        )
+        gym.ObservationWrapper.__init__(self, env)
+        self._seed = whole_number("seed", seed)
+        _forget_raw(env)
+        space, count = env.observation_space, _environments(env)
+        self._repainter = Repainter(
+            space,
+            shared.editor,
+            lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids")),
+            count=count,
+            image_key=image_key,
+            mask=mask,
+            mask_ids=mask_ids,
             composition=composition,
             keep_raw=keep_raw,
         )
         self.image_key = self._repainter.image_key
+        shape = get_path(space, self.image_key).shape
+        if count > 1 and shape[:-3] != (count,):
+            raise SimeditError(
+                f"{count} environments, but images {list(shape)}, not [{count}, H, W, 3]: "
+                "what stacks frames goes around EditObservation"
+            )
+        if env.render_mode not in (None, "rgb_array"):
+            gym.logger.warn(
+                f"render mode {env.render_mode!r} below EditObservation shows unedited frames: make the "
+                "environment with 'rgb_array', and put HumanRendering or RenderCollection around it"
+            )
         self.style = style
-        self._seed = seed
         self._generators: list[np.random.Generator] = []
         self._noise: list[int] = []
-        if keep_raw is not None:
-            self.observation_space = self._repainter.extended(env.observation_space)
-            with contextlib.suppress(AttributeError):  # ManiSkill's space of one batch element
+        autoreset = getattr(gym.wrappers, "Autoreset", ())
+        self._resets = any(isinstance(layer, autoreset) for layer in _layers(env))
+        self._over = False
+        extended = self._repainter.extended(space)
+        if extended is not space:
+            self.observation_space = extended
+            with contextlib.suppress(AttributeError):  # ManiSkill's space of one environment
                 single = env.get_wrapper_attr("single_observation_space")
                 self.single_observation_space = self._repainter.extended(single)
+        if keep_raw is not None:
+            _tell_raw(env, self._repainter)
 
     @property
     def style(self) -> str:
@@ -255,77 +172,123 @@ class EditObservation(gym.ObservationWrapper):
 
     @style.setter
     def style(self, style: str) -> None:
-        if style not in self._repainter.editor.styles:
-            raise unknown("style", style, self._repainter.editor.styles)
-        self._style = style
+        self._style = self._repainter.check_style(style)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset the environment and draw the new episode's noise.
 
         Args:
-            seed: an int, or, for ManiSkill's batched environments, a list with one for each element. The
+            seed: an int, or, for ManiSkill's batched environments, a list with one for each environment. The
                 first reset without one counts as seeded with 0, as far as the noise goes.
-            options: the environment's; with ManiSkill's "env_idx" (a partial reset) only those elements
+            options: the environment's; with ManiSkill's "env_idx" (a partial reset) only those environments
                 get new noise.
+
+        Raises:
+            SimeditError: a seed that is no whole number, another number of them, or options that are no dict.
         """
+        if not isinstance(options, Mapping | None):
+            raise SimeditError(f"options must be a dict or None, not {options!r}")
+        fresh = None if seed is None else self._seeded(seed)
+        which = self._chosen((options or {}).get("env_idx"))
         obs, info = self.env.reset(seed=seed, options=options)
-        count = self._repainter.count(obs)
-        if len(self._noise) != count:
-            self._noise, self._generators = [0] * count, self._seeded(count, 0)
-        fresh = self._generators if seed is None else self._seeded(count, seed)
-        for index in map(int, (options or {}).get("env_idx", range(count))):
-            self._generators[index] = fresh[index]
-            self._noise[index] = int(fresh[index].integers(2**63))
+        self._begin(which, fresh)
         return self.observation(obs), info
+
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step the environment; the observation is repainted.
+
+        Raises:
+            SimeditError: the environment has reset itself within the step, unseen.
+        """
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        if "final_obs" in info or "final_observation" in info:
+            raise SimeditError(
+                "the environment below EditObservation has reset itself within its step: "
+                "put EditObservation below the wrapper that resets"
+            )
+        if self._resets:
+            if self._over:
+                self._begin(range(self._repainter.count), None)
+            self._over = bool(terminated or truncated)
+        return self.observation(obs), reward, terminated, truncated, info
 
     def observation(self, observation: Any) -> Any:
         """The observation with its image repainted; the one given is not changed."""
         return self._repainter.repaint(observation, [self._style] * len(self._noise), self._noise)
 
-    def _seeded(self, count: int, seed: Any) -> list[np.random.Generator]:
-        """One generator for each batch element; an element seeded by a list equals a lone environment."""
-        seeds = np.atleast_1d(seed).tolist()
+    def render(self) -> Any:
+        """The frame that the policy saw last; the class says in which render modes.
+
+        Raises:
+            SimeditError: before the first reset.
+        """
+        if self.render_mode != "rgb_array":
+            return self.env.render()
+        shown = self._repainter.shown
+        if shown is None:
+            raise SimeditError("there is no frame to render yet: call reset() first")
+        return (shown[0] if self._repainter.count == 1 else shown).copy()
+
+    def _begin(self, which: Iterable[int], fresh: list[np.random.Generator] | None) -> None:
+        """New noise for the environments whose episode has just begun."""
+        if not self._noise:
+            which = range(self._repainter.count)
+            self._noise, self._generators = [0] * self._repainter.count, self._seeded(0)
+        for index in which:
+            if fresh is not None:
+                self._generators[index] = fresh[index]
+            self._noise[index] = int(self._generators[index].integers(2**63))
+        self._over = False
+
+    def _chosen(self, env_idx: Any) -> list[int]:
+        """The environments that a reset means."""
+        count = self._repainter.count
+        if env_idx is None or count == 1:
+            return list(range(count))
+        chosen = np.atleast_1d(as_numpy(env_idx))
+        chosen = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        if not all(index in range(count) for index in chosen.tolist()):
+            raise SimeditError(f"env_idx must be of 0 to {count - 1}, got {chosen.tolist()}")
+        return [int(index) for index in chosen]
+
+    def _seeded(self, seed: Any) -> list[np.random.Generator]:
+        """One generator for each environment; one seeded by a list equals a lone environment."""
+        count = self._repainter.count
+        seeds = [whole_number("a seed", each) for each in np.atleast_1d(as_numpy(seed)).tolist()]
+        if len(seeds) not in (1, count):
+            raise SimeditError(f"{count} environments take one seed or {count}, got {len(seeds)}")
         keys = [(s, 0) for s in seeds] if len(seeds) == count else [(seeds[0], i) for i in range(count)]
         return [np.random.default_rng((self._seed, *key)) for key in keys]
 
 
-def _checked_image_key(space: gym.Space, key: str | None) -> str:
-    if key is None:
-        return find_image_key(space)
-    keys = list(_image_keys(space))
-    if key in keys:
-        return key
+def _environments(env: gym.Env) -> int:
+    """How many environments an environment holds."""
     try:
-        found = get_path(space, key)
-    except SimeditError:
-        raise unknown("image key", key, keys) from None
-    raise SimeditError(
-        f"the image {key!r} must be uint8 [..., H, W, 3], but the observation space has {found}"
-    )
+        return int(env.get_wrapper_attr("num_envs"))
+    except AttributeError:
+        return 1
 
 
-def _image_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Paths of everything in an observation, or in its space, that is uint8 [..., H, W, 3]."""
-    if isinstance(node, Mapping):
-        for key in node:
-            yield from _image_keys(node[key], f"{prefix}/{key}" if prefix else str(key))
-        return
-    shape, dtype = getattr(node, "shape", None) or (), str(getattr(node, "dtype", ""))
-    if len(shape) >= 3 and shape[-1] == 3 and dtype in ("uint8", "torch.uint8"):
-        yield prefix
+def _layers(env: gym.Env) -> Iterator[gym.Env]:
+    """An environment and all that it wraps."""
+    yield env
+    while isinstance(env, gym.Wrapper):
+        env = env.env
+        yield env
 
 
-def _replaced(node: Any, path: str, changes: dict[str, Any]) -> Any:
-    """A copy of a nested dict (or Dict space) with `changes` made at `path`; the rest is shared."""
-    if path:
-        head, _, rest = path.partition("/")
-        changes = {head: _replaced(node[head], rest, changes)}
-    if isinstance(node, gym.spaces.Dict):
-        return gym.spaces.Dict({**node.spaces, **changes})
-    node = copy.copy(node)
-    node.update(changes)
-    return node
+def _tell_raw(env: gym.Env, repainter: Repainter) -> None:
+    """Tell ManiSkill's environment of the new key, as its own wrappers do: others read the space there."""
+    base: Any = env.unwrapped
+    if hasattr(base, "update_obs_space"):
+        with contextlib.suppress(SimeditError):  # a wrapper between has moved the image
+            told = repainter.with_raw(base._init_raw_obs)
+            base.__dict__.setdefault("_told_by_simedit", base._init_raw_obs)
+            base.update_obs_space(told)
 
 
-def _to_numpy(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
+def _forget_raw(env: gym.Env) -> None:
+    """Take back what an EditObservation, no longer in use, has told ManiSkill's environment."""
+    base: Any = env.unwrapped
+    if "_told_by_simedit" in vars(base) and not any(isinstance(e, EditObservation) for e in _layers(env)):
+        base.update_obs_space(vars(base).pop("_told_by_simedit"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.domains import VARIANTS, poses
 from simedit.envs.poses import DRAWERS, POSES, TASKS, find_pose
 from simedit.errors import SimeditError
+from simedit.wrapper import EditObservation
 
 pytest.importorskip("mani_skill", reason="needs the extra: sim")
 
@@ -138,6 +141,7 @@ def test_privileged_state_agrees_with_the_scene(small: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"posse": "a1"}, "did you mean 'pose'"),
         ({"pose": "a3"}, "unknown pose 'a3'"),
         ({"task": "opn"}, "did you mean 'open'"),
         ({"drawer": "left"}, "unknown drawer 'left'"),
@@ -165,7 +169,10 @@ def test_reset_refuses_and_changes_nothing(small: Any, options: dict, message: s
         ({"light": "dark"}, "did you mean 'darker'"),
         ({"denoiser": "optics"}, "did you mean 'optix'"),
         ({"samples_per_pixel": 0}, "at least 1"),
-        ({"width": 0}, "at least one pixel"),
+        ({"width": 0}, "at least 1"),
+        ({"height": 10**6}, "at most 8192"),
+        ({"width": 64.0}, "width must be a whole number"),
+        ({"samples_per_pixel": True}, "samples_per_pixel must be a whole number"),
         ({"overlay": True, "pose": (0.7, 0.0, 0.0)}, "photograph"),
         ({"skin": "simpler", "asset_root": "/nonexistent"}, "/nonexistent"),
     ],
@@ -196,11 +203,22 @@ def test_primitives_stand_in_for_the_scenes_of_variant_aggregation() -> None:
     assert pictures["darker"].mean() < base.mean() - 5 < pictures["brighter"].mean() - 10
 
 
-@pytest.mark.parametrize("action", [[0.0] * 6, [0.0] * 6 + [float("nan")], [float("inf")] + [0.0] * 6])
-def test_step_refuses_what_is_not_seven_finite_numbers(small: Any, action: list) -> None:
+@pytest.mark.parametrize(
+    "action",
+    [
+        [0.0] * 6,
+        [0.0] * 6 + [float("nan")],
+        [float("inf")] + [0.0] * 6,
+        [1e300] * 7,
+        None,
+        "open",
+        [[0.0], [1, 2]],
+    ],
+)
+def test_step_refuses_what_is_not_seven_finite_numbers(small: Any, action: Any) -> None:
     small.reset()
     with pytest.raises(SimeditError, match="seven finite numbers"):
-        small.step(np.array(action, dtype=np.float32))
+        small.step(action)
 
 
 def test_truncates_at_the_step_limit() -> None:
@@ -209,6 +227,155 @@ def test_truncates_at_the_step_limit() -> None:
     hold = np.zeros((1, 7), dtype=np.float32)
     assert [env.step(hold)[3].item() for _ in range(2)] == [False, True]
     env.close()
+
+
+def test_the_wrappers_answers_are_tensors_and_share_nothing(small: Any) -> None:
+    obs, info = small.reset(seed=0)
+    before = info["elapsed_steps"].item(), obs["sensor_param"][CAMERA]["intrinsic_cv"].clone()
+    stepped, reward, *_, after = small.step(np.zeros(7, dtype=np.float32))
+    assert reward.dtype == torch.float32
+    stepped["sensor_param"][CAMERA]["intrinsic_cv"] += 1
+    assert (info["elapsed_steps"].item(), after["elapsed_steps"].item()) == (before[0], 1)
+    assert torch.equal(obs["sensor_param"][CAMERA]["intrinsic_cv"], before[1])
+
+
+@pytest.fixture
+def another() -> Iterator[Any]:
+    """One that wrappers may tell of their keys."""
+    env: Any = gymnasium.make("simedit/Drawer-v1", width=80, height=64)
+    yield env
+    env.close()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["alone", "edit outside", "edit inside"])
+def test_gymnasium_checks_the_twin_alone_and_edited(another: Any, kind: str) -> None:
+    from gymnasium.utils.env_checker import check_env
+    from mani_skill.utils.wrappers import CPUGymWrapper
+
+    env = another if kind != "edit inside" else EditObservation(another, Red(), "red", keep_raw="raw")
+    env = CPUGymWrapper(env)
+    if kind == "edit outside":
+        env = EditObservation(env, Red(), "red", keep_raw="raw")
+    check_env(env, skip_render_check=True, skip_close_check=True)
+
+
+class Red:
+    styles = ("red", "reddish")
+
+    def edit(self, frames, *, styles, masks=None, seeds):
+        return np.where(masks[..., None], np.uint8([255, 0, 0]), frames)
+
+
+def test_keep_raw_is_in_the_spaces_that_mani_skills_wrappers_read(another: Any) -> None:
+    from mani_skill.utils.wrappers import CPUGymWrapper
+
+    space = another.observation_space
+    env = CPUGymWrapper(EditObservation(another, Red(), "red", keep_raw="raw"))
+    obs, _ = env.reset(seed=0)
+    assert obs in env.observation_space
+    assert obs["sensor_data"][CAMERA]["raw"].shape == (64, 80, 3)
+    # Wrapped anew, the environment has forgotten the key.
+    EditObservation(another, Red(), "red", keep_raw="raw")
+    again = EditObservation(another, Red(), "red")
+    assert again.observation_space == another.observation_space == space
+
+
+def test_a_vector_of_twins_is_edited_as_a_lone_one(small: Any) -> None:
+    pytest.importorskip("gymnasium", minversion="1.1")
+    from simedit.vector import EditVectorObservation
+
+    envs = gymnasium.make_vec("simedit/Drawer-v1", num_envs=2, vectorization_mode="sync", width=80, height=64)
+    envs = EditVectorObservation(envs, Red(), "red")
+    lone, _ = EditObservation(small, Red(), "red").reset(
+        seed=0, options={"pose": "a0", "task": "open", "drawer": "top"}
+    )
+    obs, _ = envs.reset(seed=0)
+    assert obs in envs.observation_space
+    for frame in obs["sensor_data"][CAMERA]["rgb"]:
+        np.testing.assert_array_equal(frame, lone["sensor_data"][CAMERA]["rgb"].numpy())
+    envs.close()
+
+
+def test_it_renders_what_it_shows_and_a_specification_makes_it_anew(small: Any) -> None:
+    env: Any = gymnasium.make("simedit/Drawer-v1", width=80, height=64, pose="b1", max_episode_steps=3)
+    env.reset()
+    assert env.render() is None
+    again: Any = gymnasium.make(env.spec, render_mode="rgb_array")
+    obs, info = again.reset(seed=2**63)
+    np.testing.assert_array_equal(again.render(), rgb(obs))
+    np.testing.assert_allclose(info["pose"][0], POSES["b1"], atol=1e-6)
+    obs, *_ = again.step(np.full(7, 0.3))
+    np.testing.assert_array_equal(again.render(), rgb(obs))
+    edited = EditObservation(again, Red(), "red")
+    obs, _ = edited.reset(seed=0)
+    np.testing.assert_array_equal(edited.render(), rgb(obs))
+    with pytest.raises(SimeditError, match="render_mode 'sensors'"):
+        gymnasium.make(env.spec, render_mode="sensors")
+    env.close()
+    again.close()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "0", [0, 1], True])
+def test_seeds_are_whole_numbers(small: Any, seed: Any) -> None:
+    with pytest.raises(SimeditError, match="seed"):
+        small.unwrapped.reset(seed=seed)
+
+
+def test_the_seed_is_the_generators(small: Any) -> None:
+    small.reset(seed=5)
+    assert small.unwrapped.np_random_seed == 5
+    draws = small.unwrapped.np_random.random(3)
+    small.reset(seed=[5])
+    np.testing.assert_array_equal(small.unwrapped.np_random.random(3), draws)
+
+
+def test_old_scenes_go_without_a_garbage_collection(small: Any) -> None:
+    def scenes() -> int:
+        return sum(
+            type(thing).__name__ == "ManiSkillScene" and bool(vars(thing)) for thing in gc.get_objects()
+        )
+
+    small.reset()
+    gc.collect()
+    gc.disable()
+    try:
+        before = scenes()
+        for _ in range(3):
+            small.reset()
+        assert scenes() == before
+    finally:
+        gc.enable()
+
+
+def test_closed_it_closes_again_and_refuses_a_step(small: Any) -> None:
+    env: Any = gymnasium.make("simedit/Drawer-v1", width=16, height=16)
+    first, _ = env.reset()
+    env.close()
+    env.close()
+    with pytest.raises(SimeditError, match="closed"):
+        env.unwrapped.step(np.zeros(7))
+    assert torch.equal(env.reset()[0]["sensor_data"][CAMERA]["rgb"], first["sensor_data"][CAMERA]["rgb"])
+    env.close()
+
+
+def _make_in_a_fork(pipe: Any) -> None:
+    try:
+        gymnasium.make("simedit/Drawer-v1", width=16, height=16)
+        pipe.send("made")
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def test_a_fork_with_the_renderer_in_use_is_refused(small: Any) -> None:
+    small.reset()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_make_in_a_fork, args=(theirs,), daemon=True)
+    process.start()
+    assert ours.poll(60), "it hangs"
+    assert "SimeditError: this process was forked" in ours.recv()
+    process.join()
 
 
 def push(env: Any, pose: str, drawer: str) -> bytes:

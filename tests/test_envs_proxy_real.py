@@ -15,6 +15,7 @@ from simedit.envs.kitchens import KITCHENS, maps
 from simedit.envs.proxy_real import Look, ProxyReal, VisualMatching, draw_look, photograph
 from simedit.envs.surface import CABINET, GROUND, ROBOT, Surface
 from simedit.errors import SimeditError
+from simedit.wrapper import EditObservation
 
 pytest.importorskip("mani_skill", reason="needs the extra: sim")
 OPTIONS = {"pose": "b1", "task": "close", "drawer": "middle"}
@@ -147,6 +148,44 @@ def test_the_wrapper_repaints_the_camera_alone_and_an_episode_is_reproducible(tw
     np.testing.assert_array_equal(episode(seed=4), [first, second])
     np.testing.assert_array_equal(episode(), next_one)
     assert ProxyReal(twin, ("studio",)).look.kitchen == "studio"
+
+
+def test_what_a_wrapper_below_would_paint_is_not_lost_silently(twin: Any) -> None:
+    class Nothing:
+        styles = ("none",)
+
+        def edit(self, frames, *, styles, masks=None, seeds):
+            return frames
+
+    edited = gymnasium.wrappers.TimeLimit(EditObservation(twin, Nothing(), "none"), 9)
+    with pytest.raises(SimeditError, match="ProxyReal right around the drawer twin"):
+        ProxyReal(edited)
+    with pytest.raises(SimeditError, match="VisualMatching right around"):
+        VisualMatching(ProxyReal(twin))
+    obs, _ = EditObservation(ProxyReal(twin), Nothing(), "none").reset(seed=4, options=OPTIONS)
+    np.testing.assert_array_equal(rgb(obs), rgb(ProxyReal(twin).reset(seed=4, options=OPTIONS)[0]))
+
+
+@pytest.mark.parametrize("kind", [ProxyReal, VisualMatching])
+def test_it_renders_the_photograph_and_a_specification_makes_it_anew(twin: Any, kind: Any) -> None:
+    env = kind(gymnasium.make(twin.spec, render_mode="rgb_array"), ("loft",))
+    again: Any = gymnasium.make(env.spec)
+    for one in (env, again):
+        obs, _ = one.reset(seed=4, options=OPTIONS)
+        np.testing.assert_array_equal(one.render(), rgb(obs)[0].numpy())
+    assert again.look == env.look
+    env.close()
+    again.close()
+    assert kind(twin).render() is None
+
+
+def test_arrays_stay_arrays(twin: Any) -> None:
+    from mani_skill.utils.wrappers import CPUGymWrapper
+
+    expected, _ = ProxyReal(twin).reset(seed=4, options=OPTIONS)
+    obs, _ = ProxyReal(CPUGymWrapper(twin)).reset(seed=4, options=OPTIONS)
+    assert type(rgb(obs)) is np.ndarray
+    np.testing.assert_array_equal(rgb(obs), rgb(expected)[0].numpy())
 
 
 def test_visual_matching_shows_robot_and_cabinet_as_rendered_where_the_episode_would_be(twin: Any) -> None:

@@ -177,8 +177,23 @@ def test_truncates_at_the_step_limit(formatted):
     assert ends == [(False, False)] * 112 + [(False, True)]
 
 
+def test_it_renders_what_it_shows_and_a_specification_makes_it_anew(formatted):
+    env = gym.make(ID, width=WIDTH, height=HEIGHT, pose="c1")
+    assert (env.reset(), env.render())[1] is None
+    again = gym.make(env.spec, render_mode="rgb_array")
+    obs, info = again.reset(seed=0)
+    np.testing.assert_array_equal(again.render(), obs["image"]["overhead_camera"]["rgb"])
+    np.testing.assert_allclose(info["pose"], POSES["c1"], atol=1e-6)
+    np.testing.assert_array_equal(
+        again.render(), again.step(np.zeros(7))[0]["image"]["overhead_camera"]["rgb"]
+    )
+    with pytest.raises(SimeditError, match="render_mode"):
+        gym.make(ID, render_mode="cameras")
+
+
 @pytest.mark.parametrize(
-    "options", [{"pose": "a9"}, {"task": "shut"}, {"drawer": "third"}, {"pose": (0.7, np.nan, 0.0)}]
+    "options",
+    [{"posse": "a1"}, {"pose": "a9"}, {"task": "shut"}, {"drawer": "third"}, {"pose": (0.7, np.nan, 0.0)}],
 )
 def test_a_refused_reset_changes_nothing(formatted, options):
     env = gym.make(ID, width=8, height=8, task="close", drawer="bottom", pose="c1")
@@ -189,7 +204,13 @@ def test_a_refused_reset_changes_nothing(formatted, options):
     np.testing.assert_allclose(info["pose"], POSES["c1"], atol=1e-6)
 
 
-@pytest.mark.parametrize("action", [np.zeros(6), np.array([0, 0, np.inf, 0, 0, 0, 0])])
+@pytest.mark.parametrize("seed", [-1, 0.5, "0"])
+def test_seeds_are_whole_numbers(formatted, seed):
+    with pytest.raises(SimeditError, match="a seed must be"):
+        gym.make(ID, width=8, height=8).unwrapped.reset(seed=seed)
+
+
+@pytest.mark.parametrize("action", [np.zeros(6), np.array([0, 0, np.inf, 0, 0, 0, 0]), None, [1e300] * 7])
 def test_step_refuses_what_is_not_seven_finite_numbers(formatted, action):
     env = gym.make(ID, width=8, height=8)
     env.reset()
@@ -209,6 +230,8 @@ def test_step_refuses_what_is_not_seven_finite_numbers(formatted, action):
         ({"robot_variant": "blue"}, "robot_variant"),
         ({"denoiser": "oidn"}, "denoiser"),
         ({"samples_per_pixel": 0}, "at least 1"),
+        ({"width": 8.0}, "width must be a whole number"),
+        ({"height": 10**6}, "at most 8192"),
         ({"asset_root": "nowhere"}, "lacks nowhere/data/custom"),
     ],
 )

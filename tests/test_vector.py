@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from gymnasium import spaces
 
 pytest.importorskip("gymnasium", minversion="1.1", reason="gymnasium's vector environments as of 1.1")
 
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from simedit.composition import compose
 from simedit.errors import SimeditError
@@ -20,14 +22,18 @@ H, W = 8, 10
 class Clock(gym.Env):
     """Frames that tell the episode and the step; the id to repaint changes with the episode.
 
-    An episode lasts as many steps as its environment's `length`.
+    An episode lasts as many steps as its environment's `length`. With `batch` (1,), frames come in a batch of
+    one, as the drawer twin's do.
     """
 
-    def __init__(self, length: int = 3) -> None:
-        self._length, self._episode = length, 0
+    metadata = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(self, length: int = 3, batch: tuple[int, ...] = ()) -> None:
+        self._length, self._episode, self._batch = length, 0, batch
         camera = {
-            "rgb": spaces.Box(0, 255, (H, W, 3), np.uint8),
-            "segmentation": spaces.Box(-32768, 32767, (H, W, 1), np.int16),
+            "rgb": spaces.Box(0, 255, (*batch, H, W, 3), np.uint8),
+            "segmentation": spaces.Box(-32768, 32767, (*batch, H, W, 1), np.int16),
         }
         camera = spaces.Dict({"overhead_camera": spaces.Dict(camera)})
         self.observation_space = spaces.Dict({"sensor_data": camera})
@@ -38,8 +44,9 @@ class Clock(gym.Env):
         return [self._episode]
 
     def _observation(self):
-        frame = np.full((H, W, 3), 10 * self._episode + self._step, np.uint8)
-        labels = np.broadcast_to(np.arange(H, dtype=np.int16)[:, None, None], (H, W, 1)).copy()
+        frame = np.full((*self._batch, H, W, 3), 10 * self._episode + self._step, np.uint8)
+        rows = np.arange(H, dtype=np.int16)[:, None, None]
+        labels = np.broadcast_to(rows, (*self._batch, H, W, 1)).copy()
         return {"sensor_data": {"overhead_camera": {"rgb": frame, "segmentation": labels}}}
 
     def reset(self, *, seed=None, options=None):
@@ -75,13 +82,15 @@ def shown(obs) -> np.ndarray:
     return obs["sensor_data"]["overhead_camera"]["rgb"]
 
 
-def vector(lengths=(3, 5, 4), editor=None, style="light", mode=AutoresetMode.NEXT_STEP, **settings):
-    envs = SyncVectorEnv([lambda n=n: Clock(n) for n in lengths], autoreset_mode=mode)
+def vector(lengths=(3, 5, 4), editor=None, style="light", mode=AutoresetMode.NEXT_STEP, batch=(), **settings):
+    envs = SyncVectorEnv([lambda n=n: Clock(n, batch) for n in lengths], autoreset_mode=mode)
     return EditVectorObservation(envs, editor or Noise(), style, **settings)
 
 
-def test_each_environment_is_edited_as_a_lone_one_through_its_episodes():
-    envs, lone = vector(seed=4), [EditObservation(Clock(n), Noise(), "light", seed=4) for n in (3, 5, 4)]
+@pytest.mark.parametrize("batch", [(), (1,), (2,)])
+def test_each_environment_is_edited_as_a_lone_one_through_its_episodes(batch):
+    envs = vector(seed=4, batch=batch)
+    lone = [EditObservation(Clock(n, batch), Noise(), "light", seed=4) for n in (3, 5, 4)]
     together = [shown(envs.reset(seed=7)[0])]
     for _ in range(9):
         together.append(shown(envs.step(np.zeros(3, int))[0]))
@@ -121,6 +130,75 @@ def test_some_are_reset_alone():
     assert [bool((a == b).all()) for a, b in zip(first, again, strict=True)] == [True, False, True]
 
 
+@pytest.mark.parametrize("shape", [(3, 1, H, W), (3, H, W), (H, W)])
+def test_a_mask_has_the_images_shape_or_one_frames(shape):
+    mask = np.zeros(shape, bool)
+    mask[..., 2, :] = True
+    envs = vector(batch=(1,), mask=lambda obs: mask)
+    changed = (shown(envs.reset(seed=0)[0]) != 10).any((0, 1, 3, 4))
+    np.testing.assert_array_equal(changed, np.arange(H) == 2)
+
+
+def test_processes_are_edited_as_in_one():
+    envs = AsyncVectorEnv([functools.partial(Clock, n, (1,)) for n in (3, 2)], context="spawn")
+    envs = EditVectorObservation(envs, Noise(), "light")
+    same = vector(lengths=(3, 2), batch=(1,))
+    try:
+        np.testing.assert_array_equal(shown(envs.reset(seed=7)[0]), shown(same.reset(seed=7)[0]))
+        for _ in range(4):
+            actions = np.zeros(2, int)
+            np.testing.assert_array_equal(shown(envs.step(actions)[0]), shown(same.step(actions)[0]))
+    finally:
+        envs.close()
+
+
+def test_render_shows_what_the_policies_saw():
+    envs = vector(batch=(1,))
+    with pytest.raises(SimeditError, match="reset"):
+        envs.render()
+    obs, _ = envs.reset(seed=0)
+    np.testing.assert_array_equal(envs.render(), shown(obs)[:, 0])
+
+
+def test_step_before_reset_is_refused():
+    envs = vector()
+    for env in envs.env.envs:
+        env.reset()
+    with pytest.raises(SimeditError, match="reset"):
+        envs.step(np.zeros(3, int))
+
+
+def test_seeds_may_be_several_and_options_stay_as_they_were():
+    envs = vector(mode=AutoresetMode.DISABLED, lengths=(9, 9, 9), composition="none")
+    first = shown(envs.reset(seed=np.int64(4))[0])
+    np.testing.assert_array_equal(shown(envs.reset(seed=[4, 5, 6])[0]), first)
+    options = {"reset_mask": np.array([True, False, False])}
+    again = shown(envs.reset(seed=[4, None, None], options=options)[0])
+    np.testing.assert_array_equal(again, first)
+    assert list(options) == ["reset_mask"]
+    for settings, message in (
+        ({"seed": [1, 2]}, "3 environments take one seed or as many, got 2"),
+        ({"seed": -1}, "a seed must be 0 or more"),
+        ({"seed": [1, 2, 0.5]}, "a whole number, got 0.5"),
+        ({"options": [1]}, "options must be a dict"),
+    ):
+        with pytest.raises(SimeditError, match=message):
+            envs.reset(**settings)
+    np.testing.assert_array_equal(shown(envs.step(np.zeros(3, int))[0]), first)
+
+
+def test_an_environment_that_does_not_say_when_it_resets_is_refused():
+    class Own(SyncVectorEnv):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            del self.metadata["autoreset_mode"]
+
+    with pytest.raises(SimeditError, match="does not say when it resets"):
+        EditVectorObservation(Own([Clock]), Noise(), "light")
+    with pytest.raises(SimeditError, match="one environment goes into EditObservation"):
+        EditVectorObservation(Clock(), Noise(), "light")
+
+
 def test_the_space_gains_the_unedited_image():
     envs = vector(keep_raw="raw_rgb")
     obs, _ = envs.reset(seed=0)
@@ -136,6 +214,8 @@ def test_the_space_gains_the_unedited_image():
     ("settings", "message"),
     [
         ({"style": "ligth"}, "did you mean 'light'"),
+        ({"style": None}, "styles must be a list of 3 names, got None"),
+        ({"image_key": ["a"]}, "image_key must be one path"),
         ({"style": ["light"]}, "3 environments need as many styles, got 1"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"image_key": "sensor_data/overhead_camera/rgd"}, "overhead_camera/rgb"),

@@ -92,9 +92,12 @@ class Seen(gym.ObservationWrapper):
 class ManiSkillLike(gym.Env):
     """Observations in ManiSkill 3's format: batched torch tensors, spaces with the batch dimension."""
 
+    metadata = {"render_modes": ["rgb_array"]}
+
     edit_segmentation_ids = (7,)
 
     def __init__(self, num_envs: int = 3) -> None:
+        self.num_envs = num_envs
         generator = torch.Generator().manual_seed(0)
         # All elements see the same picture, so that only the noise tells them apart.
         self.frame = torch.randint(256, (1, H, W, 3), generator=generator, dtype=torch.uint8)
@@ -292,6 +295,207 @@ def test_gymnasium_checks_the_wrapped_environment():
         check_env(env, skip_render_check=True)
 
 
+def test_an_edit_outside_the_images_bounds_widens_the_space():
+    dim = spaces.Box(0, 200, (H, W, 3), np.uint8)
+    env = EditObservation(Seen(lambda obs: image(obs) // 2, dim), Negative(), "negative", composition="none")
+    obs, _ = env.reset(seed=0)
+    assert obs.max() > 200
+    assert obs in env.observation_space
+
+
+class Episodes(SimplerLike):
+    """Two steps an episode."""
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs, rest[0], self.steps >= 2, False, {}
+
+
+def test_noise_is_per_episode_above_and_below_gymnasiums_autoreset():
+    autoreset = getattr(gym.wrappers, "Autoreset", None)
+    if autoreset is None:
+        pytest.skip("gymnasium 1.0 and later")
+
+    def frames(env):
+        return [image(env.reset(seed=3)[0]), *(image(env.step(0)[0]) for _ in range(8))]
+
+    below = frames(EditObservation(autoreset(Episodes()), Negative(), "negative"))
+    above = frames(autoreset(EditObservation(Episodes(), Negative(), "negative")))
+    np.testing.assert_array_equal(below, above)
+    assert [len({frame.tobytes() for frame in below[i : i + 3]}) for i in (0, 3, 6)] == [1, 1, 1]
+    assert len({frame.tobytes() for frame in below}) == 3
+
+
+@pytest.mark.parametrize("key", ["final_obs", "final_observation"])
+def test_a_reset_within_the_step_below_is_refused(key):
+    class Resetting(SimplerLike):
+        def step(self, action):
+            return *super().step(action)[:4], {key: self._observe()}
+
+    env = EditObservation(Resetting(), Negative(), "negative")
+    env.reset()
+    with pytest.raises(SimeditError, match="put EditObservation below the wrapper that resets"):
+        env.step(0)
+
+
+def stacked(env, count: int = 3):
+    stack = getattr(gym.wrappers, "FrameStackObservation", None)
+    if stack is None:
+        pytest.skip("gymnasium 1.0 and later")
+    return stack(env, count, padding_type="reset")
+
+
+class Bare(SimplerLike):
+    """The image alone; it changes with each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = box(H, W, 3)
+
+    def _observe(self):
+        return self.frame + np.uint8(self.steps)
+
+
+def test_frames_of_a_stack_share_their_noise_whichever_wrapper_is_outside():
+    inside = EditObservation(stacked(Bare()), Negative(), "negative", composition="none")
+    outside = stacked(EditObservation(Bare(), Negative(), "negative", composition="none"))
+    first = inside.reset(seed=2)[0]
+    np.testing.assert_array_equal(first, outside.reset(seed=2)[0])
+    np.testing.assert_array_equal(first[0], first[2])
+    stepped = inside.step(0)[0]
+    np.testing.assert_array_equal(stepped, outside.step(0)[0])
+    assert not np.array_equal(stepped[1], stepped[2])
+    assert stepped in inside.observation_space
+
+
+def test_a_stack_of_tensors_keeps_its_batch_of_one_and_of_several_it_is_refused():
+    class Stacked(ManiSkillLike):
+        def __init__(self, num_envs):
+            super().__init__(num_envs)
+            self.frame, self.labels = (
+                self.frame[None].repeat(2, 1, 1, 1, 1),
+                self.labels[None].repeat(2, 1, 1, 1, 1),
+            )
+            self.observation_space = self._space(2, num_envs)
+
+    frames = image(EditObservation(Stacked(1), Negative(), "negative").reset(seed=0)[0])
+    assert frames.shape == (2, 1, H, W, 3)
+    assert torch.equal(frames[0], frames[1])
+    with pytest.raises(
+        SimeditError, match=r"3 environments, but images \[2, 3, .*goes around EditObservation"
+    ):
+        EditObservation(Stacked(3), Negative(), "negative")
+
+
+def test_a_style_is_set_through_the_wrappers_around():
+    env = gym.wrappers.TimeLimit(EditObservation(SimplerLike(), Negative(), "negative"), 9)
+    if not hasattr(env, "set_wrapper_attr"):
+        pytest.skip("gymnasium 1.0 and later")
+    negative = image(env.reset(seed=0)[0])
+    env.set_wrapper_attr("style", "toxic")
+    assert env.get_wrapper_attr("style") == env.env.style == "toxic"
+    assert not np.array_equal(image(env.step(0)[0]), negative)
+    with pytest.raises(SimeditError, match="did you mean 'toxic'"):
+        env.set_wrapper_attr("style", "toxc")
+
+
+def test_two_edits_follow_one_another():
+    inner = EditObservation(SimplerLike(), Negative(), "negative", seed=1)
+    both = EditObservation(inner, Negative(), "toxic", seed=2, keep_raw="before")
+    obs, _ = both.reset(seed=0)
+    before = obs["image"]["overhead_camera"]["before"]
+    alone, _ = EditObservation(SimplerLike(), Negative(), "negative", seed=1).reset(seed=0)
+    np.testing.assert_array_equal(before, image(alone))
+    assert (image(obs) != before).any()
+    assert (inner.style, both.style) == ("negative", "toxic")
+
+
+class Rendering(SimplerLike):
+    """Its own render is white."""
+
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 10}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.full((H, W, 3), 255, np.uint8)
+
+
+@pytest.fixture
+def registered():
+    gym.register("test/Rendering-v0", entry_point=Rendering, max_episode_steps=9, disable_env_checker=True)
+    yield "test/Rendering-v0"
+    del gym.envs.registration.registry["test/Rendering-v0"]
+
+
+def test_render_shows_what_the_policy_saw(registered):
+    env = EditObservation(gym.make(registered, render_mode="rgb_array"), Negative(), "negative")
+    with pytest.raises(SimeditError, match="reset"):
+        env.render()
+    for obs in (env.reset(seed=0)[0], env.step(0)[0]):
+        np.testing.assert_array_equal(env.render(), image(obs))
+    env.render()[:] = 0
+    assert env.render().any()
+    stack = EditObservation(stacked(gym.make(registered, render_mode="rgb_array")), Negative(), "negative")
+    np.testing.assert_array_equal(image(stack.reset(seed=0)[0])[-1], stack.render())
+    batched = ManiSkillLike()
+    batched.render_mode = "rgb_array"
+    batched = EditObservation(batched, Negative(), "negative")
+    np.testing.assert_array_equal(image(batched.reset(seed=0)[0]), batched.render())
+
+
+def test_render_modes_that_show_unedited_frames_are_told(registered):
+    with pytest.warns(UserWarning, match="'human' below EditObservation shows unedited frames"):
+        env = EditObservation(gym.make(registered, render_mode="human"), Negative(), "negative")
+    env.reset()
+    assert (env.render() == 255).all()
+    assert EditObservation(Rendering(), Negative(), "negative").render().all()
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_record_video_records_what_the_policy_saw(registered, tmp_path):
+    pytest.importorskip("moviepy")
+    pytest.importorskip("gymnasium", minversion="1.0")
+
+    class Flat(Negative):
+        def edit(self, frames, *, styles, masks=None, seeds):
+            return np.full_like(frames, (200, 60, 20))
+
+    env = EditObservation(
+        gym.make(registered, render_mode="rgb_array"), Flat(), "negative", composition="none"
+    )
+    env = gym.wrappers.RecordVideo(env, str(tmp_path))
+    env.reset(seed=0)
+    env.step(0)
+    env.close()
+    import imageio.v3 as iio
+
+    frames = iio.imread(next(tmp_path.glob("*.mp4"))).astype(int)
+    assert frames.shape == (2, H, W, 3)
+    assert np.abs(frames - (200, 60, 20)).max() < 12
+
+
+class Uncopied(Negative):
+    def __deepcopy__(self, memo):
+        raise AssertionError("a library of weights must not be copied")
+
+
+def test_a_specification_makes_the_wrapped_environment_anew(registered):
+    settings = {"seed": 5, "mask_ids": iter([7]), "keep_raw": "raw"}
+    env = EditObservation(gym.make(registered), Uncopied(), "toxic", **settings)
+    env = gym.wrappers.TimeLimit(env, 7)
+    again = gym.make(env.spec, render_mode="rgb_array")
+    obs, _ = again.reset(seed=1)
+    expected, _ = env.reset(seed=1)
+    np.testing.assert_array_equal(image(obs), image(expected))
+    np.testing.assert_array_equal(again.render(), image(expected))
+    assert "raw" in obs["image"]["overhead_camera"]
+    with pytest.raises((TypeError, ValueError)):
+        env.spec.to_json()
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("key", "message"),
@@ -345,8 +549,57 @@ class TestBadInput:
             EditObservation(SimplerLike(), Negative(), "negative", composition="masks")
         with pytest.raises(SimeditError, match="mask must be"):
             EditObservation(SimplerLike(), Negative(), "negative", mask="segment")
-        with pytest.raises(SimeditError, match="seed"):
-            EditObservation(SimplerLike(), Negative(), "negative", seed=-1)
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"seed": -1}, "seed must be 0 or more"),
+            ({"seed": 1.5}, "seed must be .* a whole number, got 1.5"),
+            ({"seed": None}, "seed must be .* got None"),
+            ({"seed": True}, "seed must be .* got True"),
+            ({"image_key": ["image", "rgb"]}, r"image_key must be one path.*\['image', 'rgb'\]"),
+            ({"mask_ids": 7}, r"mask_ids must be several whole numbers.*7"),
+            ({"mask_ids": "79"}, "each of mask_ids must be"),
+            ({"mask_ids": [7, 1.5]}, "each of mask_ids must be .* got 1.5"),
+            ({"keep_raw": ""}, "keep_raw=''"),
+            ({"keep_raw": "a/b"}, "keep_raw='a/b'"),
+            ({"keep_raw": 3}, "keep_raw=3"),
+            ({"style": None}, "unknown style 'None'"),
+            ({"style": ["negative"]}, "unknown style"),
+            ({"editor": "specialists/"}, r"SpecialistLibrary.load\(...\) gives, not str"),
+        ],
+    )
+    def test_arguments(self, settings, message):
+        with pytest.raises(SimeditError, match=message):
+            EditObservation(SimplerLike(), **{"editor": Negative(), "style": "negative", **settings})
+
+    def test_not_an_environment(self):
+        with pytest.raises(SimeditError, match="goes into EditVectorObservation"):
+            EditObservation(object(), Negative(), "negative")
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"seed": -1}, "a seed must be 0 or more"),
+            ({"seed": 0.5}, "a seed must be"),
+            ({"seed": [1, 2]}, "3 environments take one seed or 3, got 2"),
+            ({"seed": []}, "got 0"),
+            ({"seed": [1, None, 2]}, "a seed must be .* got None"),
+            ({"options": ["env_idx"]}, "options must be a dict or None"),
+            ({"options": {"env_idx": [3]}}, "env_idx must be of 0 to 2"),
+        ],
+    )
+    def test_a_refused_reset_changes_nothing(self, settings, message):
+        env = EditObservation(ManiSkillLike(3), Negative(), "negative")
+        before = image(env.reset(seed=0)[0])
+        with pytest.raises(SimeditError, match=message):
+            env.reset(**settings)
+        assert torch.equal(image(env.step(0)[0]), before)
+
+    def test_an_image_that_is_not_as_its_space_says(self):
+        env = Seen(lambda obs: np.float32(image(obs)), box(H, W, 3))
+        with pytest.raises(SimeditError, match=r"must be uint8 .* but it is float32 \[12, 16, 3\]"):
+            EditObservation(env, Negative(), "negative", composition="none").reset()
 
     def test_get_path(self):
         with pytest.raises(SimeditError, match="did you mean 'image'"):
