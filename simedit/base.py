@@ -203,7 +203,7 @@ def _scheduler(folder: Path, kind: str) -> Any:
 
 def _weighted(folder: Path, cls: Any, dtype: torch.dtype, variant: str | None) -> Any:
     config = folder / "config.json"
-    is_text = cls is CLIPTextModel
+    is_text = folder.name == "text_encoder"
     if is_text and read_object(config).get("model_type", "clip_text_model") != "clip_text_model":
         raise SimeditError(f"{config}: its model_type is not clip_text_model's")
     known = read_part_config(config, kind=None if is_text else cls.__name__)

@@ -554,15 +554,15 @@ def test_what_a_caller_has_set_does_not_reach_edits(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_in_16_bits_an_edit_does_not_depend_on_the_styles_beside_it(
+def test_in_16_bits_the_frames_beside_one_change_it_by_rounding_alone(
     tiny_root: Path, dtype: torch.dtype
 ) -> None:
     library = SpecialistLibrary.load(tiny_root, device="cpu", dtype=dtype, steps=2)
     frames = _frames(3)
-    same = library.edit(frames, styles=["gold"] * 3, seeds=[0, 1, 2])
     mixed = library.edit(frames, styles=["gold", "wood", "gold"], seeds=[0, 1, 2])
-    assert np.array_equal(mixed[[0, 2]], library.edit(frames[[0, 2]], styles=["gold"] * 2, seeds=[0, 2]))
-    assert np.abs(mixed[0].astype(int) - same[0]).mean() < 2
+    for i, style in enumerate(("gold", "wood", "gold")):
+        alone = library.edit(frames[i : i + 1], styles=[style], seeds=[i])
+        assert np.abs(mixed[i].astype(int) - alone[0]).mean() < 2
 
 
 @pytest.mark.parametrize("style", ["gold", "wood"])
