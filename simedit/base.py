@@ -21,8 +21,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from simedit.base_config import read_part_config
+from simedit.config import load_json
 from simedit.errors import SimeditError, unknown
-from simedit.jsonfile import read_object
 from simedit.samplers import is_integer
 from simedit.style_attention import StyleAttention
 from simedit.weights import check_finite, numbers_in
@@ -157,7 +157,7 @@ def _check_complete(folder: Path, variant: str | None) -> None:
 def _read_index(folder: Path) -> dict[str, str]:
     """The class of each part, of those in `_PARTS`."""
     path = folder / "model_index.json"
-    index = read_object(path)
+    index = load_json(path)
     kind = index.get("_class_name")
     if kind not in PIPELINES:
         raise SimeditError(
@@ -198,13 +198,13 @@ def _scheduler(folder: Path, kind: str) -> Any:
             f"edited with"
         )
     with _explained(folder):
-        return getattr(diffusers, kind).from_config(read_object(path))
+        return getattr(diffusers, kind).from_config(load_json(path))
 
 
 def _weighted(folder: Path, cls: Any, dtype: torch.dtype, variant: str | None) -> Any:
     config = folder / "config.json"
     is_text = folder.name == "text_encoder"
-    if is_text and read_object(config).get("model_type", "clip_text_model") != "clip_text_model":
+    if is_text and load_json(config).get("model_type", "clip_text_model") != "clip_text_model":
         raise SimeditError(f"{config}: its model_type is not clip_text_model's")
     known = read_part_config(config, kind=None if is_text else cls.__name__)
     if (folder / "adapter_config.json").exists():  # transformers would load another model in its place
@@ -212,7 +212,7 @@ def _weighted(folder: Path, cls: Any, dtype: torch.dtype, variant: str | None) -
     with _explained(folder):
         options: dict[str, Any] = {"config": CLIPTextConfig(**known.model_dump())} if is_text else {}
         with torch.device("meta"):
-            blank = cls(options["config"]) if is_text else cls.from_config(read_object(config))
+            blank = cls(options["config"]) if is_text else cls.from_config(load_json(config))
         wanted, held = sum(p.numel() for p in blank.parameters()), numbers_in(folder)
         if wanted > 4 * held + (1 << 20):  # what is missing would be made up in memory, before it is told
             raise SimeditError(

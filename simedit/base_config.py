@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, PositiveFloat
 
-from simedit.config import Config, parse_config
+from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError
-from simedit.jsonfile import read_object
 
 _Width = Annotated[int, Field(ge=1, le=1 << 16)]
 _Depth = Annotated[int, Field(ge=1, le=100)]
@@ -109,7 +108,7 @@ def read_part_config(path: Path, *, kind: str | None = None) -> Any:
     Raises:
         SimeditError: it is missing or broken, of another class or family, or a value cannot be.
     """
-    part, data = path.parent.name, read_object(path)
+    part, data = path.parent.name, load_json(path)
     if kind is not None and data.get("_class_name", kind) != kind:
         raise SimeditError(f"{path} is a {str(data['_class_name'])[:100]}'s, not a {kind}'s")
     for key in _ALIEN[part]:

@@ -24,9 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from simedit.config import Config, parse_config
+from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError
-from simedit.jsonfile import read_object
 from simedit.names import Name, check_name
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
@@ -115,7 +114,7 @@ class Specialist:
         path = Path(path)
         if not (path / CARD).is_file():
             raise SimeditError(f"{path} is not a specialist's folder: it has no {CARD}")
-        card = parse_config(Card, read_object(path / CARD), where=str(path / CARD))
+        card = parse_config(Card, load_json(path / CARD), where=str(path / CARD))
         try:
             weights = load_file(path / WEIGHTS)
             images = [_read_picture(file) for file in _pictures(path)]

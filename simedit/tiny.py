@@ -18,8 +18,8 @@ from peft import get_peft_model
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from simedit.config import load_json
 from simedit.errors import SimeditError
-from simedit.jsonfile import read_object
 from simedit.names import check_name
 from simedit.pipeline import SpecialistPipeline
 from simedit.specialist import CARD, Card, Specialist, adapter_weights, lora_config
@@ -114,7 +114,7 @@ def _check_replaceable(root: Path, styles: Sequence[str], pipeline: SpecialistPi
     base = root / "base"
     if base.exists():
         config = base / "unet" / "config.json"
-        known = read_object(config) if config.is_file() else {}
+        known = load_json(config) if config.is_file() else {}
         if known.get("block_out_channels") != list(pipeline.unet.config["block_out_channels"]):
             raise SimeditError(f"{base} is no tiny base and would be replaced by one: choose another folder")
     for style in styles:
