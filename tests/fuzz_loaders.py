@@ -217,7 +217,13 @@ def _make_run(folder: Path) -> None:
     from simedit.eval.summary import Facts
     from simedit.eval.trials import Result, trials
 
-    settings = ["poses=[a0]", "domains=[raw, edited]", "styles=[gold]", "real={source: none}"]
+    settings = [
+        "poses=[a0]",
+        "drawers=[top]",
+        "domains=[raw, edited]",
+        "styles=[gold]",
+        "real={source: none}",
+    ]
     config = load_config(StudyConfig, CONFIGS / "eval/demo.yaml", settings)
     real = load_real(config.real, list(config.policies), list(config.tasks))
     with Store(folder / "run", write=True) as store:
