@@ -44,5 +44,5 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(SimeditError, match="cannot lock .*No locks available"), locked(tmp_path, "x"):
+    with pytest.raises(SimeditError, match=r"cannot lock .*No locks available"), locked(tmp_path, "x"):
         pass
