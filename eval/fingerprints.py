@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import simedit
-from simedit import envs, policies
 from simedit.digests import digest
+from simedit.envs import poses
 from simedit.envs.assets import require, resolve_asset_root, room_mesh, verify
 from simedit.envs.domains import scene
 from simedit.eval import rollout
@@ -19,6 +19,7 @@ from simedit.eval.absent import absent_variants
 from simedit.eval.config import ClonedConfig, StudyConfig, meaning
 from simedit.eval.library import base_of
 from simedit.packaged import policy_folder
+from simedit.policies import checkpoints
 
 _BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
 _PACKAGES = (
@@ -77,7 +78,7 @@ def played_with() -> dict[str, str]:
     """
     import torch
 
-    folders = [Path(str(package.__file__)).parent for package in (simedit, envs, policies)]
+    folders = [Path(str(module.__file__)).parent for module in (simedit, poses, checkpoints)]
     sources = [digest(folder, folder.glob("*.py")) for folder in folders] + [digest(Path(rollout.__file__))]
     short = sha256("".join(sources).encode()).hexdigest()[:8]
     found = {"simedit": f"{_version('simedit')} (sources {short})"}
