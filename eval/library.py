@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from simedit.config import load_json
 from simedit.errors import SimeditError, unknown
 from simedit.settings import DEFAULT_BASE
 
@@ -59,10 +59,4 @@ def is_untrained(folder: Path) -> bool:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    try:
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        if not isinstance(card, dict):
-            raise ValueError("it is no mapping")
-    except (OSError, ValueError, RecursionError) as error:
-        raise SimeditError(f"cannot read the specialist's card in {folder}: {error}") from error
-    return card
+    return load_json(folder / "card.json")

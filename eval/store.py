@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, shortened
 from simedit.eval.trials import Outcome, Result, Trial
 from simedit.locks import locked
 
@@ -92,7 +92,7 @@ class Store:
             schema = self.read("schema")
             if schema != _SCHEMA:
                 raise SimeditError(
-                    f"{self.path} has layout {schema}, not this simedit's {_SCHEMA}: start a new folder"
+                    f"{self.path} has layout {shortened(schema)}, not simedit's {_SCHEMA}: start a new folder"
                 )
             self._opened = stack.pop_all()
 

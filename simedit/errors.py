@@ -55,7 +55,6 @@ _MACHINE = {
     errno.EMFILE,
     errno.ENAMETOOLONG,
     errno.ENFILE,
-    errno.ENOMEM,
     errno.ENOSPC,
     errno.EPERM,
     errno.EROFS,
@@ -128,11 +127,10 @@ def _refused(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _MACHINE:
         at = "cannot go on" if error.filename is None else f"cannot use {error.filename}"
         return f"{at}: {error.strerror}"
-    # torch, which is not to be loaded here, numpy, OpenCV and OpenVINO each have their own way to say it.
-    said = str(error)
-    signs = ("can't allocate memory", "out of memory", "Insufficient memory", "std::bad_alloc")
-    if isinstance(error, MemoryError) or any(sign in said for sign in signs):
-        reason = f" ({shortened(said.splitlines()[0], 200)})" if said else ""
+    from simedit.memory import ran_out  # here, for it imports this
+
+    if ran_out(error):
+        reason = f" ({shortened(str(error).splitlines()[0], 200)})" if str(error) else ""
         return f"out of memory{reason}: smaller frames and batches need less"
     return None
 

@@ -157,7 +157,7 @@ def _files(folder: Path, below: Path, seen: set[str]) -> list[Path]:
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in JUNK:
             continue
-        if not entry.is_dir():
+        if not os.path.isdir(entry.path):  # of a link to itself `entry.is_dir` is an error
             found.append(below / entry.name)
         elif os.path.realpath(entry.path) not in seen:
             found += _files(folder, below / entry.name, seen)

@@ -6,7 +6,6 @@ while all that is allocated is counted. That takes seconds, for whatever size, o
 
 from __future__ import annotations
 
-import json
 import math
 import weakref
 from collections.abc import Callable, Iterable
@@ -26,7 +25,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from simedit.errors import SimeditError
+from simedit.base_config import read_part_config
+from simedit.config import load_json
+from simedit.errors import SimeditError, shortened
 from simedit.pipeline import Conditioning, predict, widen
 from simedit.specialist import lora_config
 from simedit.style_attention import StyleAttention
@@ -92,10 +93,9 @@ def base_configs(base: str) -> dict[str, dict[str, Any]] | None:
             path = try_to_load_from_cache(base, f"{part}/config.json")
             if not isinstance(path, str):
                 return None
-        try:
-            configs[part] = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SimeditError(f"cannot read the base {base!r}: {path}: {error}") from error
+        known = read_part_config(Path(path))
+        # Of the text encoder's no more than the loader takes.
+        configs[part] = known.model_dump() if part == "text_encoder" else load_json(path)
     return configs
 
 
@@ -104,8 +104,14 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
 
     Left out: the scores' models, the libraries' own memory, work space of kernels, and fragmentation. With
     precision "bf16" norms compute in float32, as autocast has it on CUDA.
+
+    Raises:
+        SimeditError: no networks can be made from these configs.
     """
-    networks = _Networks(config, parts)
+    try:
+        networks = _Networks(config, parts)
+    except Exception as error:  # of a config that others wrote libraries raise by no rule
+        raise SimeditError(f"the base's configs do not make a model: {shortened(error, 300)}") from error
     pairs, (forward, learning) = config.sampling.batch_size, networks.flops()
     latent = math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
 

@@ -8,12 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
 from simedit.errors import SimeditError
+from simedit.memory import ran_out
 from simedit.training.config import TrainConfig
-
-_NO_MEMORY = "can't allocate memory"
 
 
 @contextlib.contextmanager
@@ -48,11 +45,10 @@ def enough_memory(config: TrainConfig) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        reason = (str(error) or "of the machine").splitlines()[0]
-        # On the CPU torch says so in words alone.
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and _NO_MEMORY not in reason:
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not ran_out(error):
             raise
+        reason = (str(error) or "of the machine").splitlines()[0]
         update = config.update
         raise SimeditError(
             f"out of memory ({reason}). These need less: a lower sampling.batch_size "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simedit.config import Config, parse_config, with_override
+from simedit.config import Config, load_json, parse_config, with_override
 from simedit.errors import SimeditError
 from simedit.names import Name
 from simedit.training.config import TrainConfig
@@ -54,15 +54,9 @@ def read_run(folder: Path) -> Run:
         SimeditError: the folder has none, or it is broken.
     """
     path = folder / RUN
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SimeditError(f"{folder} is not a training's run folder: it has no {RUN}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise SimeditError(f"cannot read {path}: {error}") from error
-    if not isinstance(data, dict):
-        raise SimeditError(f"cannot read {path}: it holds no object")
-    return parse_config(Run, data, where=str(path))
+    if not path.exists():
+        raise SimeditError(f"{folder} is not a training's run folder: it has no {RUN}")
+    return parse_config(Run, load_json(path), where=str(path))
 
 
 def write_run(folder: Path, run: Run) -> None:
