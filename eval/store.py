@@ -92,7 +92,7 @@ class Store:
             schema = self.read("schema")
             if schema != _SCHEMA:
                 raise SimeditError(
-                    f"{self.path} has layout {shortened(schema)}, not simedit's {_SCHEMA}: start a new folder"
+                    f"{self.path} has layout {shortened(schema)}, not this simedit's {_SCHEMA}: start anew"
                 )
             self._opened = stack.pop_all()
 

@@ -204,7 +204,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, write):
         db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         db.execute("INSERT INTO meta VALUES ('schema', '1')")
         db.execute("CREATE TABLE results (policy TEXT, domain TEXT, style TEXT, seed INTEGER)")
-    with pytest.raises(SimeditError, match="layout 1, not this simedit's 2: start a new folder"):
+    with pytest.raises(SimeditError, match="layout 1, not this simedit's 2: start anew"):
         Store(tmp_path, write=write)
 
 
