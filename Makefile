@@ -18,7 +18,7 @@ lint: ## Formatting, lint and types
 	.venv/bin/ruff format --check .
 	scripts/typecheck.sh
 
-fuzz: ## Feed damaged and hostile files to every public loader, by hand: MINUTES=30
+fuzz: ## Damaged and hostile files for every loader, by hand: MINUTES=30; what breaks one stays in runs/fuzz
 	scripts/setup.sh sim,cpu,rt1,dev
 	.venv/bin/python scripts/fuzz.py --minutes $(or $(MINUTES),30)
 
@@ -28,4 +28,4 @@ torture: ## Kill, stop and interrupt studies and trainings at random moments, by
 	.venv/bin/python scripts/torture_training.py
 
 clean: ## Remove what the commands above made, but no run
-	rm -rf .venv .venv-old build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-old build *.egg-info .pytest_cache .ruff_cache .hypothesis
