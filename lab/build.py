@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timezone
 from importlib import resources
@@ -347,8 +348,9 @@ def _real(folder: Path, plan: Plan) -> None:
 
     policies = sorted(path.name for path in (folder / "data" / "policies").iterdir())
     jobs = [(folder, name, plan) for name in policies]
-    with get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
-        pool.map(_roll_out, jobs, chunksize=1)
+    # Not a Pool, whose processes may have none of their own, and a study has its environments in some.
+    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), get_context("spawn")) as pool:
+        list(pool.map(_roll_out, jobs))
     rates: dict[str, dict[str, dict[str, int]]] = {}
     for name in policies:
         with Store(folder / "real" / name, write=False) as store:

@@ -91,11 +91,14 @@ def test_code_named_by_a_parts_config_does_not_run(folder: Path, monkeypatch: py
     ("text", "message"),
     [
         ("{}", "which is of another family"),
-        ("[]", "must hold an object"),
-        ('"x"', "must hold an object"),
+        ("[]", "must hold a JSON object"),
+        ('"x"', "must hold a JSON object"),
         ("{", "is not valid JSON"),
         ('{"_class_name": "SpecialistPipeline"}', "names no scheduler"),
-        ('{"_class_name": "SpecialistPipeline", "_class_name": "StableDiffusionPipeline"}', "given twice"),
+        (
+            '{"_class_name": "SpecialistPipeline", "_class_name": "StableDiffusionPipeline"}',
+            "stands in it twice",
+        ),
         ('{"_class_name": "StableDiffusionXLInstructPix2PixPipeline"}', "another family"),
     ],
 )
@@ -120,7 +123,7 @@ def test_an_index_that_is_none(folder: Path, text: str, message: str) -> None:
         ("unet", {"act_fn": 7}, "cannot load the base's unet"),
         ("unet", {"norm_num_groups": 0}, "cannot load the base's unet"),
         ("vae", {"shift_factor": 0.1}, "another family"),
-        ("vae", {"scaling_factor": float("nan")}, "scaling_factor"),
+        ("vae", {"scaling_factor": float("nan")}, "NaN is no JSON number"),
         ("vae", {"block_out_channels": []}, "block_out_channels"),
         ("vae", {"latent_channels": 5}, "have another shape"),
         ("text_encoder", {"model_type": "t5"}, "model_type"),
