@@ -458,8 +458,8 @@ def _pixels(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
 
 def _usable(device: str | torch.device) -> str | torch.device:
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).cpu()  # of "meta" there is nothing to copy
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SimeditError(f"cannot use the device {str(device)!r}: {str(error).splitlines()[0]}") from error
     return device
 
@@ -467,7 +467,8 @@ def _usable(device: str | torch.device) -> str | torch.device:
 def _folders(root: Path) -> list[Path]:
     if (root / CARD).is_file():
         return [root]
-    found = sorted(p.parent for p in root.glob(f"*/{CARD}"))
+    # Hidden ones are what a killed process left.
+    found = sorted(p.parent for p in root.glob(f"*/{CARD}") if not p.parent.name.startswith("."))
     if not found:
         raise SimeditError(
             f"no specialist at {root}: neither it nor a folder in it has a {CARD} "

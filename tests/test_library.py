@@ -98,6 +98,11 @@ def test_loads_a_folder_a_folder_of_folders_or_several(tiny_root: Path, library:
     assert several.styles == ("wood", "gold")
 
 
+def test_what_a_killed_process_left_is_no_specialist(gold: Path) -> None:
+    shutil.copytree(gold, gold.parent / ".unfinished")
+    assert SpecialistLibrary.load(gold.parent, device="cpu").styles == ("gold",)
+
+
 def test_specialists_on_different_bases_need_a_base(tiny_root: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_root, tmp_path / "other")
     paths = [tiny_root / "gold", tmp_path / "other" / "wood"]
@@ -229,6 +234,7 @@ def test_half_precision(tiny_root: Path, library: SpecialistLibrary) -> None:
     [
         {"device": "cuba"},
         {"device": "cuda:99"},
+        {"device": "meta"},
         {"steps": 0},
         {"steps": 2.5},
         {"steps": True},
