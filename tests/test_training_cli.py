@@ -499,9 +499,9 @@ def test_another_machine_is_said_once(capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[", "cannot read runs/train/gold/run.json"),
-        ("[" * 100_000, "cannot read runs/train/gold/run.json"),
-        ("[]", "cannot read runs/train/gold/run.json: it holds no object"),
+        ("[", "runs/train/gold/run.json is not valid JSON"),
+        ("[" * 100_000, "runs/train/gold/run.json is not valid JSON"),
+        ("[]", "runs/train/gold/run.json must hold a JSON object"),
         ("{}", "runs/train/gold/run.json: name: this key is required"),
         ('{"name": "../x", "id": "", "specialist": "s", "config": {}}', "must not begin with a dot"),
         ('{"name": 1, "id": [], "specialist": null, "config": 2}', "run.json: name: Input should be"),
