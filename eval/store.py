@@ -191,7 +191,9 @@ class Store:
                 return dict(meaning)
         differ = [key for key, value in meaning.items() if key in stored and stored[key] != value]
         if differ:
-            changes = "; ".join(f"{key}: {stored[key]} there, {meaning[key]} now" for key in differ)
+            changes = "; ".join(
+                f"{key}: {shortened(stored[key])} there, {shortened(meaning[key])} now" for key in differ
+            )
             raise SimeditError(
                 f"{self.folder} holds results of other settings ({changes}): use another --out"
             )

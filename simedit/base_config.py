@@ -32,6 +32,7 @@ class _Vae(_Part):
     latent_channels: _Width = 4
     block_out_channels: _Widths
     layers_per_block: _Depth = 1
+    norm_num_groups: _Width = 32
     scaling_factor: PositiveFloat = 0.18215
 
 
@@ -42,6 +43,16 @@ class _UNet(_Part):
     layers_per_block: _Depth | list[_Depth] = 2
     transformer_layers_per_block: _Depth | list[_Depth | list[_Depth]] = 1
     cross_attention_dim: _Width
+    # What the networks take for numbers only once they compute.
+    freq_shift: float = 0
+    downsample_padding: Annotated[int, Field(ge=0, le=16)] = 1
+    mid_block_scale_factor: PositiveFloat = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0
+    norm_num_groups: _Width | None = 32
+    norm_eps: PositiveFloat = 1e-5
+    resnet_out_scale_factor: PositiveFloat = 1
+    conv_in_kernel: Annotated[int, Field(ge=1, le=16)] = 3
+    conv_out_kernel: Annotated[int, Field(ge=1, le=16)] = 3
 
 
 class _StyleAttention(_Part):

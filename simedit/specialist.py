@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from simedit.config import Config, load_json, parse_config
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, shortened
 from simedit.names import Name, check_name
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
@@ -119,7 +119,9 @@ class Specialist:
             weights = load_file(path / WEIGHTS)
             images = [_read_picture(file) for file in _pictures(path)]
         except (OSError, ValueError, SyntaxError, SafetensorError, Image.DecompressionBombError) as error:
-            raise SimeditError(f"cannot read the specialist at {path}, copy it anew: {error}") from error
+            raise SimeditError(
+                f"cannot read the specialist at {path}, copy it anew: {shortened(error, 300)}"
+            ) from error
         check_finite(weights.items(), str(path / WEIGHTS))
         if card.base.startswith("."):
             card = card.model_copy(update={"base": str((path / card.base).resolve())})

@@ -309,7 +309,8 @@ def _make_training(folder: Path) -> None:
     light = [
         "scores.semantic.encoder=texture",
         "scores.structural={kind: canny}",
-        "regions.styles=full-frame",
+        "regions={inputs: full-frame, styles: full-frame}",
+        "inputs={kind: images, path: photographs}",  # the twin would need the simulator
     ]
     config = load_config(TrainConfig, CONFIGS / "train/material.yaml", light).model_dump(mode="json")
     run = {"name": "gold", "id": "abc", "specialist": str(folder / "gold"), "config": config}

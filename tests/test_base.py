@@ -121,7 +121,7 @@ def test_an_index_that_is_none(folder: Path, text: str, message: str) -> None:
         ("unet", {"layers_per_block": 10**9}, "layers_per_block"),
         ("unet", {"down_block_types": ["Evil", "Evil"]}, "cannot load the base's unet"),
         ("unet", {"act_fn": 7}, "cannot load the base's unet"),
-        ("unet", {"norm_num_groups": 0}, "cannot load the base's unet"),
+        ("unet", {"norm_num_groups": 0}, "norm_num_groups"),
         ("vae", {"shift_factor": 0.1}, "another family"),
         ("vae", {"scaling_factor": float("nan")}, "NaN is no JSON number"),
         ("vae", {"block_out_channels": []}, "block_out_channels"),

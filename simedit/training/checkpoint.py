@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim import Optimizer
 
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, shortened
 from simedit.specialist import Specialist
 from simedit.training.log import checked
 from simedit.training.pairs import Pairs
@@ -214,7 +214,8 @@ def load(path: Path) -> Checkpoint:
 def broken(path: Path, reason: object) -> SimeditError:
     """The error for a checkpoint that cannot be gone on from."""
     return SimeditError(
-        f"the checkpoint {path} is broken ({reason}): remove its folder to go on from the one before it"
+        f"the checkpoint {path} is broken ({shortened(reason, 300)}): remove its folder to go on from the "
+        f"one before it"
     )
 
 

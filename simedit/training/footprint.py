@@ -109,9 +109,12 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
         SimeditError: no networks can be made from these configs.
     """
     try:
-        networks = _Networks(config, parts)
+        return _counted(config, _Networks(config, parts))
     except Exception as error:  # of a config that others wrote libraries raise by no rule
         raise SimeditError(f"the base's configs do not make a model: {shortened(error, 300)}") from error
+
+
+def _counted(config: TrainConfig, networks: _Networks) -> Footprint:
     pairs, (forward, learning) = config.sampling.batch_size, networks.flops()
     latent = math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
 
