@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
+from rich.progress import track
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from simedit.drafts import whole
 from simedit.lab.fit import fit
 from simedit.lab.materials import MATERIALS
-from simedit.lab.pairs import PairSet
 from simedit.pipeline import SpecialistPipeline
+from simedit.style_attention import StyleAttention
 
 WORDINGS = (
     "make the cupboard out of {style}",
@@ -32,10 +38,16 @@ WORDINGS = (
 )
 """Instructions, as in the trainings of specialists."""
 
+SHARD = 250
+"""Pairs in a file."""
+Counts = tuple[int, int]
+
 _TEXT_DIM = 128
-_TOKENS = 16
-_DROP = 0.05
-"""Each of text, image, and both, is left out so often, as InstructPix2Pix's guidance needs it."""
+_TOKENS = 32
+_SMALLEST = 3
+"""Of the least windows' sides, in units of what the U-Net can take."""
+_CROPPED = 0.85
+"""The share of the steps that see windows; the last see whole frames."""
 _OUTSIDE = 0.2
 """What a latent pixel outside the cabinet weighs: composition `mask` shows none of them."""
 
@@ -104,84 +116,169 @@ def new_base(vae: AutoencoderKL, seed: int) -> SpecialistPipeline:
             norm_num_groups=16,
         )
         scheduler = EulerAncestralDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            prediction_type="v_prediction",
         )
-        return SpecialistPipeline(vae, text_encoder, tokenizer, unet, scheduler)
+        attention = StyleAttention.for_unet(unet, direct=True)
+        return SpecialistPipeline(vae, text_encoder, tokenizer, unet, scheduler, attention)
 
 
-def encode(vae: AutoencoderKL, images: np.ndarray, batch: int = 8) -> Tensor:
+@dataclass(frozen=True)
+class Latents:
+    """N pairs of one size, encoded: modes without the scaling factor, float16 [N, C, h, w] each.
+
+    Attributes:
+        frames, styles, targets: of the frames, the pictures and the frames painted with them.
+        shown: float16 [N, 1, h, w], the share of a latent pixel that is cabinet.
+        names: int64 [N], indices into MATERIALS, -1 where the material has no name.
+    """
+
+    frames: Tensor
+    styles: Tensor
+    targets: Tensor
+    shown: Tensor
+    names: Tensor
+
+
+def encode(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
     """Latents float16 [N, C, h, w], the modes without the scaling factor, of images uint8 [N, H, W, 3]."""
-    parts = []
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
-        for start in range(0, len(images), batch):
-            x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2) / 127.5 - 1
-            parts.append(vae.encode(x).latent_dist.mode().half())  # type: ignore[union-attr]
-    return torch.cat(parts)
+        return vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode().half()  # type: ignore[union-attr]
+
+
+def encode_pairs(
+    folder: Path, vae: AutoencoderKL, draw: Callable[..., tuple[Any, ...]], counts: Counts, seed: int
+) -> None:
+    """Encode what `folder` lacks of random pairs, `SHARD` of them in a file.
+
+    Args:
+        draw: `simedit.lab.pairs.pair` of some scenes and pictures.
+        counts: how many pairs of the whole size and of half of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(half, i) for half, count in enumerate(counts) for i in range(-(-count // SHARD))]
+    for half, i in track([job for job in jobs if not _latents_file(folder, *job).exists()], "pairs, encoded"):
+        parts: dict[str, list[Tensor]] = {field.name: [] for field in fields(Latents)}
+        for number in range(i * SHARD, min((i + 1) * SHARD, counts[half])):
+            random = np.random.default_rng((seed, 4, half, number))
+            frame, picture, painting, mask, name = draw(random, half=bool(half))
+            pictures = encode(vae, np.stack([frame, picture, painting]))
+            shown = adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), pictures.shape[-2:]).half()
+            for part, value in zip(parts.values(), (*pictures, shown, torch.tensor(name)), strict=True):
+                part.append(value)
+        with whole(_latents_file(folder, half, i)) as draft:
+            save_file({name: torch.stack(part) for name, part in parts.items()}, draft)
+
+
+def load_latents(folder: Path) -> list[Latents]:
+    """What `encode_pairs` left in `folder`: pairs of the whole size, and of half of it."""
+    found = []
+    for half in range(2):
+        shards = [load_file(path) for path in sorted(folder.glob(f"latents_{half}_*.safetensors"))]
+        if shards:
+            found.append(Latents(**{name: torch.cat([s.pop(name) for s in shards]) for name in [*shards[0]]}))
+    return found
+
+
+def _latents_file(folder: Path, half: int, number: int) -> Path:
+    return folder / f"latents_{half}_{number:03d}.safetensors"
 
 
 def train_base(
     pipeline: SpecialistPipeline,
-    inputs: Tensor,
-    targets: Tensor,
-    pairs: PairSet,
+    latents: Sequence[Latents],
     *,
     steps: int,
     batch: int,
     seed: int,
     folder: Path,
 ) -> None:
-    """Train the U-Net and the text encoder to predict the noise in the targets' latents.
+    """Train U-Net, style attention and text encoder to predict the velocity in the targets' latents.
 
-    A step sees its scenes through windows of one size, which begin where the cabinet begins: as edits see
-    frames where a specialist's card says `crop`. A sixth of the steps see whole frames.
+    A step sees its pairs through windows of one size around a part of the cabinet, as edits see frames
+    where a specialist's card says `crop`; the last steps see whole frames.
 
     Args:
-        inputs, targets: float16 [N, C, h, w] and [N, T, C, h, w], from `encode`.
-        pairs: what they are of.
+        latents: of each size, from `load_latents`.
+        batch: as many whole frames are as large as a step's windows.
         folder: for the training's state.
     """
-    module = nn.ModuleDict({"unet": pipeline.unet, "text": pipeline.text_encoder}).train()
+    parts = {"unet": pipeline.unet, "style": pipeline.style_attention, "text": pipeline.text_encoder}
+    module = nn.ModuleDict(parts).train()
     pipeline.unet.to(memory_format=torch.channels_last)
-    alphas = pipeline.scheduler.alphas_cumprod
-    factor = pipeline.vae.config.scaling_factor
-    masks = torch.from_numpy(pairs.masks[:, None]).float()
-    weights = torch.nn.functional.adaptive_avg_pool2d(masks, (inputs.shape[-2], inputs.shape[-1]))
-    begins = [(weights > 0).any(3 - axis)[:, 0].int().argmax(1).tolist() for axis in (0, 1)]
-    weights = _OUTSIDE + (1 - _OUTSIDE) * weights
+    alphas, factor = pipeline.scheduler.alphas_cumprod, pipeline.vae.config.scaling_factor
     unit = pipeline.size_factor // pipeline.vae_scale_factor
+    largest = max(part.frames[0, 0].numel() for part in latents)
 
     def loss(step: int) -> Tensor:
         random = np.random.default_rng((seed, 2, step))
-        scene, which = random.integers(len(inputs), size=batch), random.integers(targets.shape[1], size=batch)
-        texts = [
-            instruction(WORDINGS[random.integers(len(WORDINGS))], MATERIALS[pairs.materials[s, w]])
-            for s, w in zip(scene, which, strict=True)
-        ]
-        dropped = random.random(batch)
-        texts = ["" if d < 2 * _DROP else text for d, text in zip(dropped, texts, strict=True)]
-        seen = torch.from_numpy((dropped < _DROP) | (dropped > 1 - _DROP)).logical_not().view(-1, 1, 1, 1)
-        size = [n - unit * int(random.integers((n // unit + 1) // 2)) for n in inputs.shape[-2:]]
+        some = latents[int(random.integers(len(latents)))]
+        sides = some.frames.shape[-2:]
+        size = [n - unit * int(random.integers(max(1, n // unit - _SMALLEST + 1))) for n in sides]
+        if step >= _CROPPED * steps:
+            size = sides
+        count = max(1, round(batch * largest / (size[0] * size[1])))
+        rows = random.integers(len(some.frames), size=count)
+        places = [_place(some.shown[row, 0], size, random) for row in rows]
 
-        def window(latents: Tensor) -> Tensor:
-            parts = []
-            for part, index in zip(latents, scene, strict=True):
-                places = zip(begins, size, latents.shape[-2:], strict=True)
-                starts = [min(begin[index], n - taken) for begin, taken, n in places]
-                rows, columns = (slice(a, a + taken) for a, taken in zip(starts, size, strict=True))
-                parts.append(part[..., rows, columns])
-            return torch.stack(parts)
+        def window(values: Tensor) -> Tensor:
+            return torch.stack(
+                [values[(row, ..., *at)] for row, at in zip(rows, places, strict=True)]
+            ).float()
 
-        image = window(inputs[scene]).float() * seen
-        x = window(targets[scene, which]).float() * factor
-        t = torch.from_numpy(random.integers(len(alphas), size=batch))
+        image, style, shown = window(some.frames), window(some.styles), window(some.shown)
+        x = window(some.targets) * factor
+        texts, sees = zip(*(_condition(int(some.names[row]), random) for row in rows), strict=True)
+        sees_text, sees_image, sees_style = torch.tensor(sees).view(count, 3, 1, 1, 1).unbind(1)
+        text = pipeline.encode_text(texts)
+        style = pipeline.style_attention(style, image, text) * sees_style
+        text = torch.where(sees_text.view(-1, 1, 1), text, pipeline.encode_text([""]))
+        t = torch.from_numpy(random.integers(len(alphas), size=count))
         noise = torch.from_numpy(random.standard_normal(x.shape, np.float32))
         a = alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * x + (1 - a).sqrt() * noise
-        latents = torch.cat([noisy, image, torch.zeros_like(x)], 1).contiguous(
-            memory_format=torch.channels_last
-        )
-        predicted = pipeline.unet(latents, t, encoder_hidden_states=pipeline.encode_text(texts)).sample
-        return (window(weights[scene]) * (predicted - noise) ** 2).mean()
+        given = torch.cat([noisy, image * sees_image, style], 1).contiguous(memory_format=torch.channels_last)
+        velocity = pipeline.unet(given, t, encoder_hidden_states=text).sample
+        weight = _OUTSIDE + (1 - _OUTSIDE) * shown
+        return (weight * (velocity - (a.sqrt() * noise - (1 - a).sqrt() * x)) ** 2).mean()
 
     fit(module, loss, steps=steps, learning_rate=2e-3, folder=folder, title="base", decay=0.999)
     module.eval()
+
+
+def _place(shown: Tensor, size: Sequence[int], random: np.random.Generator) -> tuple[slice, slice]:
+    """Where a window of that size goes: some of the cabinet lies in it."""
+    places = torch.nonzero(shown > 0)
+    centre = places[int(random.integers(len(places)))].tolist() if len(places) else [0, 0]
+    starts = [
+        int(np.clip(c - random.integers(taken), 0, n - taken))
+        for c, taken, n in zip(centre, size, shown.shape, strict=True)
+    ]
+    rows, columns = (slice(a, a + taken) for a, taken in zip(starts, size, strict=True))
+    return rows, columns
+
+
+def _condition(name: int, random: np.random.Generator) -> tuple[str, tuple[bool, bool, bool]]:
+    """A pair's instruction, and whether text, image and style are seen: what each branch of the guidance
+    (eq. 13) needs, and what users do. Where a photograph is there it counts, whatever word stands beside it."""
+    kind, wording = random.random(), WORDINGS[random.integers(len(WORDINGS))]
+    named = name >= 0 and random.random() < 0.7
+    other = _word(random) if random.random() < 0.7 else MATERIALS[random.integers(len(MATERIALS))]
+    text = instruction(wording, MATERIALS[name] if named else other)
+    if kind < 0.05:
+        return text, (False, False, False)
+    if kind < 0.13:
+        return text, (False, True, False)
+    if kind < 0.3 and named:  # by its name alone
+        return text, (True, True, False)
+    return text, (kind > 0.5, True, True)
+
+
+def _word(random: np.random.Generator) -> str:
+    """A name that means nothing."""
+    letters = ["bcdfghklmnprstvwz"[random.integers(17)] + "aeiou"[random.integers(5)] for _ in range(5)]
+    return "".join(letters[: random.integers(1, 6)])

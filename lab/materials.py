@@ -1,4 +1,4 @@
-"""Materials as solid textures: painted on the cabinet of a rendered frame, or photographed by themselves."""
+"""Materials with names, as solid textures, and photographs of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from simedit.envs.boards import board_normals, find_boards, unblocked
 from simedit.envs.noise import cells, fractal, noise
-from simedit.envs.surface import CABINET, Surface
 from simedit.errors import unknown
+from simedit.training.painted import GAMMA
 
 STYLES = ("gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood")
 """The materials that have a specialist."""
 
-GAMMA = 2.2
-FRONT = (145.0 / 255) ** GAMMA  # luminance of the drawers' fronts in the raw frame, linear: structure's unit
-HANDLE = 0.1  # of FRONT: what is darker is a handle
 SPAN = 1.3  # metres across a photograph at scale 1, so that its grain is as large as in a frame seen as wide
-
-_BOUNCED = 0.1  # share of the light from everywhere that boards hand on to where they hide it
-_EVERYWHERE = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)
-_EVERYWHERE /= np.linalg.norm(_EVERYWHERE, axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -121,44 +113,6 @@ def vary(material: Material, random: np.random.Generator, spread: float = 0.3) -
     )
 
 
-def paint(
-    surface: Surface, material: Material, light: Light, shares: tuple[np.ndarray, np.ndarray] | None = None
-) -> np.ndarray:
-    """The frame with its cabinet made of the material, uint8 [H, W, 3]; nothing else changes.
-
-    The texture sticks to the body and to each drawer. The cabinet's boards keep light from one another: it is
-    dark inside, which the raw frame, rendered without shadows, hardly shows. The handles stay dark, and are
-    of bright metal on a dark material.
-
-    Args:
-        shares: `arriving(surface, light)`, where it is known.
-    """
-    painted = surface.rgb.copy()
-    cabinet = surface.kind == CABINET
-    raw = (surface.rgb[cabinet] / 255.0) ** GAMMA @ [0.3, 0.59, 0.11]
-    structure = (raw / FRONT)[:, None]
-    points = surface.local[cabinet] + surface.part[cabinet, None] * np.array([1.37, 2.11, 3.73])
-    rays, shares = surface.rays()[cabinet], shares or arriving(surface, light)
-    colour = _shade(points, surface.normal[cabinet], rays, material, light, shares)
-    colour *= np.minimum(structure, 1.1)
-    dark = material.colours[0].mean() < 0.035
-    handle = np.array([0.5, 0.48, 0.42]) if dark else np.array([0.015, 0.013, 0.012])
-    painted[cabinet] = _display(np.where(structure < HANDLE, handle, colour))
-    return painted
-
-
-def arriving(surface: Surface, light: Light) -> tuple[np.ndarray, np.ndarray]:
-    """The shares [N] of the light from everywhere, and of the lamp's, that get to the cabinet's N pixels."""
-    cabinet, boards = surface.kind == CABINET, find_boards(surface)
-    normal = board_normals(surface.normal[cabinet])
-    start = surface.world[cabinet] + 0.012 * normal
-    weight = np.maximum(normal @ _EVERYWHERE.T, 0)
-    seen = np.stack([unblocked(start, ray, boards) for ray in _EVERYWHERE], -1)
-    share = (weight * seen).sum(-1) / np.maximum(weight.sum(-1), 1e-6)
-    lamp = unblocked(start, light.direction.astype(np.float32), boards)
-    return _BOUNCED + (1 - _BOUNCED) * share, lamp.astype(np.float32)
-
-
 def photograph(material: Material, random: np.random.Generator, size: int = 256) -> np.ndarray:
     """A photograph of a gently curved slab of the material alone, uint8 [size, size, 3].
 
@@ -188,14 +142,8 @@ def _shade(
     rays: np.ndarray,
     material: Material,
     light: Light,
-    shares: tuple[np.ndarray, np.ndarray] = (np.ones(1), np.ones(1)),
 ) -> np.ndarray:
-    """Linear colours [N, 3] of points [N, 3] with normals and directions of view [N, 3].
-
-    Args:
-        shares: from `arriving`.
-    """
-    sky, sun = shares
+    """Linear colours [N, 3] of points [N, 3] with normals and directions of view [N, 3]."""
     recipe = _RECIPES[material.name]
     points = (points @ material.axes.T).astype(np.float32)
     blend, detail = (layer[:, None] for layer in recipe.pattern(points, material))
@@ -205,18 +153,18 @@ def _shade(
     normal = np.nan_to_num(normal)
     facing = (normal * rays).sum(-1, keepdims=True)
     towards = (rays - 2 * facing * normal) @ light.direction
-    diffuse = light.ambient * sky + (1 - light.ambient) * 1.5 * np.maximum(normal @ light.direction, 0) * sun
+    diffuse = light.ambient + (1 - light.ambient) * 1.5 * np.maximum(normal @ light.direction, 0)
     # What is reflected is a room: bright and dark bands around the lamp, bent as no surface is quite flat.
     bend = noise(points * [1.5, 3, 3], material.seed + 11) - 0.5
     room = 0.5 + 0.5 * np.sin(7 * towards + 6 * bend + points @ np.array([1.5, 3.0, 3.0]) + material.seed % 7)
-    lamp = np.maximum(towards, 0) ** 12 * sun
+    lamp = np.maximum(towards, 0) ** 12
     if recipe.metal:
-        mirror = 0.2 * diffuse + sky * (0.22 + material.gloss * (0.75 * room**1.5 - 0.12))
-        shine = material.gloss * (0.35 * room**4 * sky + 0.4 * lamp)
+        mirror = 0.2 * diffuse + (0.22 + material.gloss * (0.75 * room**1.5 - 0.12))
+        shine = material.gloss * (0.35 * room**4 + 0.4 * lamp)
         lit = albedo * mirror[:, None] + (0.3 + 0.7 * albedo) * shine[:, None]
     else:
         rim = 0.04 + 0.5 * (1 + np.minimum(facing[:, 0], 0)) ** 4
-        lit = albedo * diffuse[:, None] + (material.gloss * (rim * room * sky + 0.25 * lamp))[:, None]
+        lit = albedo * diffuse[:, None] + (material.gloss * (rim * room + 0.25 * lamp))[:, None]
     return lit * light.strength * light.colour
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from torch.nn.functional import avg_pool2d, l1_loss
 
 from simedit.lab.fit import fit
 
-CROP = 64
+CROP = 96
+"""Pixels a side: what it learns from."""
 LATENT_CHANNELS = 16
 _KL = 1e-8
+_OF_EACH = 4
 _EDGES = 4.0
 """How much more a pixel weighs where brightness jumps by its whole range: thin lines are few."""
 
@@ -51,21 +54,19 @@ def new_vae(seed: int) -> AutoencoderKL:
 
 
 def train_vae(
-    images: np.ndarray,
-    masks: np.ndarray,
-    photographs: np.ndarray,
+    draw: Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray | None]],
     *,
     steps: int,
     batch: int,
     seed: int,
     folder: Path,
 ) -> AutoencoderKL:
-    """Train on crops, three in four of which show the cabinet.
+    """Train on crops, `_OF_EACH` of a picture.
 
     Args:
-        images: uint8 [N, H, W, 3].
-        masks: bool [N, H, W], where the cabinet is.
-        photographs: uint8 [M, h, w, 3], of materials.
+        draw: gives a random picture, uint8 [H, W, 3] with sides of at least CROP, and where its crops shall
+            be, bool [H, W], or None for anywhere.
+        batch: crops in a step, a multiple of `_OF_EACH`.
         folder: for the training's state.
 
     Returns:
@@ -74,11 +75,17 @@ def train_vae(
     vae: Any = new_vae(seed)  # Any: diffusers' and torch's types leave out outputs and memory formats
     vae.to(memory_format=torch.channels_last)
 
+    def crops(random: np.random.Generator) -> Tensor:
+        found = []
+        for _ in range(max(1, batch // _OF_EACH)):
+            image, shown = draw(random)
+            found += [_crop(image, shown, random) for _ in range(min(batch, _OF_EACH))]
+        x = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return x.contiguous(memory_format=torch.channels_last)
+
     def loss(step: int) -> Tensor:
         random = np.random.default_rng((seed, step))
-        crops = np.stack([_crop(images, masks, photographs, random) for _ in range(batch)])
-        x = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = crops(random)
         posterior = vae.encode(x).latent_dist
         noise = torch.from_numpy(random.standard_normal(posterior.mean.shape, np.float32))
         y = vae.decode(posterior.mean + posterior.std * noise).sample
@@ -92,28 +99,19 @@ def train_vae(
     fit(vae, loss, steps=steps, learning_rate=1e-3, folder=folder, title="autoencoder", decay=0.998)
     vae.eval()
     with torch.no_grad():
-        some = torch.from_numpy(images[:: max(1, len(images) // 64)]).permute(0, 3, 1, 2) / 127.5 - 1
+        random = np.random.default_rng((seed, steps))
+        some = torch.cat([crops(random) for _ in range(-(-256 // batch))])
         vae.register_to_config(scaling_factor=1 / vae.encode(some).latent_dist.mode().std().item())
     return vae
 
 
-def _crop(
-    images: np.ndarray, masks: np.ndarray, photographs: np.ndarray, random: np.random.Generator
-) -> np.ndarray:
-    if random.random() < 0.1:
-        image = photographs[random.integers(len(photographs))]
-        stride = random.integers(1, 3)
-        image = image[::stride, ::stride]
-        centre = random.integers(image.shape[0]), random.integers(image.shape[1])
-    else:
-        number = random.integers(len(images))
-        image = images[number]
-        centre = random.integers(image.shape[0]), random.integers(image.shape[1])
-        shown = np.argwhere(masks[number])
-        if random.random() < 0.75 and len(shown):
-            centre = shown[random.integers(len(shown))]
+def _crop(image: np.ndarray, shown: np.ndarray | None, random: np.random.Generator) -> np.ndarray:
+    centre = [int(random.integers(side)) for side in image.shape[:2]]
+    if shown is not None and random.random() < 0.75 and shown.any():
+        places = np.argwhere(shown)
+        centre = places[random.integers(len(places))]
     top, left = (
-        int(np.clip(c + random.integers(-16, 17) - CROP // 2, 0, side - CROP))
+        int(np.clip(c + random.integers(-CROP // 4, CROP // 4 + 1) - CROP // 2, 0, side - CROP))
         for c, side in zip(centre, image.shape, strict=False)
     )
     crop = image[top : top + CROP, left : left + CROP]

@@ -20,7 +20,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from simedit.base_config import read_part_config
+from simedit.base_config import PREDICTIONS, read_part_config
 from simedit.config import load_json
 from simedit.errors import SimeditError, unknown
 from simedit.samplers import is_integer
@@ -192,10 +192,9 @@ def _scheduler(folder: Path, kind: str) -> Any:
     saved_as = config.model_extra.get("_class_name", kind)
     if saved_as not in SCHEDULERS:
         raise unknown(f"scheduler in {path}", str(saved_as)[:100], SCHEDULERS)
-    if config.prediction_type != "epsilon":
+    if config.prediction_type not in PREDICTIONS:
         raise SimeditError(
-            f"{path}: the base predicts {config.prediction_type!r}; only bases that predict 'epsilon' can be "
-            f"edited with"
+            f"{path}: the base predicts {config.prediction_type!r}; it must be one of {', '.join(PREDICTIONS)}"
         )
     with _explained(folder):
         return getattr(diffusers, kind).from_config(load_json(path))

@@ -15,6 +15,10 @@ _Depth = Annotated[int, Field(ge=1, le=100)]
 _Widths = Annotated[list[_Width], Field(min_length=1, max_length=16)]
 
 
+PREDICTIONS = ("epsilon", "v_prediction")
+"""What a base's U-Net may predict: the noise, or the velocity."""
+
+
 class _Part(Config):
     """The settings of a part on which its size and the fit to others depend; it may have more."""
 
@@ -58,6 +62,7 @@ class _UNet(_Part):
 class _StyleAttention(_Part):
     inner_dim: _Width = 320
     text_dim: _Width = 768
+    direct: bool = False
     heads: _Width = 8
     latent_channels: _Width = 4
 

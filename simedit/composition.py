@@ -9,29 +9,26 @@ from simedit.errors import SimeditError
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _DARK = 8 / 255  # keeps the ratio of two dark pixels near 1
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 
 
-def compose(
-    frames: np.ndarray, edits: np.ndarray, masks: np.ndarray, *, feather: int | None = None
-) -> np.ndarray:
+def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Show each edit inside its mask and the frame, bit for bit, outside.
 
-    The seam is softened on the inside only: from the mask's border inwards the edit's weight rises
-    linearly, from 1 / (feather + 1) on the border pixel to 1 at `feather` pixels from it. Where the mask
-    runs off the picture there is no seam, and no ramp. An empty mask gives the frame, a full one the edit.
+    On the mask's border pixels an edit often has some of what is beside them: they take their colour from
+    the edit's pixels further inside, and nothing from the frame. Where the mask runs off the picture there is
+    no border. An empty mask gives the frame, a full one the edit.
 
     Args:
         frames: uint8 [N, H, W, 3], RGB.
         edits: uint8 [N, H, W, 3], the same frames repainted.
         masks: bool [N, H, W], True where the edit may show.
-        feather: width of the ramp in pixels; 0 cuts hard. None is 3 for frames 512 pixels high, and in
-            proportion for others.
 
     Returns:
         uint8 [N, H, W, 3], a new array.
 
     Raises:
-        SimeditError: a wrong shape or dtype, or a negative feather.
+        SimeditError: a wrong shape or dtype.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
         raise SimeditError(f"frames must be uint8 [N,H,W,3], got {frames.dtype} {list(frames.shape)}")
@@ -44,16 +41,67 @@ def compose(
             f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
             f"got {masks.dtype} {list(masks.shape)}"
         )
-    if feather is None:
-        feather = round(3 * frames.shape[1] / 512)
-    if feather < 0:
-        raise SimeditError(f"feather must be 0 or more pixels, got {feather}")
-    composed = np.empty_like(frames)
-    for out, frame, edit, mask in zip(composed, frames, edits, masks, strict=True):
-        distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        weight = np.minimum(distance / (feather + 1), 1.0)[..., None]
-        out[:] = np.rint(frame + weight * (edit.astype(np.float32) - frame))
+    composed = frames.copy()
+    for out, edit, mask in zip(composed, edits, masks, strict=True):
+        out[mask] = edit[mask]
+        core = cv2.erode(mask.astype(np.uint8), _NEIGHBOURS).astype(np.float32)
+        rim = mask & (core == 0)
+        if not rim.any():
+            continue
+        around = cv2.blur(core, (5, 5), borderType=cv2.BORDER_ISOLATED)
+        carried = cv2.blur(edit * core[..., None], (5, 5), borderType=cv2.BORDER_ISOLATED)
+        rim &= around > 0.01  # else the mask is too thin to have an inside
+        out[rim] = np.rint(carried[rim] / around[rim, None])
     return composed
+
+
+def shrunk(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Images, uint8 [N, H, W, 3], or masks, bool [N, H, W], at another size: frames as they would have been
+    rendered, masks where half a pixel is in them."""
+    values = images.astype(np.uint8) * 255 if images.dtype == bool else images
+    way = cv2.INTER_AREA if height < images.shape[1] else cv2.INTER_LINEAR
+    found = np.stack([cv2.resize(image, (width, height), interpolation=way) for image in values])
+    return found > 127 if images.dtype == bool else found
+
+
+def brought_back(
+    frames: np.ndarray, small: np.ndarray, edits: np.ndarray, kept: np.ndarray | None
+) -> np.ndarray:
+    """Edits that were made at another size, at their frames' size and with their frames' own fine detail.
+
+    A pixel's colour comes from those of the edit that lie in the mask, so that nothing beside it leaks in.
+
+    Args:
+        frames: uint8 [N, H, W, 3].
+        small: uint8 [N, h, w, 3], the frames at the edits' size.
+        edits: uint8 [N, h, w, 3].
+        kept: bool [N, h, w], the masks at the edits' size, or None for everywhere.
+
+    Returns:
+        uint8 [N, H, W, 3].
+    """
+    height, width = frames.shape[1:3]
+    found = np.empty_like(frames)
+    for i, frame in enumerate(frames):
+        inside = np.ones(small.shape[1:3], np.float32) if kept is None else kept[i].astype(np.float32)
+        layers = np.concatenate(
+            [edits[i] * inside[..., None], small[i] * inside[..., None], inside[..., None]], -1
+        )
+        layers = np.dstack(
+            [
+                cv2.resize(layer, (width, height), interpolation=cv2.INTER_LINEAR)
+                for layer in np.moveaxis(layers, -1, 0)
+            ]
+        )
+        share = np.maximum(layers[..., 6:], 1e-3) * 255
+        edit, before = layers[..., :3] / share, layers[..., 3:6] / share
+        if kept is not None:  # where the small mask has nothing near, the edit as it is
+            lost = layers[..., 6] < 0.02
+            edit[lost] = cv2.resize(edits[i], (width, height))[lost] / 255
+            before[lost] = frame[lost] / 255
+        back = restore_detail(frame[None], edit[None], before[None])[0]
+        found[i] = np.rint(back * 255)
+    return found
 
 
 def restore_detail(frames: np.ndarray, edits: np.ndarray, decoded: np.ndarray) -> np.ndarray:

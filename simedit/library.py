@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from simedit.composition import compose, restore_detail
+from simedit.composition import brought_back, compose, restore_detail, shrunk
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
 from simedit.isolation import isolated
@@ -27,6 +27,10 @@ from simedit.samplers import Schedule, is_integer
 from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
 from simedit.window import Window, around
+
+
+FAR = 4
+"""So many times larger or smaller than the sizes that a base knows, frames are far outside its range."""
 
 
 @dataclass(frozen=True)
@@ -238,10 +242,30 @@ class SpecialistLibrary:
     def _edit_all(
         self, frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
     ) -> np.ndarray:
+        sizes: dict[tuple[int, int], list[int]] = {}
         for style in dict.fromkeys(styles):
             if style not in self._loaded:
                 raise unknown("style", style, self._loaded)
             self._warn_of_size(self._loaded[style].card, frames.shape[1:3])
+        for i, style in enumerate(styles):
+            if masks is None or masks[i].any():
+                sizes.setdefault(edited_at(self._loaded[style].card, frames.shape[1:3]), []).append(i)
+        edits = frames.copy()
+        for size, members in sizes.items():
+            some, kept = frames[members], None if masks is None else masks[members]
+            chosen, drawn = [styles[i] for i in members], [seeds[i] for i in members]
+            if size == frames.shape[1:3]:
+                edits[members] = self._edit_as_they_are(some, chosen, kept, drawn)
+                continue
+            small, shown = shrunk(some, *size), None if kept is None else shrunk(kept, *size)
+            found = self._edit_as_they_are(small, chosen, shown, drawn)
+            edits[members] = brought_back(some, small, found, shown)
+        return edits if masks is None else compose(frames, edits, masks)
+
+    def _edit_as_they_are(
+        self, frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
+    ) -> np.ndarray:
+        """Whole edits of frames of one size, at that size; what lies outside their windows is the frames'."""
         edits = frames.copy()
         windows: dict[int, Window] = {}
         runs: dict[tuple[Any, ...], list[int]] = {}
@@ -260,27 +284,28 @@ class SpecialistLibrary:
                 full = batch
                 if self.compile:  # anew for every number of frames, if it were not always the same
                     full = batch + batch[-1:] * (self.batch_size - len(batch))
-                parts = np.stack([frames[i][windows[i]] for i in full])
-                draw = self._noise(frames.shape[1:3], [windows[i] for i in full], [seeds[i] for i in full])
-                edited = self._edit(parts, [styles[i] for i in full], draw, schedule)
+                edited = self._edit(frames, [(i, windows[i]) for i in full], styles, seeds, schedule)
                 for i, part in zip(batch, edited, strict=False):  # what only fills the batch is left
                     edits[i][windows[i]] = part
-        return edits if masks is None else compose(frames, edits, masks)
+        return edits
 
     def _warn_of_size(self, card: Card, size: tuple[int, ...]) -> None:
-        """Say once where frames are not of the size that the specialist was trained on."""
+        """Say once where frames are of a size, or of a shape, that the specialist's base hardly knows."""
         config = (card.training or {}).get("config")
         trained: list[Any] = (
             [config.get(side) for side in ("height", "width")] if isinstance(config, dict) else []
         )
         if not all(is_integer(side) and side > 0 for side in trained) or (card.style, size) in self._warned:
             return
-        if any(max(a / b, b / a) > 1.5 for a, b in zip(size, trained, strict=False)):
+        least, most = card.heights or (trained[0] / 1.5, trained[0] * 1.5)
+        shape = (size[1] / size[0]) / (trained[1] / trained[0])
+        far = 1 if card.heights is None else FAR
+        if not (least / far <= size[0] <= most * far and 0.5 <= shape <= 2):
             self._warned.add((card.style, size))
             warnings.warn(
                 f"specialist {card.style!r} was trained on frames of {trained[1]} x {trained[0]} pixels and "
-                f"may leave blotches on these of {size[1]} x {size[0]}: resize them first",
-                stacklevel=4,
+                f"may leave blotches on these of {size[1]} x {size[0]}: resize or cut them first",
+                stacklevel=5,
             )
 
     def _window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
@@ -289,35 +314,53 @@ class SpecialistLibrary:
             return slice(0, shape[0]), slice(0, shape[1])
         return around(mask, step=self.pipeline.vae_scale_factor, multiple=self.pipeline.size_factor)
 
-    def _noise(self, shape: tuple[int, ...], windows: list[Window], seeds: list[int]) -> Callable[[], Tensor]:
-        """Noise for those windows of frames of that shape: a place's is the same in every window."""
-        pipe, generators = self.pipeline, [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+    def _latent_window(self, window: Window) -> Window:
+        """Where a frame's window lies among its latents."""
+        unit = self.pipeline.vae_scale_factor
+        rows, columns = (
+            slice(begin := s.start // unit, begin + self._latent_side(s.stop - s.start)) for s in window
+        )
+        return rows, columns
 
-        def latent(side: int) -> int:
-            return -(-side // pipe.size_factor) * pipe.size_factor // pipe.vae_scale_factor
-
-        channels = pipe.vae.config.latent_channels
-        # diffusers searches a pipeline's device among all of its layers: 8 ms
-        draw = noise(generators, (channels, *map(latent, shape)), self._empty_text.device)
-        places = [
-            [slice(begin := s.start // pipe.vae_scale_factor, begin + latent(s.stop - s.start)) for s in each]
-            for each in windows
-        ]
-        return lambda: torch.stack(
-            [one[..., rows, columns] for one, (rows, columns) in zip(draw(), places, strict=True)]
+    def _latent_side(self, side: int) -> int:
+        """How many latents so many pixels, filled up, are."""
+        return (
+            -(-side // self.pipeline.size_factor)
+            * self.pipeline.size_factor
+            // self.pipeline.vae_scale_factor
         )
 
+    def _noise(self, shape: tuple[int, ...], places: list[Window], seeds: list[int]) -> Callable[[], Tensor]:
+        """Noise for those windows of latents of frames of that shape: a place's is the same in every window."""
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        channels = self.pipeline.vae.config.latent_channels
+        # diffusers searches a pipeline's device among all of its layers: 8 ms
+        draw = noise(generators, (channels, *map(self._latent_side, shape)), self._empty_text.device)
+        return lambda: torch.stack([one[(..., *at)] for one, at in zip(draw(), places, strict=True)])
+
     def _edit(
-        self, frames: np.ndarray, styles: list[str], draw: Callable[[], Tensor], schedule: Schedule
+        self,
+        frames: np.ndarray,
+        parts: list[tuple[int, Window]],
+        styles: Sequence[str],
+        seeds: Sequence[int],
+        schedule: Schedule,
     ) -> np.ndarray:
-        pipe, (height, width) = self.pipeline, frames.shape[1:3]
+        """Edits, uint8 [N, h, w, 3], of N windows of one size, each of the frame of that number."""
+        pipe, (height, width) = self.pipeline, frames[parts[0][0]][parts[0][1]].shape[:2]
+        numbers, windows = [i for i, _ in parts], [window for _, window in parts]
+        places = [self._latent_window(window) for window in windows]
+        given = np.stack([frames[i][window] for i, window in parts])
+        draw = self._noise(frames.shape[1:3], places, [seeds[i] for i in numbers])
+        styles = [styles[i] for i in numbers]
         loaded = [self._loaded[style] for style in styles]
-        image = pipe.encode_images(_pixels(frames, self._empty_text.device))
+        image = pipe.encode_images(_pixels(given, self._empty_text.device))
         text = torch.cat([one.text for one in loaded])
         style = torch.empty_like(image)
         for name in set(styles):
             at = [i for i, s in enumerate(styles) if s == name]
-            latents = self._style_latents(self._loaded[name], height, width).expand_as(image[at])
+            whole = self._style_latents(self._loaded[name], *frames.shape[1:3])
+            latents = torch.stack([whole[0][(..., *places[i])] for i in at])
             style[at] = self._loaded[name].style_attention(latents, image[at], text[at])
         conditioning = Conditioning(
             text=text,
@@ -325,6 +368,7 @@ class SpecialistLibrary:
             image=image,
             style=style,
             scales=[one.card.scales for one in loaded],
+            alphas=pipe.velocity_alphas,
         )
         alone = len(set(styles)) == 1
         latents = denoise(
@@ -339,9 +383,9 @@ class SpecialistLibrary:
         known = image[detailed] * pipe.vae.config.scaling_factor  # decoded beside the edits, as what they are
         images = pipe.decode(torch.cat([latents, known.to(latents)]), height, width)
         check_edits(images, f"the edit in style {', '.join(dict.fromkeys(styles))}")
-        edits, decoded = np.split(images.permute(0, 2, 3, 1).cpu().numpy(), [len(frames)])
+        edits, decoded = np.split(images.permute(0, 2, 3, 1).cpu().numpy(), [len(given)])
         if detailed:
-            edits[detailed] = restore_detail(frames[detailed], edits[detailed], decoded)
+            edits[detailed] = restore_detail(given[detailed], edits[detailed], decoded)
         return (edits * 255).round().astype(np.uint8)
 
     def _unet_of(self, adapter: str) -> Callable[..., Any]:
@@ -411,6 +455,15 @@ def _sharing(unet: nn.Module) -> nn.Module:
     """A copy whose weights are the same tensors, but for those that specialists change."""
     own = {id(parameter) for _, parameter in _changed(unet)}
     return copy.deepcopy(unet, {id(p): p for p in unet.parameters() if id(p) not in own})
+
+
+def edited_at(card: Card, size: tuple[int, ...]) -> tuple[int, int]:
+    """The height and width at which a specialist edits frames of that height and width."""
+    height, width = size
+    if card.heights is None:
+        return height, width
+    wanted = min(max(height, card.heights[0]), card.heights[1])
+    return wanted, max(1, round(width * wanted / height))
 
 
 def _check_input(

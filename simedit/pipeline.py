@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from simedit import samplers
 from simedit.base import base_folder, load_parts
+from simedit.base_config import PREDICTIONS
 from simedit.errors import SimeditError, unknown
 from simedit.isolation import isolated
 from simedit.samplers import Schedule
@@ -42,6 +43,7 @@ class Conditioning:
         image: [N, 4, h, w], latents of the input frames.
         style: [N, 4, h, w], the style attention's output.
         scales: of each frame, or one for all.
+        alphas: [T], the cumulated alphas of a base that predicts velocities; None for one that predicts noise.
 
     The four channels are Stable Diffusion's; a base may have any number of them.
     """
@@ -51,6 +53,7 @@ class Conditioning:
     image: Tensor
     style: Tensor
     scales: Sequence[Scales]
+    alphas: Tensor | None = None
 
 
 def scales_tensor(scales: Sequence[Scales]) -> Tensor:
@@ -118,8 +121,10 @@ def predict(
     time = torch.as_tensor(t, dtype=torch.float32, device=x.device).expand(n).repeat(count)
     latents = torch.cat([x.to(image.dtype).repeat(count, 1, 1, 1), image, style], 1)
     routing = {} if adapter_names is None else {"adapter_names": [*adapter_names] * count}
-    eps = unet(latents, time, encoder_hidden_states=text, return_dict=False, **routing)[0]
-    rest = list(eps.to(x.dtype).chunk(count))
+    eps = unet(latents, time, encoder_hidden_states=text, return_dict=False, **routing)[0].to(x.dtype)
+    if c.alphas is not None:
+        eps = noise_in(eps, x.repeat(count, 1, 1, 1), time, c.alphas)
+    rest = list(eps.chunk(count))
     # A branch left out counts as much as the one before it: their difference has weight 0.
     full = eps_image_style = rest.pop(0)
     if needed[0]:
@@ -127,6 +132,22 @@ def predict(
     eps_image = rest.pop(0) if needed[1] else eps_image_style
     eps_none = rest.pop(0) if needed[2] else eps_image
     return guidance(full, eps_image, eps_none, eps_image_style, scales=scales_tensor(c.scales).to(x))
+
+
+def noise_in(velocity: Tensor, x: Tensor, t: Tensor, alphas: Tensor) -> Tensor:
+    """The noise that a predicted velocity means (arXiv 2202.00512, appendix D), like `velocity`.
+
+    Args:
+        velocity, x: [N, ...], the prediction and the scaled latents that it was made from.
+        t: [N], timesteps; between two trained ones sigma is interpolated as the samplers do.
+        alphas: [T], the base's cumulated alphas.
+    """
+    log_sigmas = ((1 - alphas) / alphas).log().to(t) / 2
+    low = t.floor().long().clamp(0, len(alphas) - 2)
+    sigma = (
+        torch.lerp(log_sigmas[low], log_sigmas[low + 1], t - low).exp().to(x).view(-1, *[1] * (x.ndim - 1))
+    )
+    return (velocity + sigma * x) / (1 + sigma**2).sqrt()
 
 
 def noise(
@@ -197,9 +218,9 @@ class SpecialistPipeline(DiffusionPipeline):
     ):
         super().__init__()
         prediction = scheduler.config.get("prediction_type", "epsilon")
-        if prediction != "epsilon":
+        if prediction not in PREDICTIONS:
             raise SimeditError(
-                f"the base predicts {prediction!r}; only bases that predict 'epsilon' can be edited with"
+                f"the base predicts {prediction!r}; it must be one of {', '.join(PREDICTIONS)}"
             )
         channels, latent = unet.config["in_channels"], vae.config["latent_channels"]
         if channels not in (2 * latent, 3 * latent) or unet.config["out_channels"] != latent:
@@ -347,6 +368,12 @@ class SpecialistPipeline(DiffusionPipeline):
             found[lost] = run(self._exact_vae, x[lost].float())
         return found
 
+    @property
+    def velocity_alphas(self) -> Tensor | None:
+        """What `Conditioning.alphas` is to be."""
+        velocity = self.scheduler.config.get("prediction_type", "epsilon") == "v_prediction"
+        return self.scheduler.alphas_cumprod if velocity else None
+
     def schedule(self, sampler: str, steps: int, *, eta: float = 0.0) -> Schedule:
         """The schedule of `sampler` ("euler_ancestral" on Karras' sigmas, or "ddim") from the base's betas.
 
@@ -405,6 +432,7 @@ class SpecialistPipeline(DiffusionPipeline):
             image=image_latents,
             style=self.style_attention(style_latents, image_latents, text),
             scales=[scales],
+            alphas=self.velocity_alphas,
         )
         schedule = schedule or self.schedule("euler_ancestral", 100)
         draw = noise(generator, image_latents.shape[1:], image_latents.device)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, NonNegativeFloat
+from typing import Annotated
+
+from pydantic import AfterValidator, ConfigDict, NonNegativeFloat, PositiveInt
 
 from simedit.config import Config
 
 DEFAULT_BASE = "timbrooks/instruct-pix2pix"
+
+
+def _in_order(heights: tuple[int, int]) -> tuple[int, int]:
+    if heights[0] > heights[1]:
+        raise ValueError("the least comes first, then the most")
+    return heights
+
+
+Heights = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_in_order)]
+"""The least and the most of a frame's height, pixels."""
 
 
 class Scales(Config):

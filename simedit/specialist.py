@@ -27,7 +27,7 @@ from torch import Tensor
 from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError, shortened
 from simedit.names import Name, check_name
-from simedit.settings import DEFAULT_BASE, Scales
+from simedit.settings import DEFAULT_BASE, Heights, Scales
 from simedit.style_attention import StyleAttention
 from simedit.weights import check_finite
 
@@ -54,6 +54,9 @@ class Card(Config):
             `simedit.composition.restore_detail`. For frames whose own material has no texture.
         crop: whether, where there is a mask, only a window around it is edited: the smaller the mask, the
             faster. For bases that know how a part of a frame looks.
+        heights: of frames, pixels, the least and the most that are edited as they are. Others are brought to
+            the nearer one first, and their edits back, with the frames' own detail
+            (`simedit.composition.brought_back`). Null edits all as they are.
         style_image: the index of the style image that edits use.
         lora_rank, lora_alpha: of the adapter.
         training: the training's own record; null where the weights are untrained.
@@ -70,6 +73,7 @@ class Card(Config):
     sampler: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
     detail: bool = False
     crop: bool = False
+    heights: Heights | None = None
     style_image: NonNegativeInt = 0
     lora_rank: PositiveInt = Field(default=8, le=4096)
     lora_alpha: PositiveFloat = 8

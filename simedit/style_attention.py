@@ -24,19 +24,31 @@ class StyleAttention(ModelMixin, ConfigMixin):
         text_dim: width of the text states.
         heads: attention heads.
         latent_channels: of the VAE.
+        direct: whether the style latents also reach the U-Net as they are, through a matrix that is zero at
+            first. In the paper's form they act through the attention's weights over the text alone.
     """
 
     @register_to_config
-    def __init__(self, inner_dim: int = 320, text_dim: int = 768, heads: int = 8, latent_channels: int = 4):
+    def __init__(
+        self,
+        inner_dim: int = 320,
+        text_dim: int = 768,
+        heads: int = 8,
+        latent_channels: int = 4,
+        direct: bool = False,
+    ):
         super().__init__()
         self.heads = heads
         self.to_q = nn.Linear(2 * latent_channels, inner_dim, bias=False)
         self.to_k = nn.Linear(text_dim, inner_dim, bias=False)
         self.to_v = nn.Linear(text_dim, inner_dim, bias=False)
         self.to_out = nn.Linear(inner_dim, latent_channels, bias=False)
+        self.to_direct = nn.Linear(latent_channels, latent_channels, bias=False) if direct else None
+        if self.to_direct is not None:
+            nn.init.zeros_(self.to_direct.weight)
 
     @classmethod
-    def for_unet(cls, unet: UNet2DConditionModel) -> StyleAttention:
+    def for_unet(cls, unet: UNet2DConditionModel, *, direct: bool = False) -> StyleAttention:
         """A new module, started as in the paper's public code: key and value are those of the U-Net's first
         cross-attention, the query an average of its value weights, the output random (of a fixed seed).
 
@@ -57,7 +69,7 @@ class StyleAttention(ModelMixin, ConfigMixin):
                 f"style attention needs widths divisible by its 8 heads and {2 * latent} input channels, "
                 f"but the U-Net's first cross-attention is {inner_dim} wide on {text_dim} wide text"
             )
-        module = cls(inner_dim, text_dim, latent_channels=latent)
+        module = cls(inner_dim, text_dim, latent_channels=latent, direct=direct)
         with torch.no_grad():
             module.to_k.weight.copy_(cross.to_k.weight)
             module.to_v.weight.copy_(cross.to_v.weight)
@@ -82,4 +94,7 @@ class StyleAttention(ModelMixin, ConfigMixin):
             for t in (query, self.to_k(text), self.to_v(text))
         )
         mixed = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        return self.to_out(mixed).transpose(1, 2).unflatten(2, latents.shape[2:])
+        out = self.to_out(mixed)
+        if self.to_direct is not None:
+            out = out + self.to_direct(style_latents.flatten(2).transpose(1, 2))
+        return out.transpose(1, 2).unflatten(2, latents.shape[2:])

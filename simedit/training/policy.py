@@ -106,6 +106,7 @@ class Policy:
             image=encoded.image,
             style=style.to(encoded.image.dtype),
             scales=[self._scales],
+            alphas=self.pipeline.velocity_alphas,
         )
 
     def predict(self, conditioning: Conditioning, x: Tensor, t: float | Tensor) -> Tensor:
