@@ -61,6 +61,11 @@ class TwinInputs:
         """The frame, uint8 [height, width, 3], and its mask, bool [height, width], True on the cabinet."""
         if not 0 <= index < len(self):
             raise IndexError(f"there is no input {index}: there are {len(self)}")
+        return self.unseen(index - len(self))
+
+    def unseen(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """A frame and its mask that is none of the inputs, for any index from 0."""
+        index += len(self)
         if self._env is None:
             self._env = self._build()
         twin: Any = self._env.unwrapped

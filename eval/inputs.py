@@ -47,6 +47,9 @@ class RunInputs:
                 "for a finished trial is not recorded again"
             )
 
+    def unseen(self, index: int, /) -> None:
+        return None
+
     def __len__(self) -> int:
         return len(self._frames)
 

@@ -264,7 +264,7 @@ def _place(shown: Tensor, size: Sequence[int], random: np.random.Generator) -> t
 
 def _condition(name: int, random: np.random.Generator) -> tuple[str, tuple[bool, bool, bool]]:
     """A pair's instruction, and whether text, image and style are seen: what each branch of the guidance
-    (eq. 13) needs, and what users do. Where a photograph is there it counts, whatever word stands beside it."""
+    (eq. 13) needs, and what users do. Where a photograph is, it counts, whatever word stands beside it."""
     kind, wording = random.random(), WORDINGS[random.integers(len(WORDINGS))]
     named = name >= 0 and random.random() < 0.7
     other = _word(random) if random.random() < 0.7 else MATERIALS[random.integers(len(MATERIALS))]

@@ -1,4 +1,4 @@
-"""What the base learns from, on disk in shards: scenes of the twin, and pictures of materials to paint them with."""
+"""What the base learns from, on disk in shards: scenes of the twin, and pictures to paint them with."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from simedit.training.painted import frame_shading, paint
 WIDTH, HEIGHT = 320, 256
 """Of the frames that the base knows best, pixels; it learns from half as large ones too."""
 FRONT = 0.565
-"""How bright (0..1) the drawers' fronts are in a raw frame with the primitive skin, which is the mean over what
-shows of the cabinet, too: painted frames are there as bright as the picture."""
+"""How bright (0..1) the drawers' fronts are in a raw frame with the primitive skin, and in the mean all that
+shows of the cabinet: there painted frames are as bright as the picture."""
 _NAMED = 0.2
 """Share of the pictures that show a material with a name."""
 _ELSEWHERE = 0.5

@@ -1,4 +1,4 @@
-"""Pictures of materials without a name: random patterns in random colours, or cut from a folder of pictures."""
+"""Pictures of materials without a name: random patterns in random colours, or cut from a folder of some."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def _to_border(label: np.ndarray) -> Field:
     return cv2.distanceTransform((~changes).astype(np.uint8), cv2.DIST_L2, 5)
 
 
-# Patterns: random numbers and a scale -> how far the ground blends into the second colour, and where the third
-# covers both, both in 0..1.
+# Patterns: random numbers and a scale -> how far the ground blends into the second colour, and where the
+# third covers both, both in 0..1.
 
 
 def _veins(random: np.random.Generator, scale: float) -> tuple[Field, Field]:

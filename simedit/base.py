@@ -194,7 +194,7 @@ def _scheduler(folder: Path, kind: str) -> Any:
         raise unknown(f"scheduler in {path}", str(saved_as)[:100], SCHEDULERS)
     if config.prediction_type not in PREDICTIONS:
         raise SimeditError(
-            f"{path}: the base predicts {config.prediction_type!r}; it must be one of {', '.join(PREDICTIONS)}"
+            f"{path}: the base predicts {config.prediction_type!r}, and not {' or '.join(PREDICTIONS)}"
         )
     with _explained(folder):
         return getattr(diffusers, kind).from_config(load_json(path))

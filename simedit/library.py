@@ -28,7 +28,6 @@ from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_conf
 from simedit.style_attention import StyleAttention
 from simedit.window import Window, around
 
-
 FAR = 4
 """So many times larger or smaller than the sizes that a base knows, frames are far outside its range."""
 
@@ -292,9 +291,9 @@ class SpecialistLibrary:
     def _warn_of_size(self, card: Card, size: tuple[int, ...]) -> None:
         """Say once where frames are of a size, or of a shape, that the specialist's base hardly knows."""
         config = (card.training or {}).get("config")
-        trained: list[Any] = (
-            [config.get(side) for side in ("height", "width")] if isinstance(config, dict) else []
-        )
+        if not isinstance(config, dict):
+            return
+        trained: list[Any] = [config.get(side) for side in ("height", "width")]
         if not all(is_integer(side) and side > 0 for side in trained) or (card.style, size) in self._warned:
             return
         least, most = card.heights or (trained[0] / 1.5, trained[0] * 1.5)
@@ -331,7 +330,7 @@ class SpecialistLibrary:
         )
 
     def _noise(self, shape: tuple[int, ...], places: list[Window], seeds: list[int]) -> Callable[[], Tensor]:
-        """Noise for those windows of latents of frames of that shape: a place's is the same in every window."""
+        """Noise for those windows of latents of frames of that shape: a place's is always the same."""
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         channels = self.pipeline.vae.config.latent_channels
         # diffusers searches a pipeline's device among all of its layers: 8 ms

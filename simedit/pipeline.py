@@ -43,7 +43,7 @@ class Conditioning:
         image: [N, 4, h, w], latents of the input frames.
         style: [N, 4, h, w], the style attention's output.
         scales: of each frame, or one for all.
-        alphas: [T], the cumulated alphas of a base that predicts velocities; None for one that predicts noise.
+        alphas: [T], the cumulated alphas of a base that predicts velocities; None if it predicts noise.
 
     The four channels are Stable Diffusion's; a base may have any number of them.
     """
@@ -219,9 +219,7 @@ class SpecialistPipeline(DiffusionPipeline):
         super().__init__()
         prediction = scheduler.config.get("prediction_type", "epsilon")
         if prediction not in PREDICTIONS:
-            raise SimeditError(
-                f"the base predicts {prediction!r}; it must be one of {', '.join(PREDICTIONS)}"
-            )
+            raise SimeditError(f"the base predicts {prediction!r}; and not {' or '.join(PREDICTIONS)}")
         channels, latent = unet.config["in_channels"], vae.config["latent_channels"]
         if channels not in (2 * latent, 3 * latent) or unet.config["out_channels"] != latent:
             raise SimeditError(

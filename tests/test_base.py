@@ -148,7 +148,7 @@ def test_a_config_of_another_model_or_none(
     [
         ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "unknown scheduler"),
         ({"prediction_type": "flow_prediction"}, "predicts 'flow_prediction'"),
-        ({"prediction_type": "v_prediction"}, "predicts 'v_prediction'"),
+        ({"prediction_type": "sample"}, "predicts 'sample'"),
         ({"use_flow_sigmas": True}, "another family"),
         ({"rescale_betas_zero_snr": True}, "sets rescale_betas_zero_snr"),
         ({"num_train_timesteps": 10**12}, "num_train_timesteps"),

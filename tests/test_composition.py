@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from simedit.composition import compose, restore_detail
+from simedit.composition import brought_back, compose, restore_detail, shrunk
 from simedit.errors import SimeditError
 
 
@@ -14,33 +15,38 @@ def pair() -> tuple[np.ndarray, np.ndarray]:
     return frames, edits
 
 
-@pytest.mark.parametrize("feather", [0, 1, 3, 50])
-def test_no_pixel_outside_the_mask_changes(pair, feather):
+def test_no_pixel_outside_the_mask_changes(pair):
     frames, edits = pair
     masks = np.random.default_rng(1).random((3, 24, 31)) < 0.6
-    out = compose(frames, edits, masks, feather=feather)
+    out = compose(frames, edits, masks)
     assert out.dtype == np.uint8
     np.testing.assert_array_equal(out[~masks], frames[~masks])
     assert (out[masks] != frames[masks]).any()
 
 
-def test_ramp_rises_linearly_from_the_border_inwards():
-    frames = np.zeros((1, 1, 9, 3), np.uint8)
-    edits = np.full_like(frames, 200)
-    masks = np.arange(9)[None, None] >= 2
-    out = compose(frames, edits, masks, feather=3)
-    np.testing.assert_array_equal(out[0, 0, :, 0], [0, 0, 50, 100, 150, 200, 200, 200, 200])
-    hard = compose(frames, edits, masks, feather=0)
-    np.testing.assert_array_equal(hard[0, 0, :, 0], [0, 0, 200, 200, 200, 200, 200, 200, 200])
+def test_the_rim_has_the_colour_inside_and_none_of_what_is_beside_it():
+    """A tan board on white, repainted blue: the edit's border pixels have white in them."""
+    masks = np.zeros((1, 40, 40), bool)
+    masks[:, 8:32, 8:40] = True  # it runs off the picture to the right
+    frames = np.where(masks[..., None], np.uint8([210, 170, 130]), np.uint8(255))
+    board = np.where(masks[..., None], np.float32([90, 110, 140]), np.float32(255))[0]
+    edits = np.rint(cv2.GaussianBlur(board, (0, 0), 0.8)).astype(np.uint8)[None]
+    assert abs(edits[0, 8, 20].astype(int) - [90, 110, 140]).max() > 30
+    out = compose(frames, edits, masks)
+    assert abs(out[masks].astype(int) - [90, 110, 140]).max() <= 12
+    np.testing.assert_array_equal(out[0, 12:28, 36:], edits[0, 12:28, 36:])
 
 
-@pytest.mark.parametrize(("height", "feather"), [(512, 3), (256, 2), (128, 1), (64, 0)])
-def test_the_ramp_goes_with_the_frames_size(height, feather):
-    frames = np.zeros((1, height, 9, 3), np.uint8)
-    edits = np.full_like(frames, 200)
-    masks = np.broadcast_to(np.arange(9) >= 2, (1, height, 9))
-    expected = compose(frames, edits, masks, feather=feather)
-    np.testing.assert_array_equal(compose(frames, edits, masks), expected)
+def test_further_inside_and_in_thin_masks_the_edit_stays_as_it_is(pair):
+    frames, edits = pair
+    masks = np.zeros((3, 24, 31), bool)
+    masks[0, 4:20, 4:20] = True
+    masks[1, 10] = True
+    masks[2, 5:7, 5:7] = True
+    out = compose(frames, edits, masks)
+    np.testing.assert_array_equal(out[0, 5:19, 5:19], edits[0, 5:19, 5:19])
+    assert (out[0, 4, 4:20] != edits[0, 4, 4:20]).any()
+    np.testing.assert_array_equal(out[1:][masks[1:]], edits[1:][masks[1:]])
 
 
 def test_empty_mask_gives_the_frame_and_full_mask_the_edit(pair):
@@ -64,18 +70,17 @@ def test_inputs_are_left_alone_and_an_empty_batch_is_fine(pair):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f, e, m: (f.astype(np.float32), e, m, 3), "frames must be uint8"),
-        (lambda f, e, m: (f[0], e, m, 3), "frames must be uint8"),
-        (lambda f, e, m: (f, e[:, 1:], m, 3), "edits must be uint8"),
-        (lambda f, e, m: (f, e, m[:, :, 1:], 3), r"masks must be bool \[3, 24, 31\]"),
-        (lambda f, e, m: (f, e, m.astype(np.uint8), 3), "masks must be bool"),
-        (lambda f, e, m: (f, e, m, -1), "feather"),
+        (lambda f, e, m: (f.astype(np.float32), e, m), "frames must be uint8"),
+        (lambda f, e, m: (f[0], e, m), "frames must be uint8"),
+        (lambda f, e, m: (f, e[:, 1:], m), "edits must be uint8"),
+        (lambda f, e, m: (f, e, m[:, :, 1:]), r"masks must be bool \[3, 24, 31\]"),
+        (lambda f, e, m: (f, e, m.astype(np.uint8)), "masks must be bool"),
     ],
 )
 def test_bad_input_is_named(pair, change, message):
-    frames, edits, masks, feather = change(*pair, np.ones((3, 24, 31), bool))
+    frames, edits, masks = change(*pair, np.ones((3, 24, 31), bool))
     with pytest.raises(SimeditError, match=message):
-        compose(frames, edits, masks, feather=feather)
+        compose(frames, edits, masks)
 
 
 def test_what_the_autoencoder_loses_comes_back_in_the_edits_own_colour():
@@ -98,3 +103,33 @@ def test_what_the_autoencoder_loses_comes_back_in_the_edits_own_colour():
 def test_brightness_at_most_doubles():
     frames, decoded = np.full((1, 1, 1, 3), 255, np.uint8), np.zeros((1, 1, 1, 3))
     np.testing.assert_allclose(restore_detail(frames, np.full((1, 1, 1, 3), 0.2), decoded), 0.4)
+
+
+def test_an_edit_at_half_the_size_comes_back_with_the_frames_own_lines():
+    """A tan board with a thin dark handle on white, edited to blue at half the size, which loses it."""
+    masks = np.zeros((1, 64, 80), bool)
+    masks[:, 10:50, 10:70] = True
+    frames = np.where(masks[..., None], np.uint8([210, 170, 130]), np.uint8(255))
+    frames[0, 30, 30:50] = 20
+    small, kept = shrunk(frames, 32, 40), shrunk(masks, 32, 40)
+    assert (small.shape, kept.shape, kept.dtype) == ((1, 32, 40, 3), (1, 32, 40), np.bool_)
+    edits = small.copy()
+    edits[kept] = [60, 90, 200]
+    out = brought_back(frames, small, edits, kept)
+    assert out.shape == frames.shape
+    board = masks.copy()
+    board[0, 28:33, 28:52] = False
+    assert abs(out[board].astype(int) - [60, 90, 200]).max() <= 8  # the border pixels too: no white leaks in
+    assert out[0, 30, 32:48].max() < 70
+    whole = brought_back(frames, small, small, None)
+    assert np.abs(whole.astype(int) - frames)[0, 14:28, 14:66].max() <= 2
+
+
+def test_what_the_small_mask_lost_comes_back_too():
+    masks = np.zeros((1, 64, 64), bool)
+    masks[0, 20, 20] = True
+    frames = np.full((1, 64, 64, 3), 100, np.uint8)
+    small, kept = shrunk(frames, 16, 16), shrunk(masks, 16, 16)
+    assert not kept.any()
+    out = brought_back(frames, small, np.full_like(small, 40), kept)
+    assert abs(int(out[0, 20, 20, 0]) - 40) <= 1

@@ -406,7 +406,7 @@ def test_windows_of_a_frame_share_its_noise(cropping: SpecialistLibrary) -> None
     scale, factor = cropping.pipeline.vae_scale_factor, cropping.pipeline.size_factor
     rows, columns = slice(scale, scale + factor), slice(0, 2 * factor)
     whole, part = (
-        cropping._noise((50, 96), [window], [3])()
+        cropping._noise((50, 96), [cropping._latent_window(window)], [3])()
         for window in ((slice(0, 50), slice(0, 96)), (rows, columns))
     )
     assert torch.equal(part, whole[..., 1 : 1 + factor // scale, : 2 * factor // scale])

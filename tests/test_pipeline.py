@@ -29,6 +29,7 @@ from simedit.pipeline import (
     denoise,
     guidance,
     noise,
+    noise_in,
     predict,
     scales_tensor,
     widen,
@@ -382,10 +383,34 @@ def test_a_unet_of_other_channels_is_refused(pipe: SpecialistPipeline) -> None:
         SpecialistPipeline(**{**pipe.components, "unet": plain, "style_attention": None})
 
 
-def test_a_base_that_predicts_velocity_is_refused(pipe: SpecialistPipeline) -> None:
-    scheduler = DDIMScheduler(prediction_type="v_prediction")
-    with pytest.raises(SimeditError, match="v_prediction"):
+def test_a_base_that_predicts_neither_noise_nor_velocity_is_refused(pipe: SpecialistPipeline) -> None:
+    scheduler = DDIMScheduler(prediction_type="sample")
+    with pytest.raises(SimeditError, match="'sample'"):
         SpecialistPipeline(**{**pipe.components, "scheduler": scheduler})
+
+
+def test_a_velocity_is_the_noise_that_diffusers_takes_it_for(pipe: SpecialistPipeline) -> None:
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config, prediction_type="v_prediction")
+    alphas = SpecialistPipeline(**{**pipe.components, "scheduler": scheduler}).velocity_alphas
+    assert alphas is not None
+    assert pipe.velocity_alphas is None
+    t, generator = torch.tensor([3.0, 400.0, 999.0]), torch.Generator().manual_seed(0)
+    x, eps = torch.randn(2, 3, 4, 2, 2, generator=generator)
+    a = alphas[t.long()].view(-1, 1, 1, 1)
+    noisy = a.sqrt() * x + (1 - a).sqrt() * eps
+    velocity = scheduler.get_velocity(x, eps, t.long())
+    torch.testing.assert_close(noise_in(velocity, noisy, t, alphas), eps, rtol=1e-4, atol=1e-4)
+
+
+def test_between_two_timesteps_the_noise_is_that_of_the_samplers_sigma(pipe: SpecialistPipeline) -> None:
+    schedule = pipe.schedule("euler_ancestral", 7)
+    alphas = pipe.scheduler.alphas_cumprod
+    t, scale = schedule.timesteps[3].float(), schedule.input_scale[3]  # scale = 1 / sqrt(sigma^2 + 1)
+    assert t != t.round()
+    x, eps = torch.randn(2, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    noisy = scale * x + (1 - scale**2).sqrt() * eps
+    velocity = scale * eps - (1 - scale**2).sqrt() * x
+    torch.testing.assert_close(noise_in(velocity, noisy, t[None], alphas), eps, rtol=1e-4, atol=1e-4)
 
 
 def test_numbers_that_do_not_match(pipe: SpecialistPipeline) -> None:

@@ -11,7 +11,6 @@ pytest.importorskip("gymnasium", minversion="1.1", reason="gymnasium's vector en
 
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from simedit.composition import compose
 from simedit.errors import SimeditError
 from simedit.vector import EditVectorObservation
 from simedit.wrapper import EditObservation
@@ -75,7 +74,7 @@ class Noise:
                 for frame, style, seed in zip(frames, styles, seeds, strict=True)
             ]
         ).astype(np.uint8)
-        return edits if masks is None else compose(frames, edits, masks, feather=0)
+        return edits if masks is None else np.where(masks[..., None], edits, frames)
 
 
 def shown(obs) -> np.ndarray:

@@ -16,7 +16,6 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
-from simedit.composition import compose
 from simedit.errors import SimeditError
 from simedit.wrapper import EditObservation, find_image_key, get_path
 
@@ -35,7 +34,7 @@ class Negative:
             painted = 255 - frame if style == "negative" else frame // 2 + np.uint8([0, 100, 0])
             noise = np.random.default_rng(seed).integers(0, 20, frame.shape)
             edits[i] = np.clip(painted.astype(int) + noise, 0, 255)
-        return edits if masks is None else compose(frames, edits, masks, feather=0)
+        return edits if masks is None else np.where(masks[..., None], edits, frames)
 
 
 def box(*shape: int, dtype: type = np.uint8) -> spaces.Box:

@@ -5,6 +5,7 @@ step_0003_interrupted   within the fourth, with the pairs sampled so far
   card.json, adapter.safetensors, style_*.png   a specialist (simedit.specialist)
   optimizer.safetensors                         AdamW's moments
   progress.json                                 `Progress`
+  reference.safetensors                         after a warm start: what feedback started from
   pairs.safetensors                             in an interrupted one
 .unfinished             what is being written or removed; it goes with the next save
 
@@ -35,6 +36,7 @@ from simedit.training.log import checked
 from simedit.training.pairs import Pairs
 
 OPTIMIZER, PROGRESS, PAIRS = "optimizer.safetensors", "progress.json", "pairs.safetensors"
+REFERENCE = "reference.safetensors"
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of a parameter."""
 UNFINISHED = ".unfinished"
@@ -50,6 +52,7 @@ class Progress:
     Attributes:
         step: whole training steps done.
         processes: that train, each on its share of the pairs.
+        warm: steps of the warm start done.
         updates: updates done in the step after them.
         sums: what those updates' record has so far.
         seconds: spent in that step so far, by phase.
@@ -58,6 +61,7 @@ class Progress:
 
     step: Annotated[NonNegativeInt, Strict()]
     processes: Annotated[PositiveInt, Strict()] = 1
+    warm: Annotated[NonNegativeInt, Strict()] = 0
     updates: Annotated[NonNegativeInt, Strict()] = 0
     sums: dict[str, Annotated[FiniteFloat, Strict()]] = field(default_factory=dict)
     seconds: dict[str, Annotated[FiniteFloat, Strict()]] = field(default_factory=dict)
@@ -71,12 +75,14 @@ class Checkpoint:
     Attributes:
         optimizer: one dict of tensors for each parameter, empty before the first update.
         pairs: those sampled so far in an interrupted step.
+        reference: the weights that the feedback started from, where they are not the base's.
     """
 
     specialist: Specialist
     optimizer: list[dict[str, Tensor]]
     progress: Progress
     pairs: Pairs | None = None
+    reference: dict[str, Tensor] | None = None
 
 
 def optimizer_state(optimizer: Optimizer) -> list[dict[str, Tensor]]:
@@ -142,6 +148,9 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         if checkpoint.pairs is not None:
             pairs = {f.name: getattr(checkpoint.pairs, f.name) for f in fields(Pairs)}
             (new / PAIRS).write_bytes(safetensors.torch.save(pairs))
+        if checkpoint.reference is not None:
+            reference = {key: value.cpu().contiguous() for key, value in checkpoint.reference.items()}
+            (new / REFERENCE).write_bytes(safetensors.torch.save(reference))
         text = json.dumps(asdict(progress), allow_nan=False) + "\n"
         (new / PROGRESS).write_text(text, encoding="utf-8")
         if path.exists():
@@ -200,7 +209,8 @@ def load(path: Path) -> Checkpoint:
             raise ValueError(f"{OPTIMIZER} numbers a parameter {max(state, key=abs)}")
         optimizer = [state.get(i, {}) for i in range(max(state, default=-1) + 1)]
         pairs = Pairs(**_tensors(path / PAIRS)) if (path / PAIRS).exists() else None
-        found = Checkpoint(specialist, optimizer, progress, pairs)
+        reference = _tensors(path / REFERENCE) if (path / REFERENCE).exists() else None
+        found = Checkpoint(specialist, optimizer, progress, pairs, reference)
         if lost := _not_finite(found):
             raise ValueError(lost)
     # RuntimeError: of deep JSON, of types that cannot be reckoned with.
@@ -248,7 +258,9 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 def _not_finite(checkpoint: Checkpoint) -> str | None:
     """What to say of weights and moments that are not finite, if any are. Pairs may hold such numbers, for
     those are not learned from."""
-    named = dict(checkpoint.specialist.weights)
+    named = checkpoint.specialist.weights | {
+        f"the reference's {key}": value for key, value in (checkpoint.reference or {}).items()
+    }
     for i, one in enumerate(checkpoint.optimizer):
         named |= {f"the optimizer's {i}.{key}": value for key, value in one.items()}
     lost = [name for name, value in named.items() if not value.isfinite().all()]

@@ -26,7 +26,10 @@ from simedit.training.run_file import MAY_CHANGE, RUN, Run, changed, read_run, w
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
+    from simedit.pipeline import SpecialistPipeline
+    from simedit.specialist import Specialist
     from simedit.training.data import Inputs
+    from simedit.training.sampler import Masks
 
 SPECIALISTS, RUNS = Path("specialists"), Path("runs/train")
 
@@ -242,8 +245,40 @@ def _train(
             raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
         accelerator.end_training()
         if main:
+            del trainer, pipeline
+            base = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
+            _tell_worth(result, base, inputs, material.masks, folder, target, console)
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
             print(f"try it:     simedit-edit --specialist {shlex.quote(str(target))} photo.png edited.png")
+
+
+def _tell_worth(
+    result: Specialist,
+    base: SpecialistPipeline,
+    inputs: Inputs,
+    masks: Masks,
+    folder: Path,
+    target: Path,
+    console: Console,
+) -> None:
+    """Try the specialist on frames it was not trained on, and say what it is worth."""
+    from simedit.training import ending
+
+    console.print("trying it ...")
+    frames, shown, new = ending.held_out(inputs, masks)
+    others = ending.others_beside(result, [target.parent, *_beside_the_base(result)])
+    found, pictures = ending.compare(result, others, base, frames, shown)
+    found["new"] = new
+    ending.write(folder, found, pictures)
+    Console().print(ending.table(found))
+    print(ending.sentence(result, found))
+    print(f"looks like: {folder / ending.PICTURE} (photograph, frame, base, specialist)")
+
+
+def _beside_the_base(specialist: Specialist) -> list[Path]:
+    """The specialists that ship with the lab's base."""
+    folder = Path(specialist.card.base).parent / "specialists"
+    return [folder] if folder.is_dir() else []
 
 
 def _dependent(run: Run, config: TrainConfig, folder: Path, machine: dict[str, str], console: Console) -> Run:

@@ -18,7 +18,7 @@ from pydantic import (
 
 from simedit.config import Config
 from simedit.errors import SimeditError
-from simedit.settings import DEFAULT_BASE, Scales
+from simedit.settings import DEFAULT_BASE, Heights, Scales
 
 
 def _place(name: str) -> str:
@@ -45,6 +45,7 @@ class StyleConfig(Config):
         style_noun: what to look for in the style images. Null is the whole image.
         scales: guidance scales, in training and on the card.
         detail, crop: as on the card (`simedit.specialist.Card`); the training itself sees edits without.
+        heights: as on the card; null is the height trained at alone.
     """
 
     instruction: str = "make the cupboard out of {style}"
@@ -54,6 +55,7 @@ class StyleConfig(Config):
     scales: Scales = Scales()
     detail: bool = False
     crop: bool = False
+    heights: Heights | None = None
 
     def named(self, name: str) -> StyleConfig:
         """The same with {style} filled in from the specialist's name."""
@@ -247,22 +249,39 @@ class UpdateConfig(Config):
     gradient_checkpointing: bool = True
 
 
+class WarmStartConfig(Config):
+    """Supervised steps before the feedback: inputs painted with the style images are what edits should be.
+
+    Attributes:
+        steps: updates.
+        batch_size: pairs in one update, over all devices.
+        learning_rate: AdamW's at first; it falls to zero.
+    """
+
+    kind: Literal["painted"] = "painted"
+    steps: PositiveInt = 300
+    batch_size: PositiveInt = 4
+    learning_rate: PositiveFloat = 5e-4
+
+
 class TrainConfig(Config):
     """A training.
 
     Attributes:
         base: hub id or directory of an InstructPix2Pix checkpoint.
         seed: of everything drawn.
-        steps: training steps; each samples anew and learns from what it sampled.
+        steps: training steps with feedback; each samples anew and learns from what it sampled. 0 with a warm
+            start alone.
         samples: pairs of edits in one step, over all devices.
         width, height: the size trained at, pixels; inputs are scaled to cover it and cut at the centre.
+        warm_start: what comes before the feedback; null, as in the paper, for nothing.
         precision: "bf16" computes in bfloat16 and keeps what is trained in float32.
         keep: how many checkpoints to keep.
     """
 
     base: Place = DEFAULT_BASE
     seed: NonNegativeInt = 0
-    steps: PositiveInt = 10
+    steps: NonNegativeInt = 10
     samples: PositiveInt = 256
     width: Annotated[int, Field(ge=32)] = 256
     height: Annotated[int, Field(ge=32)] = 256
@@ -270,12 +289,22 @@ class TrainConfig(Config):
     inputs: InputsConfig = TwinConfig()
     regions: RegionsConfig = Field(default=RegionsConfig(), validate_default=True)
     scores: ScoresConfig = ScoresConfig()
+    warm_start: WarmStartConfig | None = Field(default=None, validate_default=True)
     sampling: SamplingConfig = SamplingConfig()
     update: UpdateConfig = UpdateConfig()
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveFloat = 8
     precision: Literal["bf16", "fp32"] = "bf16"
     keep: PositiveInt = 2
+
+    @field_validator("warm_start")
+    @classmethod
+    def _something_to_do(
+        cls, warm_start: WarmStartConfig | None, info: ValidationInfo
+    ) -> WarmStartConfig | None:
+        if warm_start is None and info.data.get("steps") == 0:
+            raise ValueError("steps: 0 and no warm_start would train nothing")
+        return warm_start
 
     # Of the field, not of the whole: an error shows what it was given.
     @field_validator("regions")

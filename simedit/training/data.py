@@ -35,6 +35,11 @@ class Inputs(Protocol):
         """
         ...
 
+    def unseen(self, index: int, /) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """A frame, and its mask, that is like the inputs and none of them, for any index; None if there are
+        no others."""
+        ...
+
 
 class ImageInputs:
     """Inputs from a folder of images. All are read once now, so that a broken one is not met hours later.
@@ -78,6 +83,9 @@ class ImageInputs:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def unseen(self, index: int, /) -> None:
+        return None
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray | None]:
         """The frame, uint8 [height, width, 3], and its mask, bool [height, width]."""

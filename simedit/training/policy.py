@@ -1,9 +1,8 @@
-"""What is trained: the adapter on the base's U-Net and the style attention, beside their originals."""
+"""What is trained: the adapter on the base's U-Net and the style attention, beside what they started from."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +32,11 @@ class Encoded:
 
 
 class Policy:
-    """A specialist in training. With `reference()` it is the base that it started from.
+    """A specialist in training. With `reference()` it is what the feedback started from: the base, or the
+    specialist after its warm start.
 
-    Both share one U-Net: peft switches the adapter off, and keeps the original of conv_in, which is trained
-    whole; of the style attention a copy is kept here. What is trained is float32 even where the base is less.
+    Both share one U-Net: of what is trained a copy is kept, and put in place meanwhile. What is trained is
+    float32 even where the base is less.
 
     Args:
         pipeline: the base, on its device; its U-Net gains the adapter in place.
@@ -72,8 +72,7 @@ class Policy:
         self.parameters += list(self.style_attention.parameters())
         for parameter in self.parameters:
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
-        self._original = copy.deepcopy(self.style_attention).requires_grad_(False)
-        self._attention = self.style_attention
+        self._reference = [parameter.detach().clone() for parameter in self.parameters]
         self._scales = scales
         self._bf16 = bf16
         with torch.no_grad():
@@ -85,13 +84,21 @@ class Policy:
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[None]:
-        """Inside, predictions are the base's."""
-        self._attention = self._original
+        """Inside, predictions are the reference's; nothing may be learned there."""
+        self._exchange()
         try:
-            with self.unet.disable_adapter():
-                yield
+            yield
         finally:
-            self._attention = self.style_attention
+            self._exchange()
+
+    def refer_to_this(self) -> None:
+        """Make what it is now the reference."""
+        for kept, parameter in zip(self._reference, self.parameters, strict=True):
+            kept.copy_(parameter.detach())
+
+    def _exchange(self) -> None:
+        for i, parameter in enumerate(self.parameters):
+            parameter.data, self._reference[i] = self._reference[i], parameter.data
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
@@ -99,7 +106,7 @@ class Policy:
     def conditioning(self, encoded: Encoded) -> Conditioning:
         """All that stays constant over the denoising steps; differentiable in the style attention."""
         with self.autocast():
-            style = self._attention(encoded.style, encoded.image, encoded.text)
+            style = self.style_attention(encoded.style, encoded.image, encoded.text)
         return Conditioning(
             text=encoded.text,
             empty_text=self._empty_text,

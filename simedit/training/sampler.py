@@ -22,6 +22,10 @@ AT_ONCE = 4
 """Inputs whose edits are scored at once."""
 
 
+Masks = Callable[[Sequence[int], np.ndarray, Sequence[np.ndarray | None]], np.ndarray]
+"""(Indices, frames uint8 [N, H, W, 3], the inputs' own masks) -> bool [N, H, W]."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What a specialist is trained from.
@@ -29,14 +33,14 @@ class Material:
     Attributes:
         inputs: the frames to edit.
         styles: the style images, uint8 [h, w, 3] each.
-        masks: (indices, frames uint8 [N, H, W, 3], the inputs' own masks) -> bool [N, H, W].
+        masks: of inputs.
         style_masks: one bool [h, w] for each style image.
         structural, semantic: the scores.
     """
 
     inputs: Inputs
     styles: tuple[np.ndarray, ...]
-    masks: Callable[[Sequence[int], np.ndarray, Sequence[np.ndarray | None]], np.ndarray]
+    masks: Masks
     style_masks: Sequence[np.ndarray]
     structural: Score
     semantic: Score
@@ -139,6 +143,10 @@ class Sampler:
         made = [(draw.wording, draw.style) for draw in draws[:n]]
         if n > len(draws) or made != list(zip(pairs.wording.tolist(), pairs.style.tolist(), strict=True)):
             raise SimeditError("its pairs are not those that this training draws in that step")
+
+    def text(self, wording: Tensor) -> Tensor:
+        """Text states [N, L, D] of wordings int64 [N]."""
+        return self._text[wording]
 
     def encode(self, pairs: Pairs) -> Encoded:
         """What the pairs are conditioned on, on the policy's device."""

@@ -1,4 +1,5 @@
-"""The training loop: sample pairs, score, rank, learn, save; the same step from the same seed every time."""
+"""The training loop: a warm start if there is one, then sample pairs, score, rank, learn, save; the same step
+from the same seed every time."""
 
 from __future__ import annotations
 
@@ -24,16 +25,21 @@ from simedit.training.data import Draw, draws
 from simedit.training.guards import stopping
 from simedit.training.log import PHASES, Log, finite
 from simedit.training.pairs import Pairs
+from simedit.training.photographs import central
 from simedit.training.pictures import save_curves, save_grid
 from simedit.training.policy import Policy
 from simedit.training.preference import total
 from simedit.training.sampler import Material, Sampler
 from simedit.training.update import Ranked, accumulate, chosen_steps, reference_log_probs
+from simedit.training.warm_start import WarmStart
 
 DROPPED = 0.1
 """The share of a step's pairs that may lack a score before training stops."""
 
 GRID_ROWS = 8
+
+SAVE_SECONDS = 60
+"""Between two checkpoints of a warm start."""
 
 SUMS = ("updates", "terms", "loss", "clamped", "gradient_norm")
 """What is summed up over a step's updates."""
@@ -98,17 +104,21 @@ class Trainer:
             gradient_checkpointing=update.gradient_checkpointing,
         )
         self.sampler = Sampler(config, self.policy, material)
-        self.optimizer = torch.optim.AdamW(
-            self.policy.parameters,
-            lr=update.learning_rate,
-            betas=update.betas,
-            weight_decay=update.weight_decay,
-        )
+        self.optimizer = self._new_optimizer()
         self.done = Progress(step=0, processes=self.accelerator.num_processes)
         each = update.batch_size * update.accumulation * self.accelerator.num_processes
         self._updates = config.samples // each * update.epochs
         self._pairs: Pairs | None = None
         self._stop = False
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        update = self.config.update
+        return torch.optim.AdamW(
+            self.policy.parameters,
+            lr=update.learning_rate,
+            betas=update.betas,
+            weight_decay=update.weight_decay,
+        )
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -132,6 +142,9 @@ class Trainer:
             checkpoints.set_optimizer_state(self.optimizer, found.optimizer)
         except SimeditError as error:
             raise checkpoints.broken(path, error) from error
+        if found.reference is not None:
+            self.policy.load(replace(found.specialist, weights=found.reference))
+            self.policy.refer_to_this()
         self.policy.load(found.specialist)
         self.done, self._pairs = found.progress, found.pairs
 
@@ -140,6 +153,8 @@ class Trainer:
         config = self.config
         kept = config.model_dump(mode="json", exclude=PATHS)
         record = {"run": self.run_id, "steps": self.done.step, "config": kept}
+        if self._warm_steps:
+            record["warm_start"] = self.done.warm
         card = Card(
             style=self.name,
             base=self.base,
@@ -147,10 +162,12 @@ class Trainer:
             scales=config.style.scales,
             detail=config.style.detail,
             crop=config.style.crop,
+            heights=config.style.heights or (config.height, config.height),
+            style_image=central(self.material.styles),
             steps=config.sampling.steps,
             lora_rank=config.lora_rank,
             lora_alpha=config.lora_alpha,
-            training=record if self.done.step else None,
+            training=record if self.done.step or self.done.warm else None,
         )
         weights = {
             key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -176,6 +193,7 @@ class Trainer:
         # whatever fails in between.
         self._write_down(log)
         with self._stoppable():
+            self._warm_up()
             for step in range(self.done.step, self.config.steps):
                 if self._stop:  # all that is done is saved
                     raise Interrupted
@@ -194,6 +212,13 @@ class Trainer:
     def _check(self, found: Checkpoint) -> None:
         """Check that a checkpoint's step in progress is one of this training's."""
         progress, pairs = found.progress, found.pairs
+        wanted = self._warm_steps
+        if (
+            progress.warm > wanted
+            or (progress.warm < wanted and progress.step)
+            or ((found.reference is None) != (wanted == 0 or progress.warm < wanted))
+        ):
+            raise SimeditError(f"{progress.warm} steps of a warm start of {wanted} are done")
         known = self._updates if pairs is not None and len(pairs) == self._share else 0
         if progress.updates > known:
             raise SimeditError(f"{progress.updates} updates are done of {known}")
@@ -201,6 +226,37 @@ class Trainer:
             raise SimeditError(f"{checkpoints.PROGRESS} has sums or seconds of other names")
         if pairs is not None:
             self.sampler.check(pairs, self._draws(progress.step))
+
+    @property
+    def _warm_steps(self) -> int:
+        return 0 if self.config.warm_start is None else self.config.warm_start.steps
+
+    def _warm_up(self) -> None:
+        """What is left of the warm start; what it ends with is the feedback's reference."""
+        config = self.config.warm_start
+        if config is None or self.done.warm == config.steps:
+            return
+        accelerator, saved = self.accelerator, time.monotonic()
+        warm = WarmStart(self.config, self.policy, self.sampler, self.material)
+        mine = range(accelerator.process_index, config.batch_size, accelerator.num_processes)
+        self.policy.unet.train()
+        for step in range(self.done.warm, config.steps):
+            self.show("warm start", step, config.steps)
+            if self._stop or (accelerator.num_processes == 1 and time.monotonic() - saved > SAVE_SECONDS):
+                self._save()
+                saved = time.monotonic()
+            if self._stop:
+                raise Interrupted
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.learning_rate * (1 - step / config.steps)
+            if len(mine):
+                warm.loss(step, mine).backward()
+            self._apply()
+            self.done = replace(self.done, warm=step + 1)
+        self.policy.unet.eval()
+        self.policy.refer_to_this()
+        self.optimizer = self._new_optimizer()
+        self._save()
 
     def _step(self, step: int) -> None:
         config, mine, here = self.config, self._draws(step), self._here
@@ -246,7 +302,8 @@ class Trainer:
             "seconds": seconds,
             "peak_memory": torch.cuda.max_memory_allocated() if self.policy.device.type == "cuda" else None,
         }
-        self.done = Progress(step + 1, self.accelerator.num_processes, record=finite(record))
+        done = self.done
+        self.done = Progress(step + 1, done.processes, warm=done.warm, record=finite(record))
         self._pairs = None
 
     @property
@@ -382,7 +439,11 @@ class Trainer:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             state = checkpoints.optimizer_state(self.optimizer)
-            found = Checkpoint(self.specialist(), state, self.done, self._pairs)
+            reference = None
+            if self._warm_steps and self.done.warm == self._warm_steps:
+                with self.policy.reference():
+                    reference = {k: v.detach().cpu().clone() for k, v in self.policy.weights().items()}
+            found = Checkpoint(self.specialist(), state, self.done, self._pairs, reference)
             checkpoints.save(self.folder / "checkpoints", found, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
 
