@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timezone
+from functools import partial
 from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,8 +30,8 @@ from simedit.training.config import TrainConfig
 
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
 LIMITS = (
-    "It knows one cabinet, seen by one camera at 160x128, and the materials of lab/materials.py.",
-    "What its autoencoder loses, handles above all, comes back as brightness alone: handles stay dark.",
+    "It knows one cabinet, seen by one camera, at 160x128 to 320x256.",
+    "It lays a photograph on the picture like a slide: a pattern neither turns with boards nor moves with drawers.",
     "The policies know the expert's way of opening and closing three drawers, and nothing else.",
     "Its real world is proxy-real, a rendering: nothing here says anything about a real robot.",
 )
@@ -41,9 +42,14 @@ class Plan(Config):
 
     Attributes:
         seed: of everything drawn.
-        scenes: rendered for the base to learn from; each is painted in three materials.
+        scenes: rendered for the base to learn from.
+        pictures: of materials, which the scenes are painted with.
+        photographs: a folder of pictures of materials, at any depth: half of those without a name are cut
+            from them; null paints all. (What ships learned from the textures in Debian's packages
+            openarena-081-textures, nexuiz-textures and ufoai-textures, whose .pk3 files are zip files.)
         vae_steps, vae_batch: of the autoencoder's training, and crops in one.
-        base_steps, base_batch: of the base's training, and pairs in one.
+        pairs: of a scene and a picture, at the whole size and at half of it.
+        base_steps, base_batch: of the base's training, and how many whole frames one is as large as.
         style_settings: of the specialists' trainings, in place of lab/train.yaml's, as `simedit-train --set`.
         styles: that get a specialist.
         episodes: of the expert in proxy-real.
@@ -52,11 +58,14 @@ class Plan(Config):
     """
 
     seed: NonNegativeInt = 0
-    scenes: PositiveInt = 3000
-    vae_steps: PositiveInt = 2500
-    vae_batch: PositiveInt = 16
-    base_steps: PositiveInt = 3000
-    base_batch: PositiveInt = 24
+    scenes: PositiveInt = 1500
+    pictures: PositiveInt = 3000
+    photographs: str | None = None
+    vae_steps: PositiveInt = 4500
+    vae_batch: PositiveInt = 8
+    pairs: tuple[PositiveInt, PositiveInt] = (3000, 1500)
+    base_steps: PositiveInt = 5000
+    base_batch: PositiveInt = 4
     style_settings: tuple[str, ...] = ()
     styles: Annotated[tuple[str, ...], Field(min_length=1)] = STYLES
     episodes: PositiveInt = 400
@@ -119,24 +128,19 @@ def _build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def _pairs(folder: Path, plan: Plan) -> None:
-    from simedit.lab.pairs import render_pairs
+    from simedit.lab.pairs import make_pictures, render_scenes
 
-    render_pairs(folder / "pairs", plan.scenes, plan.seed)
+    render_scenes(folder / "pairs", plan.scenes, plan.seed)
+    found = None if plan.photographs is None else Path(plan.photographs)
+    make_pictures(folder / "pairs", plan.pictures, plan.seed, found)
 
 
 def _autoencoder(folder: Path, plan: Plan) -> None:
-    from simedit.lab.materials import draw, photograph
-    from simedit.lab.pairs import load_pairs
+    from simedit.lab.pairs import load_pictures, load_scenes, some_picture
     from simedit.lab.vae import train_vae
 
-    pairs, random = load_pairs(folder / "pairs"), np.random.default_rng((plan.seed, 3))
-    images = np.concatenate([pairs.inputs, *np.moveaxis(pairs.targets, 1, 0)])
-    masks = np.concatenate([pairs.masks] * (1 + pairs.targets.shape[1]))
-    photographs = np.stack([photograph(draw(name, random), random) for name in MATERIALS * 3])
     vae = train_vae(
-        images,
-        masks,
-        photographs,
+        partial(some_picture, load_scenes(folder / "pairs"), load_pictures(folder / "pairs")),
         steps=plan.vae_steps,
         batch=plan.vae_batch,
         seed=plan.seed,
@@ -145,26 +149,30 @@ def _autoencoder(folder: Path, plan: Plan) -> None:
     vae.save_pretrained(folder / "autoencoder" / "trained")
 
 
-def _base(folder: Path, plan: Plan) -> None:
+def _latents(folder: Path, plan: Plan) -> None:
     import torch
     from diffusers import AutoencoderKL
 
-    from simedit.lab.base import encode, new_base, train_base
-    from simedit.lab.pairs import load_pairs
+    from simedit.lab.base import encode_pairs
+    from simedit.lab.pairs import load_pictures, load_scenes, pair
+
+    vae: Any = AutoencoderKL.from_pretrained(folder / "autoencoder" / "trained")
+    vae.eval().to(memory_format=torch.channels_last)
+    draw = partial(pair, load_scenes(folder / "pairs"), load_pictures(folder / "pairs"))
+    encode_pairs(folder / "latents", vae, draw, plan.pairs, plan.seed)
+
+
+def _base(folder: Path, plan: Plan) -> None:
+    from diffusers import AutoencoderKL
+
+    from simedit.lab.base import load_latents, new_base, train_base
     from simedit.pipeline import silence_loading
 
     silence_loading()
-    pairs = load_pairs(folder / "pairs")
-    vae: Any = AutoencoderKL.from_pretrained(folder / "autoencoder" / "trained")
-    vae.to(memory_format=torch.channels_last)
-    inputs = encode(vae, pairs.inputs)
-    targets = torch.stack([encode(vae, part) for part in pairs.targets.swapaxes(0, 1)], 1)
-    pipeline = new_base(vae, plan.seed)
+    pipeline = new_base(AutoencoderKL.from_pretrained(folder / "autoencoder" / "trained"), plan.seed)
     train_base(
         pipeline,
-        inputs,
-        targets,
-        pairs,
+        load_latents(folder / "latents"),
         steps=plan.base_steps,
         batch=plan.base_batch,
         seed=plan.seed,
@@ -288,41 +296,25 @@ def _changes(was: dict[str, Any], now: dict[str, Any], above: str = "") -> Itera
             yield f"{above}{key}", one, other
 
 
-def _selection(folder: Path, plan: Plan) -> None:
-    from simedit.lab.selection import select
-    from simedit.pipeline import silence_loading
-    from simedit.specialist import Specialist
-
-    silence_loading()
-    chosen = select([folder / "specialists" / style for style in plan.styles])
-    for style, (checkpoint, _) in chosen.items():
-        Specialist.load(checkpoint).save(folder / "data" / "specialists" / style)
-    content = {
-        style: {
-            "chosen": checkpoint.name,
-            "steps": {step: likeness._asdict() for step, likeness in seen.items()},
-        }
-        for style, (checkpoint, seen) in chosen.items()
-    }
-    _write(folder / "data" / "selection.json", content)
-
-
 def _quality(folder: Path, plan: Plan) -> None:
     _write(folder / "data" / "quality.json", judged(folder / "data" / "specialists"))
 
 
-def judged(library: Path) -> dict[str, Any]:
-    """`simedit.lab.quality.measure` of a folder of specialists, beside their untrained base."""
-    from simedit.lab.quality import held_out, measure, untrained_library
+def judged(library: Path, frames: int = 15) -> dict[str, Any]:
+    """`simedit.lab.quality.measure` of a folder of specialists on so many held-out frames.
+
+    Raises:
+        SimeditError: no specialists there, or of different bases.
+    """
+    from simedit.lab.quality import held_out, measure
     from simedit.library import SpecialistLibrary
     from simedit.pipeline import SpecialistPipeline, silence_loading
     from simedit.specialist import Specialist
 
     silence_loading()
-    trained = SpecialistLibrary.load(library)
-    specialists = [Specialist.load(library / style) for style in trained.styles]
+    specialists = [Specialist.load(library / style) for style in SpecialistLibrary.load(library).styles]
     base = SpecialistPipeline.from_pretrained(specialists[0].card.base)
-    return measure(trained, untrained_library(base, specialists), specialists, *held_out())
+    return measure(specialists, base, *held_out(frames))
 
 
 def _demonstrations(folder: Path, plan: Plan) -> None:
@@ -377,7 +369,7 @@ def _roll_out(job: tuple[Path, str, Plan]) -> None:
     import yaml
 
     from simedit.eval.cli import run
-    from simedit.lab.pairs import HEIGHT, WIDTH
+    from simedit.lab.demonstrations import HEIGHT, WIDTH
 
     torch.set_num_threads(1)  # there is a process for each core
     folder, policy, plan = job
@@ -399,9 +391,9 @@ def _roll_out(job: tuple[Path, str, Plan]) -> None:
 STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "pairs": _pairs,
     "autoencoder": _autoencoder,
+    "latents": _latents,
     "base": _base,
     "specialists": _specialists,
-    "selection": _selection,
     "quality": _quality,
     "demonstrations": _demonstrations,
     "policies": _policies,

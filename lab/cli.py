@@ -92,20 +92,22 @@ def check(library: Path | None = None, json: Annotated[bool, tyro.conf.FlagCreat
     from simedit.eval.terminal import print_table
     from simedit.lab.build import judged
     from simedit.packaged import lab_data
+    from simedit.training.worth import verdict
 
     found = judged(library or lab_data("specialists"))
     if json:
         return print(dumps(found, indent=2))
     rows = []
-    for style, seen in found["styles"].items():
-        scores, better = seen["scores"], seen["scores"]["better"]
-        pairs = (
-            f"{scores[k]['untrained']:.3f} -> {scores[k]['trained']:.3f}" for k in ("structural", "semantic")
-        )
-        rows.append(
-            [style, f"{seen['own']:.0%}", f"{seen['edges']['f1']:.2f}", *pairs, f"{better['total']:.0%}"]
-        )
-    print_table(["style", "looks its own", "edges F1", "structural", "semantic", "beats its base"], rows)
+    for style, seen in found.items():
+        apart = dict(seen["distance"])
+        own = [f"{apart.pop(name):.1f}" for name in ("edit", "base", "raw")]
+        other = f"{min(apart.values()):.1f} {min(apart, key=lambda name: apart[name])}" if apart else ""
+        kept = [f"{seen['edges']:.0%}", f"{seen['edges_laid']:.0%}"]
+        rows.append([style, *own, other, f"{seen['nearest']} of {seen['frames']}", *kept])
+    heads = ["style", "distance", "base's", "raw", "nearest other", "nearest on", "edges kept", "at best"]
+    print_table(heads, rows)
+    for style, seen in found.items():
+        print(verdict(style, seen))
 
 
 def main(args: Sequence[str] | None = None) -> int:

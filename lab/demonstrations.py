@@ -18,9 +18,11 @@ from simedit.envs.proxy_real import draw_look, photograph
 from simedit.envs.surface import Surface
 from simedit.errors import SimeditError
 from simedit.files import whole
-from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.policies.scripted import ScriptedExpert
 from simedit.protocols import DrawerState
+
+WIDTH, HEIGHT = 160, 128
+"""Of the frames that the policies see, pixels."""
 
 _AWAY = (0.03, 0.03, 0.03)
 """How far a pose may lie from its namesake: x and y in metres, yaw in radians."""

@@ -1,4 +1,4 @@
-"""How a training ends: the specialist is tried on frames it was not trained on, and what comes out is said."""
+"""How a training ends: the specialist is tried on frames that it never saw, and what comes out is said."""
 
 from __future__ import annotations
 
@@ -81,6 +81,23 @@ def untrained(specialist: Specialist, pipeline: SpecialistPipeline, name: str) -
     return replace(specialist, card=card, weights=weights)
 
 
+def edits_of(
+    library: SpecialistLibrary, specialists: Sequence[Specialist], frames: np.ndarray, masks: np.ndarray
+) -> dict[str, np.ndarray]:
+    """By style, each specialist's edits of the frames, uint8 [N, H, W, 3]; a frame's noise is the same in all.
+
+    Args:
+        library: without these specialists; it holds one at a time.
+    """
+    edits, seeds = {}, [_SEED + i for i in range(len(frames))]
+    for one in specialists:
+        library.add(one)
+        styles = [one.card.style] * len(frames)
+        edits[one.card.style] = library.edit(frames, styles=styles, masks=masks, seeds=seeds)
+        library.remove(one.card.style)
+    return edits
+
+
 def compare(
     specialist: Specialist,
     others: Sequence[Specialist],
@@ -98,13 +115,7 @@ def compare(
     while base in (specialist.card.style, *(other.card.style for other in others)):
         base += "_"
     alone = untrained(specialist, pipeline, base)
-    library, edits = SpecialistLibrary(pipeline), {}
-    for one in (specialist, alone, *others):
-        library.add(one)
-        seeds = [_SEED + i for i in range(len(frames))]
-        styles = [one.card.style] * len(frames)
-        edits[one.card.style] = library.edit(frames, styles=styles, masks=masks, seeds=seeds)
-        library.remove(one.card.style)
+    edits = edits_of(SpecialistLibrary(pipeline), [specialist, alone, *others], frames, masks)
     own = edits.pop(specialist.card.style)
     height, width = frames.shape[1:3]
     photographs = [fit(photograph, width, height) for photograph in specialist.style_images]
