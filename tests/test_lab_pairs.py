@@ -4,72 +4,101 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from simedit.lab.materials import MATERIALS
-from simedit.lab.pairs import HEIGHT, TARGETS, WIDTH, PairSet, load_pairs, render_pairs
-
-pytest.importorskip("mani_skill", reason="needs the extra: sim")
+from simedit.lab.pairs import (
+    HEIGHT,
+    WIDTH,
+    Pictures,
+    Scenes,
+    load_pictures,
+    load_scenes,
+    make_pictures,
+    pair,
+    render_scenes,
+    some_picture,
+)
+from simedit.lab.textures import texture
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pairs")
-    render_pairs(folder, 5, seed=1, shard=2)
-    return folder
+def pictures() -> Pictures:
+    images = [texture(np.random.default_rng(i), HEIGHT, WIDTH) for i in range(3)]
+    return Pictures(np.stack(images), np.array([4, -1, -1]))
 
 
 @pytest.fixture(scope="module")
-def pairs(folder: Path) -> PairSet:
-    return load_pairs(folder)
+def scenes() -> Scenes:
+    """A board with a darker half and a handle, on white."""
+    frame = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[50:200, 60:260] = True
+    frame[mask] = (178, 138, 102)
+    frame[150:200, 60:260] = (109, 83, 61)
+    frame[100:110, 140:180] = 30
+    return Scenes(frame[None], mask[None], mask[None])
 
 
-def test_shapes(pairs: PairSet) -> None:
-    assert (pairs.inputs.shape, pairs.inputs.dtype) == ((5, HEIGHT, WIDTH, 3), np.uint8)
-    assert (pairs.targets.shape, pairs.targets.dtype) == ((5, TARGETS, HEIGHT, WIDTH, 3), np.uint8)
-    assert pairs.materials.shape == (5, TARGETS)
-    assert pairs.materials.max() < len(MATERIALS)
-    assert (pairs.masks.shape, pairs.masks.dtype) == ((5, HEIGHT, WIDTH), np.bool_)
+def test_a_pair_is_the_scene_with_the_picture_on_its_cabinet(scenes: Scenes, pictures: Pictures) -> None:
+    for half in (False, True):
+        side = (HEIGHT // 2, WIDTH // 2) if half else (HEIGHT, WIDTH)
+        for seed in range(4):
+            frame, picture, painting, mask, name = pair(
+                scenes, pictures, np.random.default_rng(seed), half=half
+            )
+            assert frame.shape == picture.shape == painting.shape == (*side, 3)
+            assert mask.shape == side
+            assert name in (4, -1)
+            assert (painting[~mask] == frame[~mask]).all()
+            step = 2 if half else 1
+            front, inside = np.s_[60 // step : 90 // step, 70 // step :], np.s_[155 // step : 195 // step, :]
+            lit, dark, handle = (
+                painting[at][mask[at]].mean() / max(1, picture[at][mask[at]].mean())
+                for at in (front, inside, np.s_[102 // step : 108 // step, 145 // step : 175 // step])
+            )
+            assert 0.85 < lit < 1.15
+            assert handle < 0.5 * dark < 0.5 * lit
 
 
-def test_only_the_cabinet_differs(pairs: PairSet) -> None:
-    for before, after, mask in zip(pairs.inputs, pairs.targets, pairs.masks, strict=True):
-        assert 0.02 < mask.mean() < 0.8
-        for painting in after:
-            assert (painting[~mask] == before[~mask]).all()
-            assert (painting[mask] != before[mask]).any(-1).mean() > 0.5
+def test_half_of_the_scenes_lie_elsewhere(scenes: Scenes, pictures: Pictures) -> None:
+    found = [pair(scenes, pictures, np.random.default_rng(seed), half=True)[0] for seed in range(20)]
+    assert 4 < sum((frame[0, 0] == 255).all() for frame in found) < 16
 
 
-def test_it_is_darker_inside_than_the_render_shows(pairs: PairSet) -> None:
-    # The raw frame's darker browns are insides, its lighter ones boards that light falls on.
-    raw = [i for i, frame in enumerate(pairs.inputs) if (frame == (210, 169, 128)).all(-1).any()]
-    assert raw
-    for i in raw:
-        brightness = pairs.inputs[i].mean(-1)
-        front = pairs.masks[i] & (brightness > 120)
-        inside = pairs.masks[i] & (brightness < 100) & (brightness > 50)
-        share = np.quantile(brightness[inside], 0.2) / np.median(brightness[front])
-        for painting in pairs.targets[i].mean(-1):
-            # Not all of it: a lamp may shine into a drawer.
-            assert np.quantile(painting[inside], 0.2) / np.median(painting[front]) < 0.75 * share
+def test_the_autoencoder_sees_pictures_and_frames(scenes: Scenes, pictures: Pictures) -> None:
+    found = [some_picture(scenes, pictures, np.random.default_rng(seed)) for seed in range(30)]
+    assert {image.shape[0] for image, _ in found} == {HEIGHT, HEIGHT // 2}
+    alone = sum(mask is None for _, mask in found)
+    assert 4 < alone < 26
 
 
-def test_half_of_the_scenes_lie_elsewhere(pairs: PairSet) -> None:
-    corners = pairs.inputs[:, -1, 0].tolist()
-    assert 0 < sum(corner == [255, 255, 255] for corner in corners) < len(corners)
+def test_pictures_are_the_same_again_and_some_have_names(tmp_path: Path) -> None:
+    make_pictures(tmp_path, 6, 0, shard=3)
+    first = load_pictures(tmp_path)
+    assert first.images.shape == (6, HEIGHT, WIDTH, 3)
+    assert set(first.names) <= {-1, *range(len(MATERIALS))}
+    (tmp_path / "pictures_001.npz").unlink()
+    make_pictures(tmp_path, 6, 0, shard=3)
+    assert (load_pictures(tmp_path).images == first.images).all()
 
 
-def test_scenes_and_materials_vary(pairs: PairSet) -> None:
-    assert len({mask.tobytes() for mask in pairs.masks}) == 5
-    assert all(len(set(chosen)) == TARGETS for chosen in pairs.materials.tolist())
-    assert len(set(pairs.materials.ravel().tolist())) > TARGETS
+def test_a_folder_of_pictures_is_cut_from(tmp_path: Path) -> None:
+    purple = np.random.default_rng(0).integers([150, 0, 180], [210, 60, 240], (200, 200, 3))
+    (tmp_path / "found").mkdir()
+    Image.fromarray(purple.astype(np.uint8)).save(tmp_path / "found" / "a.png")
+    make_pictures(tmp_path, 12, 1, tmp_path / "found", shard=12)
+    means = load_pictures(tmp_path).images.mean((1, 2))
+    assert 1 < ((means[:, 0] > 1.5 * means[:, 1]) & (means[:, 2] > 1.5 * means[:, 1])).sum() < 10
 
 
-def test_a_lost_shard_is_rendered_again_as_it_was(folder: Path, pairs: PairSet) -> None:
-    lost, kept = folder / "pairs_001.npz", folder / "pairs_000.npz"
-    lost.unlink()
-    before = kept.stat().st_mtime_ns
-    render_pairs(folder, 5, seed=1, shard=2)
-    assert kept.stat().st_mtime_ns == before
-    again = load_pairs(folder)
-    for name in ("inputs", "targets", "materials", "masks"):
-        assert np.array_equal(getattr(again, name), getattr(pairs, name))
+@pytest.mark.slow
+def test_scenes_of_the_twin(tmp_path: Path) -> None:
+    pytest.importorskip("mani_skill", reason="needs the extra: sim")
+    render_scenes(tmp_path, 5, seed=1, shard=3)
+    scenes = load_scenes(tmp_path)
+    assert scenes.frames.shape == (5, HEIGHT, WIDTH, 3)
+    assert len({mask.tobytes() for mask in scenes.masks}) == 5
+    assert all(0.02 < mask.mean() < 0.8 for mask in scenes.masks)
+    assert (scenes.things | ~scenes.masks).all()
+    assert (scenes.things & ~scenes.masks).any()

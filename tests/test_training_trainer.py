@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -23,10 +24,11 @@ from simedit.settings import Scales
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training import checkpoint as checkpoints
-from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
+from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig, WarmStartConfig
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
 from simedit.training.update import Ranked, accumulate
+from simedit.training.warm_start import WarmStart
 
 SIZE = 32
 STYLES = tuple(
@@ -48,6 +50,9 @@ class Frames:
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray | None]:
         return self.frames[index], self.mask
+
+    def unseen(self, index: int, /) -> None:
+        return None
 
 
 def redness(edits: Tensor, targets: Targets) -> Tensor:
@@ -268,6 +273,76 @@ def test_stopping_at_every_chance_changes_no_bit(
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert _records(tmp_path) == _records(tmp_path / "whole")
+
+
+WARM: Any = {
+    "warm_start": WarmStartConfig(steps=4, batch_size=3, learning_rate=3e-3),
+    "steps": 1,
+    "samples": 4,
+    "sampling": {"steps": 3, "batch_size": 2},
+}
+
+
+def test_a_warm_start_stopped_at_every_chance_changes_no_bit(tmp_path: Path) -> None:
+    whole = _trainer(tmp_path / "whole", **WARM)
+    expected, chances = whole.run(), []
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase == "warm start" and done and done not in chances:
+            chances.append(done)
+            trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path, show=show, **WARM)
+        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert chances == [1, 2, 3]
+    _assert_same(specialist, expected)
+    assert _records(tmp_path) == _records(tmp_path / "whole")
+    assert specialist.card.training is not None
+    assert specialist.card.training["warm_start"] == 4
+
+
+def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, **WARM)
+    trainer.show = lambda phase, done, of: trainer.stop() if phase == "sample" else None
+    with pytest.raises(Interrupted):
+        trainer.run()
+    found = checkpoints.latest(tmp_path / "run" / "checkpoints")
+    assert found is not None
+    kept = checkpoints.load(found)
+    assert kept.reference is not None
+    _assert_same(replace(kept.specialist, weights=kept.reference), kept.specialist)
+    again = _trainer(tmp_path, **WARM)
+    again.resume(found)
+    with torch.no_grad():
+        for parameter in again.policy.parameters:
+            parameter += 1
+    with again.policy.reference():
+        _assert_same(replace(kept.specialist, weights=again.policy.weights()), kept.specialist)
+    (found / checkpoints.REFERENCE).unlink()
+    with pytest.raises(SimeditError, match="steps of a warm start"):
+        _trainer(tmp_path, **WARM).resume(found)
+
+
+def test_a_warm_start_alone_learns_to_paint(tmp_path: Path) -> None:
+    options = WARM | {"steps": 0, "warm_start": WarmStartConfig(steps=40, batch_size=4, learning_rate=3e-3)}
+    trainer = _trainer(tmp_path, **options)
+
+    def loss() -> float:
+        warm = WarmStart(trainer.config, trainer.policy, trainer.sampler, trainer.material)
+        with torch.no_grad():
+            return sum(float(warm.loss(1000 + i, range(4))) for i in range(4))
+
+    before = loss()
+    specialist = trainer.run()
+    assert loss() < 0.9 * before
+    assert specialist.card.training is not None
+    assert (specialist.card.training["steps"], specialist.card.training["warm_start"]) == (0, 40)
+    assert (tmp_path / "run" / "checkpoints" / "step_0000" / "card.json").exists()
 
 
 def test_the_seconds_before_a_stop_count(tmp_path: Path) -> None:
