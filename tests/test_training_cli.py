@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from small_training import SIDE, write_config, write_inputs, write_photos
 
 from simedit.cli import main as edit
+from simedit.errors import SimeditError
 from simedit.eval.library import find_specialists
 from simedit.library import SpecialistLibrary
 from simedit.locks import locked
@@ -363,6 +364,22 @@ def test_a_bad_photo_is_named(capsys, name: str, content: Any, message: str):
     else:
         path.write_bytes(content or Path("photos/photo_0.jpg").read_bytes()[:700])
     assert message in refused(capsys, *NEW)
+
+
+def test_photos_to_doubt_are_named_before_the_training_begins(capsys, monkeypatch):
+    def run(trainer: Trainer) -> None:
+        raise SimeditError("here it begins")
+
+    monkeypatch.setattr(Trainer, "run", run)
+    Image.new("RGB", (200, 32), (90, 60, 30)).save("photos/photo_1.jpg")
+    shutil.copy("photos/photo_2.jpg", "photos/photo_10.jpg")
+    assert main([*NEW, "--set", "height=48"]) == 2
+    *_, same, small, flat, far, begun = capsys.readouterr().err.splitlines()
+    assert "identical photographs, which count as one: photo_2.jpg, photo_10.jpg: " in same
+    assert small.startswith("warning: too small, its grain will be blurred: photo_1.jpg (200 x 32): ")
+    assert flat.startswith("warning: nearly flat, almost without contrast: photo_1.jpg: ")
+    assert far.startswith("warning: too different from one another in colour: ")
+    assert begun == "error: here it begins"
 
 
 def test_grey_transparent_and_deep_photos_are_fine():

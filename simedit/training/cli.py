@@ -123,7 +123,7 @@ def _train(
     overwrite: bool,
 ) -> None:
     from simedit.training import checkpoint as checkpoints
-    from simedit.training.data import read_style_images
+    from simedit.training.data import read_style_images, style_files
 
     check_imports(config)
     console, target, saved = Console(stderr=True), Path(run.specialist), folder / "checkpoints"
@@ -132,6 +132,7 @@ def _train(
     _check_target(target, run.id, overwrite)
     for path in (folder, target.parent):
         _check_writable(path)
+    names = [] if style_images is None else [file.name for file in style_files(style_images)]
     styles = () if style_images is None else read_style_images(style_images)
 
     import torch
@@ -145,6 +146,7 @@ def _train(
     from simedit.scores.structural import load_structural
     from simedit.training.depends import machine
     from simedit.training.guards import enough_memory
+    from simedit.training.photographs import doubts
     from simedit.training.regions import Regions, check_masks
     from simedit.training.sampler import Material
     from simedit.training.terminal import shown, silent, warning_masks
@@ -224,6 +226,9 @@ def _train(
         else:  # only now, so that what fails before leaves nothing
             alone()
             _check_fresh(folder)
+        if main and fresh:
+            for doubt in doubts(names, styles, regions.styles, config.height):
+                console.print(f"warning: {doubt}", soft_wrap=True, highlight=False, markup=False)
         if main:
             write_run(folder, run.model_copy(update={"config": config.model_dump(mode="json")}))
         go_on = f"Go on with: {_resume_command(folder, accelerator.num_processes, cpu, overwrite)}"
