@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.progress import track
 
 from simedit.errors import SimeditError
 from simedit.lab.quality import StyleJudge, held_out, lit_boards
 from simedit.library import SpecialistLibrary
+from simedit.progress import tracked
 from simedit.specialist import Specialist
 from simedit.training.checkpoint import step_folders
 
@@ -62,7 +62,7 @@ def select(runs: Sequence[Path]) -> dict[str, tuple[Path, dict[int, Likeness]]]:
     firsts = [Specialist.load(next(iter(folders.values()))) for folders in steps]
     judge = StyleJudge([first.style_images for first in firsts], boards)
     chosen = {}
-    for i, folders in enumerate(track(steps, "choosing checkpoints")):
+    for i, folders in enumerate(tracked(steps, "choosing checkpoints", len(steps))):
         seen = {}
         for step, folder in folders.items():
             library = SpecialistLibrary.load(folder)
