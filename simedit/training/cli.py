@@ -93,7 +93,7 @@ def train(
             raise SimeditError("--config is missing: configs/train has some (--help shows examples)")
         training = _configured(config, style, overrides)
         if dry_run:
-            return _dry_run(training)
+            return _dry_run(training, cpu)
         if style_images is None or name is None:
             raise SimeditError("--style-images and --name are needed, for example photos/gold and gold")
         if not re.fullmatch(r"\w[\w.-]*", name):
@@ -106,7 +106,7 @@ def train(
         target = specialist or SPECIALISTS / name
         run = Run(name=name, id=secrets.token_hex(8), specialist=str(target))
     if dry_run:
-        return _dry_run(training)
+        return _dry_run(training, cpu)
     if resume is not None and specialist is not None:
         run = run.model_copy(update={"specialist": str(specialist)})
     _train(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
@@ -360,14 +360,18 @@ def _check_writable(folder: Path) -> None:
         raise SimeditError(f"{there} {reason}: choose another --out or --specialist")
 
 
-def _dry_run(config: TrainConfig) -> None:
+def _dry_run(config: TrainConfig, cpu: bool) -> None:
     from accelerate import PartialState
 
     from simedit.training.estimate import estimate, table
+    from simedit.training.footprint import STABLE_DIFFUSION, base_configs
+    from simedit.training.speed import measured
 
-    state = PartialState()
+    state = PartialState(cpu=cpu)
     if state.is_main_process:
-        Console().print(table(estimate(config, state.num_processes)))
+        found = estimate(config, state.num_processes)
+        parts = base_configs(config.base) or STABLE_DIFFUSION
+        Console().print(table(found, measured(config, parts["unet"], state.device)))
         for line in missing_imports(config):
             print(f"not installed: {line}", file=sys.stderr)
 
