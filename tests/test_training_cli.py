@@ -405,6 +405,19 @@ def test_a_base_that_is_not_there_is_named(capsys):
     assert "no base at ./nowhere" in refused(capsys, *NEW, "--set", "base=./nowhere")
 
 
+def test_without_the_hub_the_base_that_ships_is_offered(capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    said = refused(capsys, *NEW, "--set", "base=nobody/has-this")
+    assert "no base at 'nobody/has-this': no such directory, and the hub gave no model of that name" in said
+    assert said.endswith(
+        "Give the directory of an InstructPix2Pix checkpoint, or train on the lab's small base, which ships "
+        "with simedit: simedit-lab train-style gold --style-images photos\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "simedit-lab train-style NAME --style-images FOLDER" in capsys.readouterr().out
+
+
 def test_a_base_that_edits_no_images_is_refused(capsys, pool: Path, folder: Path):
     """Four channels: a Stable Diffusion as it came, not an InstructPix2Pix."""
     pipeline = tiny_pipeline(0)

@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +40,9 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
   accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
+
+Without InstructPix2Pix at hand: simedit-lab train-style NAME --style-images FOLDER, on a small base that
+ships with simedit.
 
 Look at grid_*.png and curves.png in the run folder while it trains: scores should fall. Ctrl-C saves what
 is done, also within a step; kill -9 loses the step begun, and so does Ctrl-C with several GPUs. The finished
@@ -195,7 +198,8 @@ def _train(
         # One process downloads, the others find it there.
         with accelerator.main_process_first():
             if main:
-                run = _dependent(run, config, folder, machine(device), console)
+                with _lab_offered(run.name, style_images):
+                    run = _dependent(run, config, folder, machine(device), console)
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             pipeline = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
             regions = Regions(config.regions, config.style, styles, segmenter)
@@ -249,6 +253,22 @@ def _train(
         if main:
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
             print(f"try it:     simedit-edit --specialist {shlex.quote(str(target))} photo.png edited.png")
+
+
+@contextlib.contextmanager
+def _lab_offered(name: str, style_images: Path | None) -> Iterator[None]:
+    """Where the base can be had neither here nor from the hub, lead to the one that ships."""
+    from simedit.base import NoBase
+
+    try:
+        yield
+    except NoBase as error:
+        if style_images is None:  # a run goes on with its own
+            raise
+        command = shlex.join(["simedit-lab", "train-style", name, "--style-images", str(style_images)])
+        raise SimeditError(
+            f"{str(error).rstrip('.')}, or train on the lab's small base, which ships with simedit: {command}"
+        ) from error
 
 
 def _dependent(run: Run, config: TrainConfig, folder: Path, machine: dict[str, str], console: Console) -> Run:
