@@ -391,7 +391,7 @@ def _dry_run(config: TrainConfig, cpu: bool) -> None:
     if state.is_main_process:
         found = estimate(config, state.num_processes)
         parts = base_configs(config.base) or STABLE_DIFFUSION
-        Console().print(table(found, measured(config, parts["unet"], state.device)))
+        Console().print(table(found, measured(config, parts["unet"], str(state.device))))
         for line in missing_imports(config):
             print(f"not installed: {line}", file=sys.stderr)
 
