@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from simedit.training.config import RegionsConfig, StyleConfig, UpdateConfig
+from simedit.training.config import RegionsConfig, StyleConfig, TrainConfig
 from simedit.training.regions import Regions
 from simedit.training.terminal import shown, warning_masks
 
@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def train(console: Console, clock: Clock, until: tuple[str, int]) -> str:
     """What is shown of three steps of five minutes, the first of four, after a warm start."""
-    with shown(console, UpdateConfig()) as show:
+    with shown(console, TrainConfig()) as show:
         for done in range(1, 5):
             clock.now += 40
             show("warm start", done, 4)

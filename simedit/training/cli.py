@@ -237,7 +237,7 @@ def _train(
             write_run(folder, run.model_copy(update={"config": config.model_dump(mode="json")}))
         go_on = f"Go on with: {_resume_command(folder, accelerator.num_processes, cpu, overwrite)}"
         try:
-            with shown(console, config.update) if main else contextlib.nullcontext(silent) as trainer.show:
+            with shown(console, config) if main else contextlib.nullcontext(silent) as trainer.show:
                 result = trainer.run()
             if main:
                 _check_target(target, run.id, overwrite)  # another training may have come first

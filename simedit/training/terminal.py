@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from simedit.progress import LeftColumn, Minute, left_in_words, log
-from simedit.training.config import StyleConfig, UpdateConfig
+from simedit.training.config import StyleConfig, TrainConfig
 from simedit.training.regions import Regions
 from simedit.training.remaining import Remaining
 
@@ -19,21 +19,23 @@ Show = Callable[[str, int, int], None]
 
 
 @contextmanager
-def shown(console: Console, update: UpdateConfig) -> Iterator[Show]:
+def shown(console: Console, config: TrainConfig) -> Iterator[Show]:
     """Show progress and the time left: live on a terminal, else a line at each step and at most every minute.
 
     Args:
-        update: what phases cost hangs on it.
+        config: phases are taken to cost what it asks for, until they were measured.
     """
-    # A backward pass takes about as long as two forward passes.
-    learned = update.timesteps
-    remaining = Remaining({"sample": 1.0, "reference": learned, "update": 3 * learned * update.epochs})
+    steps, update = config.sampling.steps, config.update
+    learned = update.timesteps * (steps - 1) / steps
+    passes = 3 if update.gradient_checkpointing else 2  # of the U-Net, the one backward among them
+    weights = {"sample": 1.0, "reference": learned, "update": passes * learned * update.epochs}
+    remaining = Remaining(weights)
     if not console.is_terminal:
         yield _logged(console, remaining)
         return
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, LeftColumn(), console=console) as bars:
-        steps = bars.add_task("step", total=None, left=remaining.left)
+        step_bar = bars.add_task("step", total=None, left=remaining.left)
         phase_bar = bars.add_task("", total=None, left=remaining.left_of_phase)
 
         def show(phase: str, done: int, of: int) -> None:
@@ -41,7 +43,7 @@ def shown(console: Console, update: UpdateConfig) -> Iterator[Show]:
                 bars.console.print("stopping at the next safe point (Ctrl-C again: at once, without saving)")
                 return
             remaining.reached(phase, done, of)
-            bars.update(steps, completed=remaining.steps_done(), total=remaining.steps or None)
+            bars.update(step_bar, completed=remaining.steps_done(), total=remaining.steps or None)
             if phase == "step":
                 return
             if phase != bars.tasks[phase_bar].description:  # its time counts from here
