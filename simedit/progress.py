@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 LOG_EVERY_S = 60.0
@@ -70,7 +71,10 @@ class Minute:
 
 class LeftColumn(ProgressColumn):
     """What a task's field `left` gives, seconds or None: rich's own guess knows nothing of parts that take
-    longer than half a minute."""
+    longer than half a minute. Narrow terminals cut other columns."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True, min_width=len("0:00:00")))
 
     def render(self, task: Task) -> Text:
         seconds = task.fields["left"]()

@@ -7,24 +7,11 @@ import io
 from collections.abc import Iterator
 
 import pytest
+from clock import Clock
 from rich.console import Console
 
 from simedit import progress
 from simedit.progress import Pace, about, counting, tracked
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr("simedit.progress.monotonic", found)
-    return found
 
 
 def console(terminal: bool = False) -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from clock import Clock
 
 from simedit.training.remaining import Remaining
 
@@ -13,20 +14,6 @@ SECONDS = {"sample": (4, 10.0), "reference": (4, 6.0), "update": (2, 50.0)}
 """Of each phase how many parts are told, and how long one takes."""
 STEP = sum(parts * each for parts, each in SECONDS.values())
 WEIGHTS = {"sample": 1.0, "reference": 1.0, "update": 3.0}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr("simedit.training.remaining.monotonic", found)
-    return found
 
 
 def training(clock: Clock, first: int = 0, sampled: int = 0) -> Iterator[tuple[str, int, int, float]]:

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from clock import Clock
 from rich.console import Console
 from torch import Tensor
 
@@ -31,21 +32,6 @@ def test_nouns_that_are_not_found_are_named_once(noun: str) -> None:
     assert shown.count("warning: ") == 2
     assert f"{noun!r} was not found in 2 of 2 style images" in shown
     assert f"{noun!r} was found in none of the first 1 inputs" in shown
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    for module in ("simedit.progress", "simedit.training.remaining"):
-        monkeypatch.setattr(f"{module}.monotonic", found)
-    return found
 
 
 def train(console: Console, clock: Clock, until: tuple[str, int]) -> str:
