@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +23,7 @@ from rich.text import Text
 from simedit.eval.caveats import printable
 from simedit.eval.headline import headline, number
 from simedit.eval.trials import Result
-
-LOG_EVERY_S = 60.0
+from simedit.progress import LeftColumn, Minute, Pace, left_in_words
 
 
 @contextmanager
@@ -41,12 +38,14 @@ def progress(total: int) -> Iterator[Callable[[Result], None]]:
 
 def _live(total: int, console: Console) -> Iterator[Callable[[Result], None]]:
     counts: Counter[str] = Counter()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    pace = Pace(total)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task("", total=total, left=pace.left)
 
         def advance(result: Result) -> None:
             counts[result.outcome] += 1
+            pace.reached(sum(counts.values()))
             bar.update(task, advance=1, description=f"{_tally(counts)} | {result.trial}")
             if result.outcome == "error":
                 bar.console.print(Text(f"error in {result.trial}: {printable(result.message)}"))
@@ -56,19 +55,17 @@ def _live(total: int, console: Console) -> Iterator[Callable[[Result], None]]:
 
 def _logged(total: int) -> Iterator[Callable[[Result], None]]:
     counts: Counter[str] = Counter()
-    start = last = time.monotonic()
+    pace, minute = Pace(total), Minute()
 
     def advance(result: Result) -> None:
-        nonlocal last
         counts[result.outcome] += 1
-        now, done = time.monotonic(), sum(counts.values())
+        pace.reached(done := sum(counts.values()))
         if result.outcome == "error":
             print(f"error in {result.trial}: {printable(result.message)}", file=sys.stderr)
-        if now - last >= LOG_EVERY_S or done == total:
-            minutes = (now - start) / done * (total - done) / 60
-            line = f"{done}/{total} trials ({_tally(counts)}), about {minutes:.0f} minutes left"
+        if minute.over(done == total):
+            left = left_in_words(pace.left())
+            line = f"{done}/{total} trials ({_tally(counts)}){left and f', {left}'}"
             print(line, file=sys.stderr, flush=True)
-            last = now
 
     yield advance
 

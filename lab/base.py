@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerAncestralDiscreteScheduler, UNet2DConditionModel
-from rich.progress import track
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from simedit.drafts import whole
 from simedit.lab.fit import fit
 from simedit.lab.materials import MATERIALS
 from simedit.pipeline import SpecialistPipeline
+from simedit.progress import tracked
 from simedit.style_attention import StyleAttention
 
 WORDINGS = (
@@ -161,7 +161,9 @@ def encode_pairs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(half, i) for half, count in enumerate(counts) for i in range(-(-count // SHARD))]
-    for half, i in track([job for job in jobs if not _latents_file(folder, *job).exists()], "pairs, encoded"):
+    for half, i in tracked(
+        [job for job in jobs if not _latents_file(folder, *job).exists()], "pairs, encoded"
+    ):
         parts: dict[str, list[Tensor]] = {field.name: [] for field in fields(Latents)}
         for number in range(i * SHARD, min((i + 1) * SHARD, counts[half])):
             random = np.random.default_rng((seed, 4, half, number))

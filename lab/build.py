@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
-from rich.progress import track
 
 from simedit.config import Config, load_config
 from simedit.drafts import whole
@@ -26,6 +25,7 @@ from simedit.envs.poses import POSES, TASKS
 from simedit.errors import SimeditError, unknown
 from simedit.lab.materials import MATERIALS, STYLES
 from simedit.locks import locked
+from simedit.progress import tracked
 from simedit.training.config import TrainConfig
 
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
@@ -199,7 +199,7 @@ def _specialists(folder: Path, plan: Plan) -> None:
         with get_context("spawn").Pool(at_once) as pool:
             jobs = [(folder, style, plan, at_once) for style in missing]
             title = f"specialists (what they say is in {folder / 'specialists'}/*.log)"
-            for _ in track(pool.imap_unordered(_specialist, jobs), title, len(jobs)):
+            for _ in tracked(pool.imap_unordered(_specialist, jobs), title, len(jobs)):
                 pass
 
 
@@ -320,7 +320,7 @@ def judged(library: Path, frames: int = 15) -> dict[str, Any]:
 def _demonstrations(folder: Path, plan: Plan) -> None:
     from simedit.lab.demonstrations import record
 
-    for _ in track(
+    for _ in tracked(
         record(folder / "demonstrations", plan.episodes, seed=plan.seed), "expert episodes", plan.episodes
     ):
         pass

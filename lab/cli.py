@@ -53,8 +53,8 @@ def train_style(
     out: Path | None = None,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
 ) -> None:
-    """Train one more specialist on the lab's base with simedit-train; the same command goes on after a stop,
-    another one for the same NAME is refused.
+    """Train one more specialist with simedit-train on the lab's base, which ships with simedit: nothing is
+    downloaded. The same command goes on after a stop, another one for the same NAME is refused.
 
     Args:
         name: The specialist's name, which its instruction speaks of, with _ as a space.

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from rich.progress import track
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +20,7 @@ from simedit.envs.kitchens import KITCHENS
 from simedit.errors import SimeditError
 from simedit.lab.demonstrations import Demonstration
 from simedit.policies.cloned import MOVE, TURN, Network, NetworkConfig, encode, remember, save
+from simedit.progress import tracked
 
 _COPIES = 3
 """How many differently disturbed copies of every frame the hand learns from."""
@@ -90,7 +90,7 @@ def train_policies(demonstrations: Path, out: Path, *, seed: int = 0) -> None:
     if not missing:
         return
     with get_context("spawn").Pool(min(len(missing), os.cpu_count() or 1)) as pool:
-        for _ in track(pool.imap_unordered(_clone, missing), "policies, side by side", len(missing)):
+        for _ in tracked(pool.imap_unordered(_clone, missing), "policies, side by side", len(missing)):
             pass
 
 

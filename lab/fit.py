@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from simedit.lab.muon import Muon
+from simedit.progress import counting
 
 SAVE_SECONDS = 120
 STATE = "state.pt"
@@ -72,9 +72,7 @@ def fit(
         )
         os.replace(new, state_file)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("loss {task.fields[loss]:.4f}")) as progress:
-        bar = progress.add_task(title, total=steps, completed=step, loss=float("nan"))
+    with counting(title, steps, done=step) as show:
         recent = float("nan")
         while step < steps:
             value = loss(step)
@@ -87,7 +85,7 @@ def fit(
             step += 1
             now = value.item()
             recent = now if recent != recent else 0.98 * recent + 0.02 * now
-            progress.update(bar, completed=step, loss=recent)
+            show(step, f"loss {recent:.4f}")
             if time.perf_counter() - saved > SAVE_SECONDS or step == steps:
                 save()
                 saved = time.perf_counter()

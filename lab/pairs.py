@@ -13,13 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from rich.progress import track
 
 from simedit.drafts import whole
 from simedit.envs.inputs import TwinInputs
 from simedit.envs.surface import CABINET, GROUND
 from simedit.lab.materials import MATERIALS, draw, photograph
 from simedit.lab.textures import cut, pictures_in, relit, texture
+from simedit.progress import tracked
 from simedit.training.config import TwinConfig
 from simedit.training.painted import frame_shading, paint
 
@@ -151,7 +151,7 @@ def _in_shards(
         return
     # Fresh processes: Vulkan does not survive a fork.
     with get_context("spawn").Pool(min(len(jobs), os.cpu_count() or 1)) as pool:
-        for _ in track(pool.imap_unordered(_write, jobs), f"{kind}, in shards of {shard}", len(jobs)):
+        for _ in tracked(pool.imap_unordered(_write, jobs), f"{kind}, in shards of {shard}", len(jobs)):
             pass
 
 

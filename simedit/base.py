@@ -59,6 +59,10 @@ _UNUSED = ("safety_checker", "feature_extractor", "requires_safety_checker", "im
 _VARIANTS = ("fp16", "bf16")
 
 
+class NoBase(SimeditError):
+    """A hub id that neither this machine nor the hub has."""
+
+
 def base_folder(
     base: str | Path,
     *,
@@ -76,7 +80,7 @@ def base_folder(
         revision, cache_dir, local_files_only, token: of a hub id, as `huggingface_hub.snapshot_download`'s.
 
     Raises:
-        SimeditError: no such directory or hub id.
+        SimeditError: no such directory; of its kind `NoBase`, no such hub id.
     """
     try:
         if Path(base).is_dir():
@@ -99,7 +103,7 @@ def base_folder(
             ignore_patterns=["*.non_ema.*", *unwanted],
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise SimeditError(
+        raise NoBase(
             f"no base at {name!r}: no such directory, and the hub gave no model of that name ({error}). "
             f"Give the directory of an InstructPix2Pix checkpoint."
         ) from error

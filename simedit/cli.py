@@ -9,12 +9,11 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simedit.errors import SimeditError, run_cli, unknown
 from simedit.files import Job, edit_images, edit_video, is_video, plan, read_mask
 from simedit.memory import enough_memory
+from simedit.progress import counting
 
 SPECIALISTS = Path("specialists")
 """Where a specialist given by its name alone is looked for, below the current folder."""
@@ -100,12 +99,13 @@ def edit(
             masks = None if shown is None else np.broadcast_to(shown, (n, *shown.shape))
             return library.edit(frames, styles=library.styles * n, masks=masks, seeds=[seed] * n)
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(library.styles[0], total=sum(job.frames for job in jobs))
+        edited = 0
+        with counting(library.styles[0], sum(job.frames for job in jobs)) as show:
 
             def done(count: int) -> None:
-                progress.advance(task, count)
+                nonlocal edited
+                edited += count
+                show(edited)
 
             if is_video(jobs[0].source):
                 edit_video(jobs[0], repaint, batch_size=batch_size, done=done)

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from clock import Clock
 
 # Before torch loads. Tiny models' operations are too small to share: with it they train twice as fast.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,3 +28,11 @@ def gold(tiny_root: Path, tmp_path: Path) -> Path:
     """A specialist's folder to break, beside a link to its base."""
     (tmp_path / "base").symlink_to(tiny_root / "base")
     return Path(shutil.copytree(tiny_root / "gold", tmp_path / "gold"))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    for module in ("simedit.progress", "simedit.training.remaining"):
+        monkeypatch.setattr(f"{module}.monotonic", found)
+    return found

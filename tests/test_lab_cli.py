@@ -20,6 +20,9 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "simedit-lab train-style copper" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["train-style", "--help"])
+    assert "the lab's base, which ships with simedit" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ def test_learns(tmp_path: Path) -> None:
     with torch.no_grad():
         assert _loss(module)(1000) < 1e-2
         torch.testing.assert_close(module.weight, torch.tensor([[3.0, -1.0]]), atol=0.1, rtol=0)
+
+
+def test_a_log_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("simedit.progress.LOG_EVERY_S", 0)
+    module = _line()
+    fit(module, _loss(module), steps=3, learning_rate=0.5, folder=tmp_path, title="line")
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"line: 1 of 3, about \d+ s left, loss \d+\.\d{4}", first)
+    assert second.startswith("line: 2 of 3, about ")
+    assert re.fullmatch(r"line: 3 of 3, loss \d+\.\d{4}", last)
 
 
 def test_a_stopped_training_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from small_training import SIDE, write_config, write_inputs, write_photos
 
 from simedit.cli import main as edit
+from simedit.errors import SimeditError
 from simedit.eval.library import find_specialists
 from simedit.library import SpecialistLibrary
 from simedit.locks import locked
@@ -365,6 +366,22 @@ def test_a_bad_photo_is_named(capsys, name: str, content: Any, message: str):
     assert message in refused(capsys, *NEW)
 
 
+def test_photos_to_doubt_are_named_before_the_training_begins(capsys, monkeypatch):
+    def run(trainer: Trainer) -> None:
+        raise SimeditError("here it begins")
+
+    monkeypatch.setattr(Trainer, "run", run)
+    Image.new("RGB", (200, 32), (90, 60, 30)).save("photos/photo_1.jpg")
+    shutil.copy("photos/photo_2.jpg", "photos/photo_10.jpg")
+    assert main([*NEW, "--set", "height=48"]) == 2
+    *_, same, small, flat, far, begun = capsys.readouterr().err.splitlines()
+    assert "identical photographs, which count as one: photo_2.jpg, photo_10.jpg: " in same
+    assert small.startswith("warning: too small, its grain will be blurred: photo_1.jpg (200 x 32): ")
+    assert flat.startswith("warning: nearly flat, almost without contrast: photo_1.jpg: ")
+    assert far.startswith("warning: too different from one another in colour: ")
+    assert begun == "error: here it begins"
+
+
 def test_grey_transparent_and_deep_photos_are_fine():
     rgb = Image.open("photos/photo_0.jpg")
     rgb.convert("L").save("photos/photo_0.jpg")
@@ -386,6 +403,19 @@ def test_a_read_only_folder_is_named(capsys, option: str):
 
 def test_a_base_that_is_not_there_is_named(capsys):
     assert "no base at ./nowhere" in refused(capsys, *NEW, "--set", "base=./nowhere")
+
+
+def test_without_the_hub_the_base_that_ships_is_offered(capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    said = refused(capsys, *NEW, "--set", "base=nobody/has-this")
+    assert "no base at 'nobody/has-this': no such directory, and the hub gave no model of that name" in said
+    assert said.endswith(
+        "Give the directory of an InstructPix2Pix checkpoint, or train on the lab's small base, which ships "
+        "with simedit: simedit-lab train-style gold --style-images photos\n"
+    )
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "simedit-lab train-style NAME --style-images FOLDER" in capsys.readouterr().out
 
 
 def test_a_base_that_edits_no_images_is_refused(capsys, pool: Path, folder: Path):
@@ -690,10 +720,11 @@ def test_the_result_is_a_specialist_wherever_one_is_wanted(path: str):
 @pytest.mark.usefixtures("no_base")
 def test_a_dry_run_prints_and_leaves_nothing(capsys):
     before = everything(Path())
-    assert main(["--config", "small.yaml", "--dry-run"]) == 0
+    assert main(["--config", "small.yaml", "--dry-run", "--cpu"]) == 0
     out = capsys.readouterr().out
     assert "2 training steps on 1 device, each of 4 pairs (8 edits)" in out
     assert "in 4 denoising steps, and 2 updates" in out
+    assert re.search(r"about \S+ \S+ on this machine \(\d+ threads?, \S+ TFLOP/s measured\)", out)
     assert everything(Path()) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,13 @@ from rich.console import Console
 
 from simedit.config import parse_config
 from simedit.errors import SimeditError
+from simedit.progress import about
 from simedit.tiny import tiny_pipeline
 from simedit.training.config import TrainConfig
 from simedit.training.estimate import TFLOPS, estimate, table
+from simedit.training.speed import Speed
+
+HERE = Speed("2 threads", 150e9)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def config(base: str, **update: Any) -> TrainConfig:
 def shown(found: Any) -> str:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(table(found))
+        console.print(table(found, HERE))
     return capture.get()
 
 
@@ -93,6 +98,18 @@ def test_the_table_says_what_is_estimated(base: str) -> None:
     assert "3 training steps on 1 device, each of 16 pairs (32 edits)" in text
     for phase in found.phases.values():
         assert f"{phase.forwards:,}" in text
+
+
+def test_the_time_here_stands_beside_that_of_a_gpu(base: str) -> None:
+    found = estimate(config(base))
+    hours = replace(found, needs=replace(found.needs, forward=10**12))  # a larger U-Net
+    forwards = sum(phase.forwards for phase in found.phases.values())
+    assert hours.seconds(150e9) == pytest.approx(forwards / 0.15)
+    assert 2 * replace(hours, processes=2).seconds(150e9) == hours.seconds(150e9)
+    text = shown(hours)
+    assert f"{about(forwards / 0.15)} on this machine (2 threads, 0.15 TFLOP/s measured)" in text
+    assert f"{about(forwards / 100)} on a GPU that sustains 100 TFLOP/s" in text
+    assert "the scores and the VAE come on top" in text
 
 
 @pytest.mark.slow

@@ -39,12 +39,13 @@ def test_each_missing_package_is_named_with_its_extra() -> None:
 @pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize("dry", [False, True])
 def test_the_command_says_it_before_all_else(tmp_path, capsys, monkeypatch, dry: bool) -> None:
-    from simedit.training import estimate
+    from simedit.training import estimate, speed
     from simedit.training.cli import main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(estimate, "estimate", lambda *_: None)
-    monkeypatch.setattr(estimate, "table", lambda _: "a table")
+    monkeypatch.setattr(estimate, "table", lambda *_: "a table")
+    monkeypatch.setattr(speed, "measured", lambda *_: None)
     (tmp_path / "c.yaml").write_text("inputs: {kind: images, path: p}\nregions: {inputs: full-frame}\n")
     given = ["--dry-run"] if dry else ["--style-images", "nowhere", "--name", "gold"]
     assert main(["--config", "c.yaml", *given]) == (0 if dry else 2)

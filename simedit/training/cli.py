@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,6 +43,9 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
   accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
+
+Without InstructPix2Pix at hand: simedit-lab train-style NAME --style-images FOLDER, on a small base that
+ships with simedit.
 
 Look at grid_*.png and curves.png in the run folder while it trains: scores should fall. Ctrl-C saves what
 is done, also within a step; kill -9 loses the step begun, and so does Ctrl-C with several GPUs. The finished
@@ -96,7 +99,7 @@ def train(
             raise SimeditError("--config is missing: configs/train has some (--help shows examples)")
         training = _configured(config, style, overrides)
         if dry_run:
-            return _dry_run(training)
+            return _dry_run(training, cpu)
         if style_images is None or name is None:
             raise SimeditError("--style-images and --name are needed, for example photos/gold and gold")
         if not re.fullmatch(r"\w[\w.-]*", name):
@@ -109,7 +112,7 @@ def train(
         target = specialist or SPECIALISTS / name
         run = Run(name=name, id=secrets.token_hex(8), specialist=str(target))
     if dry_run:
-        return _dry_run(training)
+        return _dry_run(training, cpu)
     if resume is not None and specialist is not None:
         run = run.model_copy(update={"specialist": str(specialist)})
     _train(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
@@ -126,7 +129,7 @@ def _train(
     overwrite: bool,
 ) -> None:
     from simedit.training import checkpoint as checkpoints
-    from simedit.training.data import read_style_images
+    from simedit.training.data import read_style_images, style_files
 
     check_imports(config)
     console, target, saved = Console(stderr=True), Path(run.specialist), folder / "checkpoints"
@@ -135,6 +138,7 @@ def _train(
     _check_target(target, run.id, overwrite)
     for path in (folder, target.parent):
         _check_writable(path)
+    names = [] if style_images is None else [file.name for file in style_files(style_images)]
     styles = () if style_images is None else read_style_images(style_images)
 
     import torch
@@ -148,6 +152,7 @@ def _train(
     from simedit.scores.structural import load_structural
     from simedit.training.depends import machine
     from simedit.training.guards import enough_memory
+    from simedit.training.photographs import doubts
     from simedit.training.regions import Regions, check_masks
     from simedit.training.sampler import Material
     from simedit.training.terminal import shown, silent, warning_masks
@@ -196,7 +201,8 @@ def _train(
         # One process downloads, the others find it there.
         with accelerator.main_process_first():
             if main:
-                run = _dependent(run, config, folder, machine(device), console)
+                with _lab_offered(run.name, style_images):
+                    run = _dependent(run, config, folder, machine(device), console)
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             pipeline = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
             regions = Regions(config.regions, config.style, styles, segmenter)
@@ -227,11 +233,14 @@ def _train(
         else:  # only now, so that what fails before leaves nothing
             alone()
             _check_fresh(folder)
+        if main and fresh:
+            for doubt in doubts(names, styles, regions.styles, config.height):
+                console.print(f"warning: {doubt}", soft_wrap=True, highlight=False, markup=False)
         if main:
             write_run(folder, run.model_copy(update={"config": config.model_dump(mode="json")}))
         go_on = f"Go on with: {_resume_command(folder, accelerator.num_processes, cpu, overwrite)}"
         try:
-            with shown(console) if main else contextlib.nullcontext(silent) as trainer.show:
+            with shown(console, config) if main else contextlib.nullcontext(silent) as trainer.show:
                 result = trainer.run()
             if main:
                 _check_target(target, run.id, overwrite)  # another training may have come first
@@ -279,6 +288,22 @@ def _beside_the_base(specialist: Specialist) -> list[Path]:
     """The specialists that ship with the lab's base."""
     folder = Path(specialist.card.base).parent / "specialists"
     return [folder] if folder.is_dir() else []
+
+
+@contextlib.contextmanager
+def _lab_offered(name: str, style_images: Path | None) -> Iterator[None]:
+    """Where the base can be had neither here nor from the hub, lead to the one that ships."""
+    from simedit.base import NoBase
+
+    try:
+        yield
+    except NoBase as error:
+        if style_images is None:  # a run goes on with its own
+            raise
+        command = shlex.join(["simedit-lab", "train-style", name, "--style-images", str(style_images)])
+        raise SimeditError(
+            f"{str(error).rstrip('.')}, or train on the lab's small base, which ships with simedit: {command}"
+        ) from error
 
 
 def _dependent(run: Run, config: TrainConfig, folder: Path, machine: dict[str, str], console: Console) -> Run:
@@ -390,14 +415,18 @@ def _check_writable(folder: Path) -> None:
         raise SimeditError(f"{there} {reason}: choose another --out or --specialist")
 
 
-def _dry_run(config: TrainConfig) -> None:
+def _dry_run(config: TrainConfig, cpu: bool) -> None:
     from accelerate import PartialState
 
     from simedit.training.estimate import estimate, table
+    from simedit.training.footprint import STABLE_DIFFUSION, base_configs
+    from simedit.training.speed import measured
 
-    state = PartialState()
+    state = PartialState(cpu=cpu)
     if state.is_main_process:
-        Console().print(table(estimate(config, state.num_processes)))
+        found = estimate(config, state.num_processes)
+        parts = base_configs(config.base) or STABLE_DIFFUSION
+        Console().print(table(found, measured(config, parts["unet"], str(state.device))))
         for line in missing_imports(config):
             print(f"not installed: {line}", file=sys.stderr)
 

@@ -114,16 +114,14 @@ def read_photo(path: Path) -> np.ndarray:
     return np.array(rgb(image))
 
 
-def read_style_images(path: Path) -> tuple[np.ndarray, ...]:
-    """The style images, uint8 [h, w, 3], at most `STYLE_SIDE` a side, by name: 2.jpg comes before 10.jpg.
-
-    Which they are is said on stderr.
+def style_files(path: Path) -> list[Path]:
+    """The style images' files, by name: 2.jpg comes before 10.jpg.
 
     Args:
         path: a folder without images in folders of its own, or one image.
 
     Raises:
-        SimeditError: no images there, some in folders below, or one that `read_photo` refuses.
+        SimeditError: no images there, or some in folders below.
     """
     try:
         files = [path] if path.is_file() else [path / name for name in images_in(path, deep=False)]
@@ -131,7 +129,21 @@ def read_style_images(path: Path) -> tuple[np.ndarray, ...]:
         raise SimeditError(
             f"no style images: {error}. Give a folder of photographs that show the style, five are usual"
         ) from error
-    files.sort(key=_natural)
+    return sorted(files, key=_natural)
+
+
+def read_style_images(path: Path) -> tuple[np.ndarray, ...]:
+    """The style images, uint8 [h, w, 3], at most `STYLE_SIDE` a side, in the order of `style_files`.
+
+    Which they are is said on stderr.
+
+    Args:
+        path: as for `style_files`.
+
+    Raises:
+        SimeditError: as `style_files`, and one that `read_photo` refuses.
+    """
+    files = style_files(path)
     images = [Image.fromarray(read_photo(file)) for file in files]
     say(f"style images ({len(files)}): {listed([Path(file.name) for file in files])}")
     for image in images:

@@ -8,8 +8,10 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from simedit.progress import about
 from simedit.training.config import TrainConfig, check_counts
 from simedit.training.footprint import STABLE_DIFFUSION, Footprint, base_configs, footprint
+from simedit.training.speed import Speed
 
 TFLOPS = 100.0
 """The sustained speed of one device that `Estimate.hours` takes for granted, 1e12 operations a second."""
@@ -53,8 +55,12 @@ class Estimate:
     @property
     def hours(self) -> float:
         """The U-Net's hours at `TFLOPS` on each device."""
+        return self.seconds(TFLOPS * 1e12) / 3600
+
+    def seconds(self, flops: float) -> float:
+        """The U-Net's seconds where each device computes so many operations in one."""
         forwards = sum(phase.forwards for phase in self.phases.values())
-        return forwards * self.needs.forward / 1e12 / TFLOPS / self.processes / 3600
+        return forwards * self.needs.forward / flops / self.processes
 
     @property
     def trained_bytes(self) -> int:
@@ -105,8 +111,8 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
     )
 
 
-def table(estimate: Estimate) -> RenderableType:
-    """The estimate for a terminal."""
+def table(estimate: Estimate, here: Speed) -> RenderableType:
+    """The estimate for a terminal; `here` is this machine's speed."""
     config, needs = estimate.config, estimate.needs
     work = Table("", box=box.SIMPLE, title="Work (estimated)", title_justify="left")
     for head in ("a training step", "in all", "as forward passes"):
@@ -142,8 +148,11 @@ def table(estimate: Estimate) -> RenderableType:
     if estimate.assumed:
         lines.append(f"{config.base} is not on this machine: assumed to be of Stable Diffusion 1.5's size.")
     speed = (
-        f"{needs.forward / 1e12:.2g} TFLOP a forward pass: {estimate.hours:.2g} h at {TFLOPS:g} TFLOP/s "
-        f"sustained\non each device (estimated; the scores and the VAE come on top).\n"
+        f"{needs.forward / 1e12:.2g} TFLOP a forward pass:\n"
+        f"{about(estimate.seconds(here.flops))} on this machine ({here.device}, {here.flops / 1e12:.2g} "
+        f"TFLOP/s measured),\n"
+        f"{about(estimate.seconds(TFLOPS * 1e12))} on a GPU that sustains {TFLOPS:g} TFLOP/s\n"
+        f"(estimated: the U-Net's work; the scores and the VAE come on top).\n"
     )
     left_out = "Not counted: the scores' models, the frameworks' own memory, work space of kernels."
     return Group("\n".join(lines), "", work, speed, memory, left_out)

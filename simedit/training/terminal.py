@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from simedit.training.config import StyleConfig
+from simedit.progress import LeftColumn, Minute, left_in_words, log
+from simedit.training.config import StyleConfig, TrainConfig
 from simedit.training.regions import Regions
-
-LOG_EVERY_S = 60.0
+from simedit.training.remaining import Remaining
 
 Show = Callable[[str, int, int], None]
 """(phase, done, of how many); the phase "step" counts training steps, "stopping" counts nothing."""
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Show]:
-    """Show progress: live on a terminal, else a line at each step and at most every minute."""
+def shown(console: Console, config: TrainConfig) -> Iterator[Show]:
+    """Show progress and the time left: live on a terminal, else a line at each step and at most every minute.
+
+    Args:
+        config: phases are taken to cost what it asks for, until they were measured.
+    """
+    steps, update = config.sampling.steps, config.update
+    learned = update.timesteps * (steps - 1) / steps
+    passes = 3 if update.gradient_checkpointing else 2  # of the U-Net, the one backward among them
+    weights = {"sample": 1.0, "reference": learned, "update": passes * learned * update.epochs}
+    remaining = Remaining(weights)
     if not console.is_terminal:
-        yield _logged(console)
+        yield _logged(console, remaining)
         return
     columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as bars:
-        steps, phase_bar = bars.add_task("step", total=None), bars.add_task("", total=None)
+    with Progress(*columns, LeftColumn(), console=console) as bars:
+        step_bar = bars.add_task("step", total=None, left=remaining.left)
+        phase_bar = bars.add_task("", total=None, left=remaining.left_of_phase)
 
         def show(phase: str, done: int, of: int) -> None:
             if phase == "stopping":
                 bars.console.print("stopping at the next safe point (Ctrl-C again: at once, without saving)")
-            elif phase == "step":
-                bars.update(steps, completed=done, total=of)
-            elif phase != bars.tasks[phase_bar].description:  # its time counts from here
+                return
+            remaining.reached(phase, done, of)
+            bars.update(step_bar, completed=remaining.steps_done(), total=remaining.steps or None)
+            if phase == "step":
+                return
+            if phase != bars.tasks[phase_bar].description:  # its time counts from here
                 bars.reset(phase_bar, description=phase, completed=done, total=of)
             else:
                 bars.update(phase_bar, completed=done, total=of)
@@ -53,14 +58,25 @@ def silent(phase: str, done: int, of: int) -> None:
     """Show nothing: the main process does."""
 
 
-def _logged(console: Console) -> Show:
-    last = time.monotonic()
+def _logged(console: Console, remaining: Remaining) -> Show:
+    minute = Minute()
 
     def show(phase: str, done: int, of: int) -> None:
-        nonlocal last
-        if phase in ("step", "stopping") or time.monotonic() - last > LOG_EVERY_S:
-            last = time.monotonic()
-            console.print(phase if phase == "stopping" else f"{phase} {done} of {of}")
+        if phase == "stopping":
+            log(console, phase)
+            return
+        remaining.reached(phase, done, of)
+        if not minute.over(always=phase == "step"):
+            return
+        left = left_in_words(remaining.left())
+        if phase == "step":
+            log(console, f"step {done} of {of} done", left)
+        elif phase in remaining.weights:
+            at = f"step {remaining.step + 1} of {remaining.steps}"
+            log(console, f"{phase} {done} of {of}", at, left)
+        else:
+            own = left_in_words(remaining.left_of_phase())
+            log(console, f"{phase} {done} of {of}", own and f"{own} of it")
 
     return show
 
