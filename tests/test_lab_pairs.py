@@ -84,7 +84,12 @@ def test_pictures_are_the_same_again_and_some_have_names(tmp_path: Path) -> None
 
 
 def test_a_folder_of_pictures_is_cut_from(tmp_path: Path) -> None:
-    purple = np.random.default_rng(0).integers([150, 0, 180], [210, 60, 240], (200, 200, 3))
+    purple = (
+        np.random.default_rng(0)
+        .integers([150, 0, 180], [210, 60, 240], (10, 10, 3))
+        .repeat(20, 0)
+        .repeat(20, 1)
+    )
     (tmp_path / "found").mkdir()
     Image.fromarray(purple.astype(np.uint8)).save(tmp_path / "found" / "a.png")
     make_pictures(tmp_path, 12, 1, tmp_path / "found", shard=12)

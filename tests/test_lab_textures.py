@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,8 +47,9 @@ def test_another_light_keeps_the_pattern() -> None:
     picture = texture(generator(5), 64, 80)
     other = relit(picture, generator(6))
     assert (other != picture).mean() > 0.5
-    both = np.corrcoef(picture.mean(-1).ravel(), other.mean(-1).ravel())[0, 1]
-    assert both > 0.9
+    flat = cv2.GaussianBlur(picture, (0, 0), 6).astype(int), cv2.GaussianBlur(other, (0, 0), 6).astype(int)
+    details = [(p.astype(int) - f).mean(-1).ravel() for p, f in zip((picture, other), flat, strict=True)]
+    assert np.corrcoef(*details)[0, 1] > 0.8
 
 
 def test_of_a_folder_what_shows_a_material_is_taken(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_photographs_laid_on_the_frames_are_praised() -> None:
 @pytest.mark.parametrize(
     ("edits", "base", "said"),
     [
-        (_painted(PHOTOGRAPHS[2][0]), _painted(PHOTOGRAPHS[1][0]), "nearer to the photographs are the base's"),
+        (_painted(PHOTOGRAPHS[2][0]), _painted(PHOTOGRAPHS[1][0]), "nearer to the photographs are the base"),
         (np.where(MASKS[..., None], np.uint8(PHOTOGRAPHS[1][0].mean((0, 1))), FRAMES), FRAMES, "edges"),
         (FRAMES, FRAMES // 2, "its colours are"),
     ],

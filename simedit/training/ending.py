@@ -84,7 +84,7 @@ def untrained(specialist: Specialist, pipeline: SpecialistPipeline, name: str) -
 def edits_of(
     library: SpecialistLibrary, specialists: Sequence[Specialist], frames: np.ndarray, masks: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """By style, each specialist's edits of the frames, uint8 [N, H, W, 3]; a frame's noise is the same in all.
+    """By style, each specialist's edits of the frames, uint8 [N, H, W, 3], of one noise a frame.
 
     Args:
         library: without these specialists; it holds one at a time.
