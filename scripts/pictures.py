@@ -1,4 +1,5 @@
-"""README's pictures, in docs/: strip.png, the lab's edits of one frame, and scatter.png, a study's result."""
+"""Pictures of the docs: strip.png, the lab's edits of one frame; seven.png and five.png, photographs and what
+became of them; and scatter.png, a study's result."""
 
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ from simedit.errors import SimeditError, run_cli
 from simedit.eval.figures import PALETTE
 from simedit.eval.headline import number
 from simedit.lab.materials import STYLES
-from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.lab.quality import strip
 from simedit.library import SpecialistLibrary
-from simedit.pipeline import silence_loading
+from simedit.pipeline import SpecialistPipeline, silence_loading
+from simedit.specialist import Specialist
+from simedit.training.data import fit
 
+WIDTH, HEIGHT = 640, 512  # SIMPLER's camera
+TIMES = (0.0, 0.5, 0.95)
 DOMAINS = ("raw", "varagg", "vismatch", "edited")
 MARKERS = "osD^vP*X"
 
@@ -32,17 +36,77 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--library", default="lab", help="folder of specialists; lab: those that ship")
     parser.add_argument("--run", type=Path, help="folder of a finished study; without it, only the strip")
+    parser.add_argument("--five", type=Path, help="folder of specialists to show beside their photographs")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
     args = parser.parse_args()
     silence_loading()
     summary = None if args.run is None else read_report(args.run)
     shipped = files("simedit.lab") / "data" / "specialists"
-    library = SpecialistLibrary.load(str(shipped) if args.library == "lab" else args.library)
+    folder = Path(str(shipped)) if args.library == "lab" else Path(args.library)
+    library = SpecialistLibrary.load(folder)
     args.out.mkdir(parents=True, exist_ok=True)
     styles = [style for style in STYLES if style in library.styles]
-    save(strip(library, styles, *pose()), args.out / "strip.png")
+    save(strip({"raw": pose()[0], **edits(library, styles, *pose())}, columns=4), args.out / "strip.png", 2)
+    save(sheet([Specialist.load(folder / style) for style in styles]), args.out / "seven.png", 4)
+    if args.five is not None:
+        cards = sorted(args.five.glob("*/card.json"))
+        save(sheet([Specialist.load(card.parent) for card in cards]), args.out / "five.png", 4)
     if summary is not None:
         save(scatter(summary), args.out / "scatter.png")
+
+
+def edits(
+    library: SpecialistLibrary, styles: list[str], frame: np.ndarray, mask: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The frame in each style, uint8 [H, W, 3]."""
+    frames, masks = (np.repeat(one[None], len(styles), 0) for one in (frame, mask))
+    found = library.edit(frames, styles=styles, masks=masks, seeds=[0] * len(styles))
+    return dict(zip(styles, found, strict=True))
+
+
+def sheet(specialists: list[Specialist]) -> np.ndarray:
+    """A row for each specialist, uint8 [h, w, 3]: two of its photographs, then an episode's frames in its
+    style at three times; above them the raw frames."""
+    frames, masks = episode()
+    library = SpecialistLibrary(SpecialistPipeline.from_pretrained(specialists[0].card.base))
+    blank = np.full_like(frames[0], 255)
+    pictures = {
+        " ": blank,
+        "  ": blank,
+        **{f"raw, {time:.0%}": f for time, f in zip(TIMES, frames, strict=True)},
+    }
+    for one in specialists:
+        name = one.card.style
+        library.add(one)
+        found = library.edit(frames, styles=[name] * len(frames), masks=masks, seeds=[0] * len(frames))
+        library.remove(name)
+        photographs = [fit(photograph, WIDTH, HEIGHT) for photograph in one.style_images]
+        others = [photograph for i, photograph in enumerate(photographs) if i != one.card.style_image]
+        row = [photographs[one.card.style_image], (others or photographs)[0], *found]
+        labels = (f"{name}, a photograph", f"{name}, another", *(f"{name}, {time:.0%}" for time in TIMES))
+        pictures |= dict(zip(labels, row, strict=True))
+    return strip(pictures, columns=2 + len(TIMES))
+
+
+def episode() -> tuple[np.ndarray, np.ndarray]:
+    """Frames of the expert opening a drawer, at TIMES, uint8 [3, H, W, 3], and masks, bool [3, H, W]."""
+    import simedit.envs.drawer  # noqa: F401 (registers the environment)
+    from simedit.envs.surface import CABINET
+    from simedit.policies.scripted import ScriptedExpert
+
+    env = gymnasium.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
+    env.reset(seed=0, options={"task": "open", "drawer": "middle", "pose": "b1"})
+    twin: Any = env.unwrapped
+    expert, seen = ScriptedExpert(twin.privileged_state), []
+    while len(seen) < 60:
+        action, surface = expert.act(np.empty(0)), twin.surface()
+        seen.append((surface.rgb.copy(), surface.kind == CABINET))
+        if action.terminate:
+            break
+        env.step(action.to_array())
+    env.close()
+    frames, masks = zip(*(seen[int(time * (len(seen) - 1))] for time in TIMES), strict=True)
+    return np.stack(frames), np.stack(masks)
 
 
 def pose() -> tuple[np.ndarray, np.ndarray]:
@@ -102,9 +166,12 @@ def scatter(summary: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def save(picture: np.ndarray, path: Path) -> None:
+def save(picture: np.ndarray, path: Path, smaller: int = 1) -> None:
+    """Write a picture, so many times smaller."""
+    image = Image.fromarray(picture)
+    image = image.resize((image.width // smaller, image.height // smaller), Image.Resampling.LANCZOS)
     # 256 colours are enough for either picture, and a third of the size.
-    Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} kB")
 
 

@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from simedit.lab.base import WORDINGS, encode, instruction, new_base, new_tokenizer, train_base
+from simedit.lab import base as lab_base
+from simedit.lab.base import (
+    WORDINGS,
+    Latents,
+    encode,
+    encode_pairs,
+    instruction,
+    load_latents,
+    new_base,
+    new_tokenizer,
+    train_base,
+)
 from simedit.lab.materials import MATERIALS
-from simedit.lab.pairs import PairSet
 from simedit.lab.vae import new_vae
 from simedit.pipeline import SpecialistPipeline
 
@@ -20,44 +30,83 @@ def test_each_word_of_an_instruction_is_a_token() -> None:
             text = instruction(wording, material)
             assert len(tokenizer(text).input_ids) == len(text.split()) + 2 <= tokenizer.model_max_length
     assert instruction(WORDINGS[0], "white_marble") == "make the cupboard out of white marble"
-    # A word it never saw is spelled out, not unknown.
+    # A word it never saw is spelled out, not unknown, and a long one fits.
     assert tokenizer.decode(tokenizer("teak").input_ids, skip_special_tokens=True).strip() == "teak"
+    long = tokenizer(instruction(WORDINGS[3], "quartersawn_walnut")).input_ids
+    assert len(long) <= tokenizer.model_max_length
+
+
+def test_pairs_are_encoded_once_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab_base, "SHARD", 2)
+    calls = []
+
+    def draw(random: np.random.Generator, *, half: bool) -> tuple:
+        calls.append(half)
+        side = 32 if half else 64
+        pictures = random.integers(0, 256, (3, side, side, 3), np.uint8)
+        mask = np.zeros((side, side), bool)
+        mask[: side // 4] = True
+        return *pictures, mask, len(calls)
+
+    vae = new_vae(0).eval()
+    encode_pairs(tmp_path, vae, draw, (3, 2), 0)
+    whole, half = load_latents(tmp_path)
+    assert (len(whole.frames), len(half.frames)) == (3, 2)
+    assert (whole.frames.shape[1:], half.targets.shape[1:]) == ((16, 8, 8), (16, 4, 4))
+    assert whole.shown.mean() == 0.25
+    assert whole.names.tolist() == [1, 2, 3]
+    (tmp_path / "latents_0_001.safetensors").unlink()
+    encode_pairs(tmp_path, vae, draw, (3, 2), 0)
+    assert calls == [False] * 3 + [True] * 2 + [False]
+    assert torch.equal(load_latents(tmp_path)[0].styles, whole.styles)
+
+
+def test_conditions_are_what_guidance_and_users_need() -> None:
+    random = np.random.default_rng(0)
+    found = [lab_base._condition(4, random) for _ in range(2000)]
+    seen = {sees: sum(one == sees for _, one in found) / len(found) for _, sees in found}
+    assert set(seen) == {
+        *[(False, False, False), (False, True, False), (True, True, False)],
+        *[(False, True, True), (True, True, True)],
+    }
+    assert seen[True, True, True] > 0.4
+    assert min(seen.values()) > 0.03
+    named = sum(MATERIALS[4].replace("_", " ") in text for text, _ in found) / len(found)
+    assert 0.5 < named < 0.9
+    assert not any(
+        sees == (True, True, False) for _, sees in (lab_base._condition(-1, random) for _ in range(500))
+    )
 
 
 @pytest.mark.slow
-def test_learns_and_comes_back_from_disk(tmp_path: Path) -> None:
-    """Two paintings of one scene: after some steps the noise in them is predicted better than by nothing."""
+def test_learns_from_a_photograph_and_comes_back_from_disk(tmp_path: Path) -> None:
+    """Frames painted red or blue, as the photograph beside them says: the velocity is predicted from it."""
     random = np.random.default_rng(0)
-    inputs = random.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    colours = np.array([[255, 200, 0], [90, 90, 90]], np.uint8)
-    targets = np.broadcast_to(colours[:, None, None], (2, 2, 64, 64, 3))
-    masks = np.zeros((2, 64, 64), bool)
-    masks[:, 16:48] = True
-    pairs = PairSet(inputs, np.ascontiguousarray(targets), np.array([[0, 4], [0, 4]]), masks)
     vae = new_vae(0).eval()
-    before = encode(vae, inputs)
-    after = torch.stack([encode(vae, t) for t in pairs.targets.swapaxes(0, 1)], 1)
-    assert before.shape == (2, 16, 8, 8)
-    assert after.shape == (2, 2, 16, 8, 8)
+    frames = encode(vae, random.integers(0, 256, (6, 64, 64, 3), np.uint8))
+    colours = np.array([[220, 30, 30], [30, 30, 220]] * 3, np.uint8)[:, None, None]
+    pictures = encode(vae, np.ascontiguousarray(np.broadcast_to(colours, (6, 64, 64, 3))))
+    vae.register_to_config(scaling_factor=1 / float(pictures.float().std()))
+    shown = torch.ones(6, 1, 8, 8).half()
+    latents = Latents(frames, pictures, pictures, shown, torch.full((6,), -1))
     pipeline = new_base(vae, 0)
-    losses = []
-    hook = pipeline.unet.register_forward_hook(lambda *_: losses.append(0))
-    train_base(pipeline, before, after, pairs, steps=60, batch=4, seed=0, folder=tmp_path / "state")
-    hook.remove()
-    assert len(losses) == 60
-    x = after[:, 0].float() * vae.config["scaling_factor"]
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    a = pipeline.scheduler.alphas_cumprod[800]
-    noisy = torch.cat([a.sqrt() * x + (1 - a).sqrt() * noise, before.float(), torch.zeros_like(x)], 1)
-    texts = pipeline.encode_text([instruction(WORDINGS[0], MATERIALS[0])] * 2)
-
-    def predict(pipe: SpecialistPipeline) -> torch.Tensor:
-        with torch.no_grad():
-            return pipe.unet(noisy, 800, encoder_hidden_states=texts).sample
-
-    assert (predict(pipeline) - noise).square().mean() < 0.8 * noise.square().mean()
+    assert pipeline.style_attention.to_direct is not None
+    train_base(pipeline, [latents], steps=60, batch=4, seed=0, folder=tmp_path / "state")
     pipeline.save_pretrained(tmp_path / "base")
     again = SpecialistPipeline.from_pretrained(tmp_path / "base")
-    torch.testing.assert_close(predict(again), predict(pipeline))
-    jade = ["turn the cupboard into jade"]
-    assert torch.equal(again.encode_text(jade), pipeline.encode_text(jade))
+
+    def error(pipe: SpecialistPipeline, style: torch.Tensor) -> float:
+        with torch.no_grad():
+            text = pipe.encode_text([instruction(WORDINGS[0], "teak")] * 6)
+            x = pictures.float() * vae.config["scaling_factor"]
+            noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+            a = pipe.scheduler.alphas_cumprod[900]
+            seen = pipe.style_attention(style.float(), frames.float(), text)
+            given = torch.cat([a.sqrt() * x + (1 - a).sqrt() * noise, frames.float(), seen], 1)
+            predicted = pipe.unet(given, 900, encoder_hidden_states=text).sample
+            return float((predicted - (a.sqrt() * noise - (1 - a).sqrt() * x)).square().mean())
+
+    own, swapped = error(pipeline, pictures), error(pipeline, pictures.roll(1, 0))
+    assert own < 0.5 * swapped
+    assert error(again, pictures) == pytest.approx(own, rel=1e-3)
+    assert again.velocity_alphas is not None

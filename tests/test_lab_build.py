@@ -24,8 +24,10 @@ from simedit.training.checkpoint import latest
 
 PLAN = Plan(
     scenes=2,
+    pictures=2,
     vae_steps=1,
     vae_batch=1,
+    pairs=(1, 1),
     base_steps=1,
     base_batch=1,
     styles=("gold",),
@@ -34,6 +36,7 @@ PLAN = Plan(
         "samples=2",
         "sampling.steps=2",
         "update={batch_size: 2, accumulation: 1}",
+        "warm_start={steps: 1, batch_size: 1}",
         "inputs.frames=2",
     ),
     episodes=2,
@@ -73,9 +76,8 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert list(card["stages"]) == list(STAGES)
     assert all(stage["minutes"] >= 0 for stage in card["stages"].values())
     assert card["limits"]
-    selection = json.loads((data / "selection.json").read_text())
-    assert selection["gold"]["chosen"] == "step_0001"
-    assert selection["gold"]["steps"]["1"]["own"] == 1  # there is no other style
+    quality = json.loads((data / "quality.json").read_text())
+    assert set(quality["gold"]["distance"]) == {"edit", "base", "raw"}  # there is no other style
     assert not any(str(tmp_path) in path.read_text() for path in data.rglob("*.json"))
 
     library = SpecialistLibrary.load(data / "specialists")

@@ -25,7 +25,7 @@ def test_latents_are_an_eighth_in_size() -> None:
 
 @pytest.mark.slow
 def test_learns_to_reproduce(tmp_path: Path) -> None:
-    images = _stripes(8, 80)
+    images = _stripes(8, 112)
     masks = np.zeros(images.shape[:3], bool)
     masks[:, 20:40] = True
 
@@ -34,9 +34,13 @@ def test_learns_to_reproduce(tmp_path: Path) -> None:
         with torch.no_grad():
             return (vae(x).sample - x).abs().mean().item()
 
-    vae = train_vae(images, masks, _stripes(2, 2 * CROP), steps=40, batch=4, seed=0, folder=tmp_path)
+    def draw(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+        i = random.integers(len(images))
+        return images[i], masks[i] if random.random() < 0.5 else None
+
+    vae = train_vae(draw, steps=40, batch=4, seed=0, folder=tmp_path)
     assert error(vae) < 0.7 * error(new_vae(0).eval())
     with torch.no_grad():
-        x = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
+        x = torch.from_numpy(images[:, :CROP, :CROP]).permute(0, 3, 1, 2) / 127.5 - 1
         deviation = vae.encode(x).latent_dist.mode().std().item()  # type: ignore[union-attr]
-    assert vae.config["scaling_factor"] * deviation == pytest.approx(1, rel=0.05)
+    assert vae.config["scaling_factor"] * deviation == pytest.approx(1, rel=0.1)
