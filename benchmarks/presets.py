@@ -39,11 +39,10 @@ from simedit.lab.quality import held_out
 from simedit.library import SpecialistLibrary
 from simedit.packaged import library_folder
 from simedit.pipeline import silence_loading
-from simedit.specialist import Specialist
+from simedit.specialist import Card, Specialist
 from simedit.training.data import fit
 from simedit.training.painted import frame_shading, paint
 from simedit.training.worth import distance, edges_kept
-from simedit.window import around
 
 WHOLE = (0.0, 1.0)
 PRESETS: dict[str, tuple[int, tuple[float, float]]] = {
@@ -86,7 +85,7 @@ def main() -> None:
     rows.insert(1, ("other noise", *PRESETS["100 steps"], 1000))
     for name, steps, interval, seed in track(rows, "presets", console=Console(stderr=True)):
         library.steps, library.guidance_interval = steps, interval
-        edits, seconds = edit(library, names, frames, masks, seed)
+        edits, seconds = edit(library, specialists[0].card, names, frames, masks, seed)
         if not len(reference):
             reference = edits
         found = [
@@ -110,14 +109,18 @@ def main() -> None:
 
 
 def edit(
-    library: SpecialistLibrary, names: list[str], frames: np.ndarray, masks: np.ndarray, seed: int
+    library: SpecialistLibrary,
+    card: Card,
+    names: list[str],
+    frames: np.ndarray,
+    masks: np.ndarray,
+    seed: int,
 ) -> tuple[np.ndarray, float]:
     """Edits uint8 [styles, N, H, W, 3], and the mean seconds of one."""
-    pipe, edits, seconds = library.pipeline, [], []
+    edits, seconds = [], []
     sizes = {}  # of windows, from the first frame of each
     for i, mask in enumerate(masks):
-        window = around(mask, step=pipe.vae_scale_factor, multiple=pipe.size_factor)
-        sizes.setdefault(mask[window].shape, i)
+        sizes.setdefault(mask[library.window(card, mask.shape, mask)].shape, i)
     for style in names:
 
         def one(i: int, style: str = style) -> np.ndarray:

@@ -32,6 +32,9 @@ FAR = 4
 """So many times larger or smaller than the sizes that a base knows, frames are far outside its range."""
 
 
+_SIZES = 4  # of windows, a side: each is converted anew for the CPU's engine
+
+
 @dataclass(frozen=True)
 class _Loaded:
     """A specialist in the library; what stays constant over its edits is computed once."""
@@ -272,7 +275,7 @@ class SpecialistLibrary:
             if masks is not None and not masks[i].any():
                 continue
             card = self._loaded[style].card
-            windows[i] = self._window(card, frames[i].shape, None if masks is None else masks[i])
+            windows[i] = self.window(card, frames[i].shape, None if masks is None else masks[i])
             shape = frames[i][windows[i]].shape
             key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
             runs.setdefault(key, []).append(i)
@@ -307,11 +310,13 @@ class SpecialistLibrary:
                 stacklevel=5,
             )
 
-    def _window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
-        """What is edited of a frame."""
+    def window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
+        """What a specialist edits of a frame [H, W, ...] with that mask, bool [H, W]."""
         if mask is None or not card.crop:
             return slice(0, shape[0]), slice(0, shape[1])
-        return around(mask, step=self.pipeline.vae_scale_factor, multiple=self.pipeline.size_factor)
+        unit = self.pipeline.size_factor
+        multiple = unit * max(1, min(shape[:2]) // (_SIZES * unit))
+        return around(mask, step=self.pipeline.vae_scale_factor, multiple=multiple)
 
     def _latent_window(self, window: Window) -> Window:
         """Where a frame's window lies among its latents."""

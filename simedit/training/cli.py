@@ -256,7 +256,7 @@ def _train(
         if main:
             del trainer, pipeline
             base = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
-            _tell_worth(result, base, inputs, material.masks, folder, target, console)
+            _tell_worth(result, base, inputs, material.masks, folder, target)
             print(f"specialist: {target}\npictures:   {folder / 'curves.png'}, grid_*.png beside it")
             print(f"try it:     simedit-edit --specialist {shlex.quote(str(target))} photo.png edited.png")
 
@@ -268,12 +268,10 @@ def _tell_worth(
     masks: Masks,
     folder: Path,
     target: Path,
-    console: Console,
 ) -> None:
     """Try the specialist on frames it was not trained on, and say what it is worth."""
     from simedit.training import ending
 
-    console.print("trying it ...")
     frames, shown, new = ending.held_out(inputs, masks)
     others = ending.others_beside(result, [target.parent, *_beside_the_base(result)])
     found, pictures = ending.compare(result, others, base, frames, shown)

@@ -18,6 +18,7 @@ from simedit.drafts import whole
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
 from simedit.pipeline import SpecialistPipeline
+from simedit.progress import tracked
 from simedit.specialist import CARD, Specialist
 from simedit.training.data import Inputs, fit
 from simedit.training.sampler import Masks
@@ -90,7 +91,7 @@ def edits_of(
         library: without these specialists; it holds one at a time.
     """
     edits, seeds = {}, [_SEED + i for i in range(len(frames))]
-    for one in specialists:
+    for one in tracked(specialists, "trying it on frames it never saw", len(specialists)):
         library.add(one)
         styles = [one.card.style] * len(frames)
         edits[one.card.style] = library.edit(frames, styles=styles, masks=masks, seeds=seeds)

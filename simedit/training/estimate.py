@@ -22,7 +22,7 @@ class Phase:
     """U-Net evaluations, each of one branch of one edit, over all processes.
 
     Attributes:
-        each: in a training step; the first one needs no reference.
+        each: in a training step, of which the first needs no reference; in an update of the warm start.
         total: in all of them.
         forwards: the operations of all of them, backward passes included, as a number of forward passes.
     """
@@ -40,7 +40,7 @@ class Estimate:
         config: the training.
         processes: devices it runs on.
         updates: of the weights, in one training step.
-        phases: "sample", "reference" and "update".
+        phases: "sample", "reference" and "update"; before them "warm start", if there is one.
         needs: of each device.
         assumed: the base is not at hand, so the sizes are Stable Diffusion 1.5's.
     """
@@ -97,13 +97,16 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
     def phase(each: int, steps: int, operations: int) -> Phase:
         return Phase(each, each * steps, round(each * steps * operations / needs.forward))
 
+    warm = config.warm_start
+    before = {} if warm is None else {"warm start": phase(warm.batch_size, warm.steps, needs.learning)}
     return Estimate(
         config=config,
         processes=processes,
         updates=config.samples // (update.batch_size * update.accumulation * processes) * update.epochs,
-        phases={
+        phases=before
+        | {
             "sample": phase(branches * sampled, steps, needs.forward),
-            "reference": phase(branches * learned, steps - 1, needs.forward),
+            "reference": phase(branches * learned, max(0, steps - 1), needs.forward),
             "update": phase(branches * learned * update.epochs, steps, needs.learning),
         },
         needs=needs,
