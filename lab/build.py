@@ -63,8 +63,8 @@ class Plan(Config):
     photographs: str | None = None
     vae_steps: PositiveInt = 4500
     vae_batch: PositiveInt = 8
-    pairs: tuple[PositiveInt, PositiveInt] = (3000, 1500)
-    base_steps: PositiveInt = 5000
+    pairs: tuple[PositiveInt, PositiveInt] = (1500, 750)
+    base_steps: PositiveInt = 3000
     base_batch: PositiveInt = 4
     style_settings: tuple[str, ...] = ()
     styles: Annotated[tuple[str, ...], Field(min_length=1)] = STYLES
@@ -150,14 +150,16 @@ def _autoencoder(folder: Path, plan: Plan) -> None:
 
 
 def _latents(folder: Path, plan: Plan) -> None:
-    import torch
     from diffusers import AutoencoderKL
 
+    from simedit.engine import has_openvino, run_on_engine
     from simedit.lab.base import encode_pairs
     from simedit.lab.pairs import load_pictures, load_scenes, pair
 
     vae: Any = AutoencoderKL.from_pretrained(folder / "autoencoder" / "trained")
-    vae.eval().to(memory_format=torch.channels_last)
+    vae.eval()
+    if has_openvino():
+        run_on_engine(vae.encoder)
     draw = partial(pair, load_scenes(folder / "pairs"), load_pictures(folder / "pairs"))
     encode_pairs(folder / "latents", vae, draw, plan.pairs, plan.seed)
 
