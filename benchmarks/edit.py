@@ -44,7 +44,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from simedit.errors import run_cli
 from simedit.library import SpecialistLibrary
 from simedit.packaged import library_folder
-from simedit.pipeline import SpecialistPipeline, guidance, silence_loading
+from simedit.pipeline import SpecialistPipeline, guidance, noise_in, silence_loading
 from simedit.samplers import sample
 from simedit.specialist import Card, Specialist, adapter_weights, lora_config, set_weights
 
@@ -192,7 +192,10 @@ def plain_edit(
         def model(x: torch.Tensor, t: float) -> torch.Tensor:
             def eps(*latents: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
                 seen = torch.cat([x.to(image.dtype), *latents], 1)
-                return unet(seen, t, encoder_hidden_states=states, return_dict=False)[0].to(x.dtype)
+                found = unet(seen, t, encoder_hidden_states=states, return_dict=False)[0].to(x.dtype)
+                if base.velocity_alphas is None:
+                    return found
+                return noise_in(found, x, torch.full((len(x),), t, device=x.device), base.velocity_alphas)
 
             full, image_style = eps(image, style, states=text), eps(image, style, states=empty)
             return guidance(

@@ -16,7 +16,7 @@ import torch
 from peft import get_peft_model
 from torch import Tensor
 
-from simedit.pipeline import SpecialistPipeline, guidance
+from simedit.pipeline import SpecialistPipeline, guidance, noise_in
 from simedit.samplers import sample, score
 from simedit.scores import Targets
 from simedit.scores.encoders import load_encoder
@@ -68,11 +68,13 @@ def step_seconds(
 
     def predict(network: Any, attention: Any, batch: dict[str, Tensor], x: Tensor, t: Tensor) -> Tensor:
         empty, image, text = batch["empty"], batch["image"], batch["text"]
+        alphas = base.velocity_alphas
         style, nothing = attention(batch["style"], image, text), torch.zeros_like(image)
 
         def eps(*latents: Tensor, states: Tensor) -> Tensor:
             seen = torch.cat([x, *latents], 1)
-            return network(seen, t, encoder_hidden_states=states, return_dict=False)[0].float()
+            found = network(seen, t, encoder_hidden_states=states, return_dict=False)[0].float()
+            return found if alphas is None else noise_in(found, x, t.expand(len(x)), alphas)
 
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
             full, none = eps(image, style, states=text), eps(nothing, nothing, states=empty)

@@ -147,7 +147,7 @@ def encode(vae: AutoencoderKL, images: np.ndarray) -> Tensor:
     """Latents float16 [N, C, h, w], the modes without the scaling factor, of images uint8 [N, H, W, 3]."""
     x = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
-        return vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mode().half()  # type: ignore[union-attr]
+        return vae.encode(x).latent_dist.mode().half()  # type: ignore[union-attr]
 
 
 def encode_pairs(
@@ -168,7 +168,8 @@ def encode_pairs(
             random = np.random.default_rng((seed, 4, half, number))
             frame, picture, painting, mask, name = draw(random, half=bool(half))
             pictures = encode(vae, np.stack([frame, picture, painting]))
-            shown = adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), pictures.shape[-2:]).half()
+            height, width = pictures.shape[-2:]
+            shown = adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), (height, width)).half()
             for part, value in zip(parts.values(), (*pictures, shown, torch.tensor(name)), strict=True):
                 part.append(value)
         with whole(_latents_file(folder, half, i)) as draft:

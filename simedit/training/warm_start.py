@@ -83,7 +83,7 @@ class WarmStart:
 
 def _turned(picture: np.ndarray, width: int, height: int, random: np.random.Generator) -> np.ndarray:
     """A part of a style image, uint8 [height, width, 3]: enlarged, mirrored, turned by quarters."""
-    picture = np.rot90(picture, random.integers(4))[:, :: random.choice((-1, 1))]
+    picture = np.rot90(picture, int(random.integers(4)))[:, :: random.choice((-1, 1))]
     scale = max(height / picture.shape[0], width / picture.shape[1]) * random.uniform(1, _ZOOM)
     size = [
         max(side, round(have * scale)) for side, have in zip((height, width), picture.shape, strict=False)
