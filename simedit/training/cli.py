@@ -47,7 +47,8 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
 Without InstructPix2Pix at hand: simedit-lab train-style NAME --style-images FOLDER, on a small base that
 ships with simedit.
 
-Look at grid_*.png and curves.png in the run folder while it trains: scores should fall. Ctrl-C saves what
+Look at grid_*.png and curves.png in the run folder while it trains: scores should fall. At the end it is
+tried on frames that it never saw: a table, worth.png and a sentence say what it is worth. Ctrl-C saves what
 is done, also within a step; kill -9 loses the step begun, and so does Ctrl-C with several GPUs. The finished
 specialist goes to specialists/NAME, where simedit-edit and simedit-eval find it; each checkpoint is one too.
 """

@@ -92,8 +92,8 @@ def measure(
 
     Returns:
         JSON: "distance" to the photographs (the mean over them) of "edit" and each of the others, a mean over
-        the frames; "nearest": on how many frames the edit is nearer than all others; "colour": the
-        `colour_distance` of the edits and of the frames ("raw"); "edges" and "details": what the edits keep
+        the frames; "nearest": on how many frames the edit is nearer than all others but the base's; "colour":
+        the `colour_distance` of the edits and of the frames ("raw"); "edges" and "details": what the edits keep
         of the frames' edges and of their dark details' contrast, beside what the photographs laid on them
         keep ("..._laid"; details null where the frames have none).
     """
@@ -118,9 +118,8 @@ def measure(
         sums["edges_laid"].append(float(np.mean([edges_kept(frame, one, mask) for one in laid])))
         sums["kept"].append(detail_contrast(edits[i], mask, shading))
         sums["kept_laid"].append(float(np.mean([detail_contrast(one, mask, shading) for one in laid])))
-    nearest = np.all(
-        [np.array(apart["edit"]) < values for name, values in apart.items() if name != "edit"], 0
-    )
+    rivals = [values for name, values in apart.items() if name not in ("edit", "base")]
+    nearest = np.all([np.array(apart["edit"]) < values for values in rivals], 0)
     means = {key: float(np.nanmean(v)) if np.isfinite(v).any() else None for key, v in sums.items()}
     return {
         "frames": len(frames),
@@ -141,7 +140,8 @@ def verdict(name: str, found: Mapping[str, Any]) -> str:
         name: the style's.
     """
     apart, frames = found["distance"], found["frames"]
-    closer = {other: value for other, value in apart.items() if other != "edit" and value <= apart["edit"]}
+    rivals = {other: value for other, value in apart.items() if other not in ("edit", "base")}
+    closer = {other: value for other, value in rivals.items() if value <= apart["edit"]}
     problems = []
     if closer:
         worst = min(closer, key=lambda other: closer[other])
@@ -166,25 +166,29 @@ def verdict(name: str, found: Mapping[str, Any]) -> str:
         problems.append(
             f"dark details, such as handles, have {share:.0%} of the contrast that they could have"
         )
+    gain = 1 - apart["edit"] / max(apart["base"], 1e-6)
+    added = (
+        f"{gain:.0%} nearer than" if gain >= 0.05 else "about as near as" if gain > -0.05 else "farther than"
+    )
+    told = f"The training brought it to {apart['edit']:.1f} from its photographs, {added} the base alone."
     if not problems:
         return (
             f"{name} looks like its photographs: nearer to them than {_list(apart)} on {found['nearest']} of "
-            f"{frames} frames, with {found['edges']:.0%} of their edges kept."
+            f"{frames} frames, with {found['edges']:.0%} of their edges kept. {told}"
         )
     return (
-        f"{name} is not good yet: {'; '.join(problems)}. Look at worth.png. What helps: sharp photographs, "
-        f"filled by the material alone and in one light; a longer warm_start; a base that knows such frames."
+        f"{name} is not good yet: {'; '.join(problems)}. {told} Look at worth.png. What helps: sharp "
+        f"photographs, filled by the material alone and in one light; a longer warm_start; a base that knows such frames."
     )
 
 
 def _told(other: str) -> str:
-    return {"raw": "the raw frames", "base": "the base's edits"}.get(other, f"{other}'s edits")
+    return "the raw frames" if other == "raw" else f"{other}'s edits"
 
 
 def _list(apart: Mapping[str, float]) -> str:
     others = [name for name in apart if name not in ("edit", "raw", "base")]
-    known = [_told(name) for name in apart if name in ("raw", "base")]
-    return " and ".join(known + ([f"{len(others)} other specialists' edits"] if others else []))
+    return "the raw frames" + (f" and {len(others)} other specialists' edits" if others else "")
 
 
 def strip(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
