@@ -458,7 +458,7 @@ def finished(trained: Path, folder: Path) -> Path:
             "seed cannot change when a training goes on, only keep, sampling.batch",
         ),
         ((*RESUME, "--set", "update.batch_size=2"), "update.accumulation was 2 and would be 4"),
-        ((*RESUME, "--set", "steps=0"), "steps: Input should be greater than 0"),
+        ((*RESUME, "--set", "steps=0"), "steps: 0 and no warm_start would train nothing"),
     ],
 )
 def test_a_training_is_neither_replaced_nor_bent(capsys, args: tuple[str, ...], message: str):

@@ -329,7 +329,7 @@ def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> 
 
 
 def test_a_warm_start_alone_learns_to_paint(tmp_path: Path) -> None:
-    options = WARM | {"steps": 0, "warm_start": WarmStartConfig(steps=40, batch_size=4, learning_rate=3e-3)}
+    options = WARM | {"steps": 0, "warm_start": WarmStartConfig(steps=100, batch_size=4, learning_rate=3e-3)}
     trainer = _trainer(tmp_path, **options)
 
     def loss() -> float:
@@ -341,7 +341,7 @@ def test_a_warm_start_alone_learns_to_paint(tmp_path: Path) -> None:
     specialist = trainer.run()
     assert loss() < 0.9 * before
     assert specialist.card.training is not None
-    assert (specialist.card.training["steps"], specialist.card.training["warm_start"]) == (0, 40)
+    assert (specialist.card.training["steps"], specialist.card.training["warm_start"]) == (0, 100)
     assert (tmp_path / "run" / "checkpoints" / "step_0000" / "card.json").exists()
 
 

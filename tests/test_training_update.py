@@ -75,7 +75,7 @@ def _plain_log_prob(setting: Setting, pair: int, edit: int, step: int) -> Tensor
     down = math.sqrt(after**2 - up**2)
     x, taken = (setting.pairs.latents[pair, edit, step + k][None] for k in (0, 1))
     image, text = setting.encoded.image[pair][None], setting.encoded.text[pair][None]
-    style = policy._attention(setting.encoded.style[pair][None], image, text)
+    style = policy.style_attention(setting.encoded.style[pair][None], image, text)
     zero = torch.zeros_like(image)
 
     def eps(image: Tensor, style: Tensor, text: Tensor) -> Tensor:

@@ -52,20 +52,20 @@ class Progress:
     Attributes:
         step: whole training steps done.
         processes: that train, each on its share of the pairs.
-        warm: steps of the warm start done.
         updates: updates done in the step after them.
         sums: what those updates' record has so far.
         seconds: spent in that step so far, by phase.
         record: of the last whole step, as metrics.jsonl is to hold it.
+        warm: steps of the warm start done.
     """
 
     step: Annotated[NonNegativeInt, Strict()]
     processes: Annotated[PositiveInt, Strict()] = 1
-    warm: Annotated[NonNegativeInt, Strict()] = 0
     updates: Annotated[NonNegativeInt, Strict()] = 0
     sums: dict[str, Annotated[FiniteFloat, Strict()]] = field(default_factory=dict)
     seconds: dict[str, Annotated[FiniteFloat, Strict()]] = field(default_factory=dict)
     record: dict[str, Any] | None = None
+    warm: Annotated[NonNegativeInt, Strict()] = 0
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def reference_log_probs(
     batch_size: int,
     tick: Callable[[int], None] = lambda pairs: None,
 ) -> Tensor:
-    """float32 [N, 2, T], without gradients, of the steps `noisy` [N, T] under the adapter-off policy.
+    """float32 [N, 2, T], without gradients, of the steps `noisy` [N, T] under the policy's reference.
 
     Args:
         batch_size: pairs at once.
@@ -82,14 +82,14 @@ def reference_log_probs(
     """
     steps = torch.tensor(schedule.noisy_steps)[noisy]
     parts = []
-    with torch.no_grad(), policy.reference():
-        for rows in torch.arange(len(pairs)).split(batch_size):
-            batch = pairs[rows]
+    for rows in torch.arange(len(pairs)).split(batch_size):
+        batch = pairs[rows]
+        with torch.no_grad(), policy.reference():
             conditioning = doubled(policy.conditioning(encode(batch)))
             latents = batch.latents.to(policy.device)
             found = [log_probs(policy, conditioning, latents, schedule, one) for one in steps[rows].T]
             parts.append(torch.stack(found, 2).cpu())
-            tick(int(rows[-1]) + 1)
+        tick(int(rows[-1]) + 1)  # which may save what is trained: not inside, where the reference is
     return torch.cat(parts)
 
 

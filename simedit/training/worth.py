@@ -93,9 +93,9 @@ def measure(
     Returns:
         JSON: "distance" to the photographs (the mean over them) of "edit" and each of the others, a mean over
         the frames; "nearest": on how many frames the edit is nearer than all others but the base's; "colour":
-        the `colour_distance` of the edits and of the frames ("raw"); "edges" and "details": what the edits keep
-        of the frames' edges and of their dark details' contrast, beside what the photographs laid on them
-        keep ("..._laid"; details null where the frames have none).
+        the `colour_distance` of the edits and of the frames ("raw"); "edges" and "details": what the edits
+        keep of the frames' edges and of their dark details' contrast, beside what the photographs laid on
+        them keep ("..._laid"; details null where the frames have none).
     """
     height, width = frames.shape[1:3]
     flat, usual = (
@@ -178,7 +178,8 @@ def verdict(name: str, found: Mapping[str, Any]) -> str:
         )
     return (
         f"{name} is not good yet: {'; '.join(problems)}. {told} Look at worth.png. What helps: sharp "
-        f"photographs, filled by the material alone and in one light; a longer warm_start; a base that knows such frames."
+        "photographs, filled by the material alone and in one light; a longer warm_start; a base that knows "
+        "such frames."
     )
 
 
