@@ -20,5 +20,5 @@ def test_the_first_example_runs() -> None:
     rgb = names["obs"]["sensor_data"]["overhead_camera"]["rgb"]
     raw = names["env"].unwrapped.get_obs()["sensor_data"]["overhead_camera"]["rgb"]
     names["env"].close()
-    assert tuple(rgb.shape) == (1, 128, 160, 3)
+    assert tuple(rgb.shape) == (1, 512, 640, 3)
     assert (rgb != raw).any(-1).float().mean() > 0.05
