@@ -20,21 +20,17 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
-import gymnasium
 import numpy as np
 import torch
 from PIL import Image
 
-import simedit.envs  # noqa: F401 (registers the twin)
-from simedit.envs.surface import CABINET
 from simedit.lab.pairs import FRONT
+from simedit.lab.quality import episode
 from simedit.library import SpecialistLibrary
 from simedit.packaged import library_folder
 from simedit.pipeline import SpecialistPipeline, silence_loading
-from simedit.policies.scripted import ScriptedExpert
 from simedit.specialist import CARD, Specialist
 from simedit.training.data import fit
 from simedit.training.painted import frame_shading, paint
@@ -53,22 +49,9 @@ STRIDES = (4, 8, 16, 32)
 
 def episodes(height: int) -> tuple[np.ndarray, np.ndarray]:
     """Frames uint8 [15, H, W, 3] of the scripted expert's episodes, and masks bool [15, H, W]."""
-    env = gymnasium.make("simedit/Drawer-v1", width=height * 5 // 4, height=height)
-    twin: Any = env.unwrapped
-    chosen = []
-    for seed, (task, drawer, pose) in enumerate(EPISODES):
-        env.reset(seed=seed, options={"task": task, "drawer": drawer, "pose": pose})
-        expert, seen = ScriptedExpert(twin.privileged_state), []
-        while len(seen) < 60:
-            action, surface = expert.act(np.empty(0)), twin.surface()
-            seen.append((surface.rgb.copy(), surface.kind == CABINET))
-            if action.terminate:
-                break
-            env.step(action.to_array())
-        chosen += [seen[int(time * (len(seen) - 1))] for time in TIMES]
-    env.close()
-    frames, masks = zip(*chosen, strict=True)
-    return np.stack(frames), np.stack(masks)
+    found = [episode(*each, TIMES, height) for each in EPISODES]
+    frames, masks = zip(*found, strict=True)
+    return np.concatenate(frames), np.concatenate(masks)
 
 
 class Encoder:

@@ -17,6 +17,8 @@ from PIL import Image
 from simedit.drafts import whole
 from simedit.envs.inputs import TwinInputs
 from simedit.envs.surface import CABINET, GROUND
+from simedit.errors import SimeditError
+from simedit.images import say
 from simedit.lab.materials import MATERIALS, draw, photograph
 from simedit.lab.textures import cut, pictures_in, relit, texture
 from simedit.progress import tracked
@@ -77,14 +79,21 @@ def make_pictures(
 
     Args:
         found: a folder of pictures to cut half of those without a name from; None paints them all.
+
+    Raises:
+        SimeditError: there are no such pictures in `found`.
     """
     paths = [] if found is None else pictures_in(found)
+    if found is not None:
+        if not paths:
+            raise SimeditError(f"no pictures of materials in {found}: unpack some there, or leave it out")
+        say(f"{len(paths)} pictures of materials in {found}; small, flat and other ones are left out")
     _in_shards(folder, "pictures", pictures, shard, partial(_photographed, seed=seed, found=paths))
 
 
 def load_scenes(folder: Path) -> Scenes:
     """All scenes in `folder`."""
-    return Scenes(**{k: v for k, v in _load(folder, "scenes").items() if k != "shading"})
+    return Scenes(**_load(folder, "scenes"))
 
 
 def load_pictures(folder: Path) -> Pictures:

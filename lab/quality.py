@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from simedit.envs.inputs import TwinInputs
+from simedit.envs.surface import CABINET
 from simedit.errors import SimeditError
 from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.library import SpecialistLibrary
 from simedit.pipeline import SpecialistPipeline
+from simedit.policies.scripted import ScriptedExpert
 from simedit.specialist import Specialist
 from simedit.training.config import TwinConfig
 from simedit.training.ending import edits_of, untrained
@@ -22,6 +25,7 @@ HELD_OUT = 5_000_000
 """The seed of held-out frames: no training is to use it."""
 
 _SHOWN = 0.08  # the least share of a held-out frame that is cabinet
+_MOST_STEPS = 60  # of an episode
 _GAP = 4  # pixels between pictures
 
 
@@ -36,6 +40,30 @@ def held_out(count: int = 10, seed: int = HELD_OUT) -> tuple[np.ndarray, np.ndar
     finally:
         inputs.close()
     frames, masks = zip(*found, strict=True)
+    return np.stack(frames), np.stack(masks)
+
+
+def episode(
+    task: str, drawer: str, pose: str, times: Sequence[float], height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of the scripted expert at work, uint8 [T, height, 5/4 height, 3], and the cabinet's masks, bool.
+
+    Args:
+        task, drawer, pose: as simedit/Drawer-v1's.
+        times: 0 is the first frame, 1 the last.
+    """
+    env = gymnasium.make("simedit/Drawer-v1", width=height * 5 // 4, height=height)
+    env.reset(seed=0, options={"task": task, "drawer": drawer, "pose": pose})
+    twin: Any = env.unwrapped
+    expert, seen = ScriptedExpert(twin.privileged_state), []
+    while len(seen) < _MOST_STEPS:
+        action, surface = expert.act(np.empty(0)), twin.surface()
+        seen.append((surface.rgb.copy(), surface.kind == CABINET))
+        if action.terminate:
+            break
+        env.step(action.to_array())
+    env.close()
+    frames, masks = zip(*(seen[int(time * (len(seen) - 1))] for time in times), strict=True)
     return np.stack(frames), np.stack(masks)
 
 

@@ -20,7 +20,7 @@ from simedit.errors import SimeditError, run_cli
 from simedit.eval.figures import PALETTE
 from simedit.eval.headline import number
 from simedit.lab.materials import STYLES
-from simedit.lab.quality import strip
+from simedit.lab.quality import episode, strip
 from simedit.library import SpecialistLibrary
 from simedit.pipeline import SpecialistPipeline, silence_loading
 from simedit.specialist import Specialist
@@ -47,10 +47,10 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     styles = [style for style in STYLES if style in library.styles]
     save(strip({"raw": pose()[0], **edits(library, styles, *pose())}, columns=4), args.out / "strip.png", 2)
-    save(sheet([Specialist.load(folder / style) for style in styles]), args.out / "seven.png", 4)
+    save(sheet([Specialist.load(folder / style) for style in styles]), args.out / "seven.png")
     if args.five is not None:
         cards = sorted(args.five.glob("*/card.json"))
-        save(sheet([Specialist.load(card.parent) for card in cards]), args.out / "five.png", 4)
+        save(sheet([Specialist.load(card.parent) for card in cards]), args.out / "five.png")
     if summary is not None:
         save(scatter(summary), args.out / "scatter.png")
 
@@ -67,14 +67,10 @@ def edits(
 def sheet(specialists: list[Specialist]) -> np.ndarray:
     """A row for each specialist, uint8 [h, w, 3]: two of its photographs, then an episode's frames in its
     style at three times; above them the raw frames."""
-    frames, masks = episode()
+    frames, masks = episode("open", "middle", "b1", TIMES, HEIGHT)
     library = SpecialistLibrary(SpecialistPipeline.from_pretrained(specialists[0].card.base))
     blank = np.full_like(frames[0], 255)
-    pictures = {
-        " ": blank,
-        "  ": blank,
-        **{f"raw, {time:.0%}": f for time, f in zip(TIMES, frames, strict=True)},
-    }
+    pictures = {" ": blank, "  ": blank, **{f"raw, {t:.0%}": f for t, f in zip(TIMES, frames, strict=True)}}
     for one in specialists:
         name = one.card.style
         library.add(one)
@@ -83,30 +79,11 @@ def sheet(specialists: list[Specialist]) -> np.ndarray:
         photographs = [fit(photograph, WIDTH, HEIGHT) for photograph in one.style_images]
         others = [photograph for i, photograph in enumerate(photographs) if i != one.card.style_image]
         row = [photographs[one.card.style_image], (others or photographs)[0], *found]
-        labels = (f"{name}, a photograph", f"{name}, another", *(f"{name}, {time:.0%}" for time in TIMES))
+        labels = (name, f"{name}, again", *(f"{name}, {time:.0%}" for time in TIMES))
         pictures |= dict(zip(labels, row, strict=True))
+    # Small before they are labelled, so that the labels can be read.
+    pictures = {label: fit(picture, WIDTH // 4, HEIGHT // 4) for label, picture in pictures.items()}
     return strip(pictures, columns=2 + len(TIMES))
-
-
-def episode() -> tuple[np.ndarray, np.ndarray]:
-    """Frames of the expert opening a drawer, at TIMES, uint8 [3, H, W, 3], and masks, bool [3, H, W]."""
-    import simedit.envs.drawer  # noqa: F401 (registers the environment)
-    from simedit.envs.surface import CABINET
-    from simedit.policies.scripted import ScriptedExpert
-
-    env = gymnasium.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
-    env.reset(seed=0, options={"task": "open", "drawer": "middle", "pose": "b1"})
-    twin: Any = env.unwrapped
-    expert, seen = ScriptedExpert(twin.privileged_state), []
-    while len(seen) < 60:
-        action, surface = expert.act(np.empty(0)), twin.surface()
-        seen.append((surface.rgb.copy(), surface.kind == CABINET))
-        if action.terminate:
-            break
-        env.step(action.to_array())
-    env.close()
-    frames, masks = zip(*(seen[int(time * (len(seen) - 1))] for time in TIMES), strict=True)
-    return np.stack(frames), np.stack(masks)
 
 
 def pose() -> tuple[np.ndarray, np.ndarray]:

@@ -57,11 +57,13 @@ def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray) -> np.ndar
 
 def shrunk(images: np.ndarray, height: int, width: int) -> np.ndarray:
     """Images, uint8 [N, H, W, 3], or masks, bool [N, H, W], at another size: frames as they would have been
-    rendered, masks where half a pixel is in them."""
+    rendered, masks where half a pixel is in them, or where there is no such pixel, any part of one."""
     values = images.astype(np.uint8) * 255 if images.dtype == bool else images
     way = cv2.INTER_AREA if height < images.shape[1] else cv2.INTER_LINEAR
     found = np.stack([cv2.resize(image, (width, height), interpolation=way) for image in values])
-    return found > 127 if images.dtype == bool else found
+    if images.dtype != bool:
+        return found
+    return np.stack([mask > (127 if (mask > 127).any() else 0) for mask in found])
 
 
 def brought_back(
@@ -80,27 +82,20 @@ def brought_back(
     Returns:
         uint8 [N, H, W, 3].
     """
-    height, width = frames.shape[1:3]
+    size = frames.shape[2], frames.shape[1]
     found = np.empty_like(frames)
     for i, frame in enumerate(frames):
         inside = np.ones(small.shape[1:3], np.float32) if kept is None else kept[i].astype(np.float32)
-        layers = np.concatenate(
-            [edits[i] * inside[..., None], small[i] * inside[..., None], inside[..., None]], -1
+        share = cv2.resize(inside, size)[..., None]
+        edit, before = (
+            cv2.resize(image * inside[..., None], size) / np.maximum(share, 1e-3) / 255
+            for image in (edits[i], small[i])
         )
-        layers = np.dstack(
-            [
-                cv2.resize(layer, (width, height), interpolation=cv2.INTER_LINEAR)
-                for layer in np.moveaxis(layers, -1, 0)
-            ]
-        )
-        share = np.maximum(layers[..., 6:], 1e-3) * 255
-        edit, before = layers[..., :3] / share, layers[..., 3:6] / share
-        if kept is not None:  # where the small mask has nothing near, the edit as it is
-            lost = layers[..., 6] < 0.02
-            edit[lost] = cv2.resize(edits[i], (width, height))[lost] / 255
-            before[lost] = frame[lost] / 255
-        back = restore_detail(frame[None], edit[None], before[None])[0]
-        found[i] = np.rint(back * 255)
+        near = share > 0.02
+        # Where the small mask has nothing near, the edit as it is.
+        edit = np.where(near, edit, cv2.resize(edits[i], size) / np.float32(255))
+        before = np.where(near, before, frame / np.float32(255))
+        found[i] = np.rint(restore_detail(frame[None], edit[None], before[None])[0] * 255)
     return found
 
 

@@ -125,11 +125,16 @@ def test_an_edit_at_half_the_size_comes_back_with_the_frames_own_lines():
     assert np.abs(whole.astype(int) - frames)[0, 14:28, 14:66].max() <= 2
 
 
-def test_what_the_small_mask_lost_comes_back_too():
+def test_the_least_mask_is_edited_too():
     masks = np.zeros((1, 64, 64), bool)
     masks[0, 20, 20] = True
     frames = np.full((1, 64, 64, 3), 100, np.uint8)
     small, kept = shrunk(frames, 16, 16), shrunk(masks, 16, 16)
-    assert not kept.any()
+    assert kept.sum() == 1  # a mask that is there stays there
+    assert not shrunk(np.zeros_like(masks), 16, 16).any()
     out = brought_back(frames, small, np.full_like(small, 40), kept)
     assert abs(int(out[0, 20, 20, 0]) - 40) <= 1
+    far = masks.copy()
+    far[0, 60, 60] = True
+    out = brought_back(frames, small, np.full_like(small, 40), kept)
+    assert abs(int(out[far][1, 0]) - 40) <= 1

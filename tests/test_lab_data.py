@@ -36,7 +36,9 @@ def test_every_style_has_a_specialist_that_passed() -> None:
     assert set(quality) == set(STYLES)
     assert {folder.name for folder in lab_data("specialists").iterdir()} == set(STYLES)
     good = [style for style, seen in quality.items() if "looks like its photographs" in verdict(style, seen)]
-    assert len(good) >= len(STYLES) - 1  # wood is as brown as the raw cabinet: its colours have little to gain
+    assert (
+        len(good) >= len(STYLES) - 1
+    )  # wood is as brown as the raw cabinet: its colours have little to gain
 
 
 def test_policies_are_graded_and_act() -> None:

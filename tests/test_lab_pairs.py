@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from simedit.errors import SimeditError
 from simedit.lab.materials import MATERIALS
 from simedit.lab.pairs import (
     HEIGHT,
@@ -95,6 +96,11 @@ def test_a_folder_of_pictures_is_cut_from(tmp_path: Path) -> None:
     make_pictures(tmp_path, 12, 1, tmp_path / "found", shard=12)
     means = load_pictures(tmp_path).images.mean((1, 2))
     assert 1 < ((means[:, 0] > 1.5 * means[:, 1]) & (means[:, 2] > 1.5 * means[:, 1])).sum() < 10
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SimeditError, match="no pictures of materials"):
+        make_pictures(tmp_path / "pairs", 2, 0, tmp_path / "none")
 
 
 @pytest.mark.slow

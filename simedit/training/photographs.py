@@ -104,9 +104,8 @@ def _far(colours: np.ndarray) -> list[int]:
 def central(photographs: Sequence[np.ndarray]) -> int:
     """The index of the photograph, uint8 [h, w, 3] each, whose colours are nearest to all others': what edits
     should be like."""
-    apart = np.array(
-        [[np.abs(a - b).mean() for b in map(_colours, photographs)] for a in map(_colours, photographs)]
-    )
+    found = [_colours(photograph) for photograph in photographs]
+    apart = np.array([[np.abs(a - b).mean() for b in found] for a in found])
     return int(apart.sum(1).argmin())
 
 

@@ -38,8 +38,8 @@ DROPPED = 0.1
 
 GRID_ROWS = 8
 
-SAVE_SECONDS = 60
-"""Between two checkpoints of a warm start."""
+SAVE_EVERY = 25
+"""Steps between two checkpoints of a warm start."""
 
 SUMS = ("updates", "terms", "loss", "clamped", "gradient_norm")
 """What is summed up over a step's updates."""
@@ -201,7 +201,8 @@ class Trainer:
                 self._step(step)
                 self._save()
                 self._write_down(log)
-        self.show("step", self.config.steps, self.config.steps)
+        if self.config.steps:
+            self.show("step", self.config.steps, self.config.steps)
         return self.specialist()
 
     def stop(self) -> None:
@@ -236,17 +237,15 @@ class Trainer:
         config = self.config.warm_start
         if config is None or self.done.warm == config.steps:
             return
-        accelerator, saved = self.accelerator, time.monotonic()
+        accelerator = self.accelerator
         warm = WarmStart(self.config, self.policy, self.sampler, self.material)
         mine = range(accelerator.process_index, config.batch_size, accelerator.num_processes)
         self.policy.unet.train()
         for step in range(self.done.warm, config.steps):
             self.show("warm start", step, config.steps)
-            if self._stop or (accelerator.num_processes == 1 and time.monotonic() - saved > SAVE_SECONDS):
+            self._stop_if_asked()
+            if step % SAVE_EVERY == 0:
                 self._save()
-                saved = time.monotonic()
-            if self._stop:
-                raise Interrupted
             for group in self.optimizer.param_groups:
                 group["lr"] = config.learning_rate * (1 - step / config.steps)
             if len(mine):
