@@ -654,7 +654,7 @@ def test_a_full_disk_names_the_last_whole_checkpoint_and_training_goes_on_from_i
         assert main([*NEW, *options]) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    told = ("step ", "style images", "6 input images")
+    told = ("step ", "style images", "6 input images", "warning: too different from one another in colour")
     errors = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(told)]
     assert len(errors) == 1
     assert errors[0].startswith("error: cannot write the checkpoint runs/train/gold/checkpoints/step_0001")
