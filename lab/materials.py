@@ -113,10 +113,12 @@ def vary(material: Material, random: np.random.Generator, spread: float = 0.3) -
     )
 
 
-def photograph(material: Material, random: np.random.Generator, size: int = 256) -> np.ndarray:
+def photograph(
+    material: Material, random: np.random.Generator, size: int = 256, light: Light | None = None
+) -> np.ndarray:
     """A photograph of a gently curved slab of the material alone, uint8 [size, size, 3].
 
-    Scale (0.5 to 1.4), tilt, place on the slab, light and vignette are random.
+    Scale (0.5 to 1.4), tilt, place on the slab, exposure, vignette and, unless it is given, light are random.
     """
     span = SPAN * np.exp(random.uniform(np.log(0.5), np.log(1.4)))
     y, z = np.meshgrid(*[(np.arange(size) + 0.5) / size - 0.5] * 2)
@@ -131,7 +133,7 @@ def photograph(material: Material, random: np.random.Generator, size: int = 256)
     normal = np.concatenate([np.ones_like(slope[:, :1]), slope], -1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     points = points + random.uniform(2, 9, 3)
-    colour = _shade(points, normal, rays, material, draw_light(random)).reshape(size, size, 3)
+    colour = _shade(points, normal, rays, material, light or draw_light(random)).reshape(size, size, 3)
     vignette = 1 - random.uniform(0, 0.7) * (y**2 + z**2)
     return _display(colour * vignette[..., None] * random.uniform(0.85, 1.15))
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from simedit.drafts import whole
 from simedit.errors import unknown
-from simedit.lab.materials import MATERIALS, Material, draw, photograph, vary
+from simedit.lab.materials import MATERIALS, Material, draw, draw_light, photograph, vary
 
 TYPICAL = 0.3
 """How far a style's material strays from the plainest example of its name, of 1."""
@@ -27,15 +27,17 @@ def style_material(style: str, seed: int = 0) -> Material:
 
 
 def style_photographs(style: str, seed: int = 0) -> list[np.ndarray]:
-    """Five photographs, uint8 [256, 256, 3] each: three of one piece and two of pieces much like it.
+    """Five photographs, uint8 [256, 256, 3] each, in one light: three of one piece and two of pieces much
+    like it.
 
     Raises:
         SimeditError: there is no such style.
     """
     material = style_material(style, seed)
     random = np.random.default_rng([seed, MATERIALS.index(style), 1])
+    light = draw_light(random)
     pieces = [material] * 3 + [vary(material, random) for _ in range(2)]
-    return [photograph(piece, random) for piece in pieces]
+    return [photograph(piece, random, light=light) for piece in pieces]
 
 
 def save_style(style: str, folder: Path, seed: int = 0) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from simedit.errors import SimeditError
@@ -49,14 +49,14 @@ def _draft(path: Path) -> Iterator[Path]:
     for left in path.parent.glob(f"{prefix}*"):
         _remove_if_left(left)
     draft = path.with_name(f"{prefix}{secrets.token_hex(4)}.partial{path.suffix}")
-    held = os.open(draft, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
+    with ExitStack() as stack:
+        # Before the file is there: an interrupt may come right after its making.
+        stack.callback(draft.unlink, missing_ok=True)
+        held = os.open(draft, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        stack.callback(os.close, held)
         with suppress(OSError):  # without locks in the file system, what a killed process leaves stays
             fcntl.flock(held, fcntl.LOCK_SH)
         yield draft
-    finally:
-        draft.unlink(missing_ok=True)
-        os.close(held)
 
 
 def _remove_if_left(draft: Path) -> None:
