@@ -8,6 +8,7 @@ colour   how far its edits' Lab colours are from the reference's (Wasserstein, i
 own      on how many frames EfficientNet-Lite0's statistics of the edit (mean and deviation of each channel in
          the mask, at strides 4 to 32, standardised over all references) are nearest to its own reference
 edges    the share of the raw frames' Canny edges kept within 1.5 pixels; ref.: what the reference keeps
+F1       of that share and the share of the edit's edges that the raw frames have; ref.: of the reference
 handles  their contrast, as a share of the reference's
 swapped  with the next style's photograph in place of its own, without training: on how many frames the edit
          is nearer to the new reference than to the old, by EfficientNet-Lite0
@@ -145,8 +146,14 @@ def drift(frames: np.ndarray, masks: np.ndarray, edits: np.ndarray) -> float:
     return worst
 
 
+def edges_f1(frame: np.ndarray, edit: np.ndarray, mask: np.ndarray) -> float:
+    kept, old = edges_kept(frame, edit, mask), edges_kept(edit, frame, mask)
+    return 2 * kept * old / max(kept + old, 1e-9)
+
+
 def judged(judge: Judge, frames: np.ndarray, masks: np.ndarray, edits: np.ndarray, name: str) -> list[float]:
-    """Colour, raw colour, edges, the reference's, handles as a share of the reference's: means."""
+    """Colour, raw colour, edges, the reference's, F1, the reference's, handles as a share of the reference's:
+    means."""
     rows = []
     for frame, mask, edit, laid in zip(frames, masks, edits, judge.references[name], strict=True):
         shading = frame_shading(frame, FRONT)
@@ -156,12 +163,14 @@ def judged(judge: Judge, frames: np.ndarray, masks: np.ndarray, edits: np.ndarra
                 np.mean([colour_distance(frame, one, mask) for one in laid]),
                 edges_kept(frame, edit, mask),
                 np.mean([edges_kept(frame, one, mask) for one in laid]),
+                edges_f1(frame, edit, mask),
+                np.mean([edges_f1(frame, one, mask) for one in laid]),
                 detail_contrast(edit, mask, shading),
                 np.mean([detail_contrast(one, mask, shading) for one in laid]),
             ]
         )
-    colour, raw, kept, at_best, handles, wanted = np.nanmean(rows, 0).tolist()
-    return [colour, raw, kept, at_best, handles / wanted]
+    *found, handles, wanted = np.nanmean(rows, 0).tolist()
+    return [*found, handles / wanted]
 
 
 def main() -> None:
@@ -183,19 +192,20 @@ def main() -> None:
     judge = Judge(frames, masks, {one.card.style: one.style_images for one in specialists})
     count, (height, width) = len(frames), frames.shape[1:3]
     print(f"{count} frames, {width}x{height}, of {len(EPISODES)} episodes; {len(specialists)} styles")
-    print(f"{'style':14} colour    raw  ratio    own  edges   ref. handles swapped     L")
+    print(f"{'style':14} colour    raw  ratio    own  edges   ref.     F1   ref. handles swapped     L")
     for i, one in enumerate(specialists):
         name, other = one.card.style, (i + 1) % len(specialists)
         edits, theirs = edited(library, one, frames, masks), specialists[other]
-        colour, raw, kept, at_best, handles = judged(judge, frames, masks, edits, name)
+        colour, raw, *structure, handles = judged(judge, frames, masks, edits, name)
         own = int((judge.distances(edits).argmin(1) == i).sum())
         card = one.card.model_copy(update={"style_image": theirs.card.style_image})
         swapped = edited(library, replace(one, style_images=theirs.style_images, card=card), frames, masks)
         apart = judge.distances(swapped)
         towards = int((apart[:, other] < apart[:, i]).sum())
         print(
-            f"{name:14} {colour:6.1f} {raw:6.1f} {colour / raw:6.2f} {own:3}/{count} {kept:6.3f} "
-            f"{at_best:6.3f} {handles:7.2f} {towards:4}/{count} {drift(frames, masks, edits):5.2f}",
+            f"{name:14} {colour:6.1f} {raw:6.1f} {colour / raw:6.2f} {own:3}/{count} "
+            + " ".join(f"{each:6.3f}" for each in structure)
+            + f" {handles:7.2f} {towards:4}/{count} {drift(frames, masks, edits):5.2f}",
             flush=True,
         )
         if options.pictures:

@@ -50,6 +50,19 @@ def test_a_bad_end_leaves_what_was_there(tmp_path, error):
     assert names(tmp_path) == ["a.txt"]
 
 
+def test_an_interrupt_just_as_the_draft_is_made_leaves_none(tmp_path, monkeypatch):
+    opened = os.open
+
+    def interrupted(name, flags, *rest):
+        os.close(opened(name, flags, *rest))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "a.txt"):
+        pass
+    assert names(tmp_path) == []
+
+
 def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"before")
