@@ -280,7 +280,7 @@ def _light(
 
 
 def _open(start: np.ndarray, boards: np.ndarray) -> np.ndarray:
-    """The share of the light from all around that the boards [N, 2, 3] let through to points [..., 3], float32
+    """The share of the light from all around that boards [N, 2, 3] let through to points [..., 3], float32
     [...] in 0.15..1, for some always comes back from them."""
     skies = (unblocked(start, np.array(ray, np.float32), boards) for ray in _SKY)
     return 0.15 + 0.85 * (sum(sky.astype(np.float32) for sky in skies) / np.float32(len(_SKY)))
