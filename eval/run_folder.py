@@ -13,10 +13,11 @@ from simedit.config import parse_config
 from simedit.errors import SimeditError
 from simedit.eval.absent import playable
 from simedit.eval.config import StudyConfig
+from simedit.eval.episodes import study_rows
 from simedit.eval.fingerprints import differences
 from simedit.eval.published import Rates
-from simedit.eval.recording import chosen_trials, recorded, strip_path, video_path
-from simedit.eval.report import Picture, html
+from simedit.eval.recordings import pictures
+from simedit.eval.report import html
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
 from simedit.eval.trials import trials
@@ -92,14 +93,12 @@ def compose_report(store: Store) -> tuple[dict[str, Any], str]:
     summary["played_with"] = _players(store)
     if differ := differences(summary["played_with"]):
         summary["warnings"].append(f"Not all trials were played with the same: {differ}.")
+    rows = study_rows(config, results)
     wanted = playable(trials(config), facts.absent)
-    pictures = [
-        Picture(place, trial, results[trial].outcome)
-        for path, count in ((strip_path, config.report.strips), (video_path, config.report.videos))
-        for trial in chosen_trials(wanted, count)
-        if trial in results and (place := recorded(path(store.folder, trial), trial)).exists()
-    ]
-    return summary, html(summary, pictures)
+    found = pictures(
+        store.folder, wanted, stored=results, strips=config.report.strips, videos=config.report.videos
+    )
+    return summary, html(summary, rows, found)
 
 
 def write_report(store: Store) -> dict[str, Any]:
