@@ -165,11 +165,12 @@ def section(rows: Sequence[Row], found: Sequence[Picture]) -> str:
     if figures:
         recordings = (
             '<h3 id="recorded">Recorded episodes</h3>'
-            '<p class="note">Left or above what the simulator renders, right or below what the policy sees, where '
-            "that is edited.</p>"
-            f'{left_out(found)}<p id="unrecorded" hidden>None of these trials is recorded here; each one\'s '
-            "details in the list above say how to record it.</p>"
-            '<div class="grid episodes">{figures}</div>'
+            '<p class="note">Left or above what the simulator renders, right or below what the policy sees, '
+            "where that is edited.</p>"
+            f"{left_out(found)}"
+            '<p id="unrecorded" hidden>None of these trials is recorded here; the details of each in the '
+            "list above say how to record it.</p>"
+            f'<div class="grid episodes">{figures}</div>'
         )
     return (
         '<h2 id="trials" tabindex="-1">Trials and episodes</h2>'
@@ -179,7 +180,8 @@ def section(rows: Sequence[Row], found: Sequence[Picture]) -> str:
         '<div id="status"><p id="count" role="status" aria-live="polite" tabindex="-1"></p>'
         '<button type="button" id="clear" hidden>Clear filters</button></div>'
         '<div id="listing" hidden><div class="scroll"><table id="list">'
-        '<caption class="unseen">Trials; a heading sorts them</caption><thead></thead><tbody></tbody></table></div>'
+        '<caption class="unseen">Trials; a heading sorts them</caption><thead></thead><tbody></tbody>'
+        "</table></div>"
         '<div id="pages"><button type="button" id="before">Previous</button><span id="where"></span>'
         f'<button type="button" id="after">Next</button></div></div>{recordings}'
     )

@@ -84,8 +84,8 @@ def scatter(block: Mapping[str, Any], *, real: str, shows: Mapping[str, str]) ->
     name = real if len(real) <= 44 else f"{real[:40]} ..."
     middle = _TOP + _SIDE / 2
     parts.append(
-        f'<text class="name" x="{_LEFT + _SIDE / 2}" y="{bottom + 33}" text-anchor="middle">{escape(name)}</text>'
-        f'<text class="name" transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">simulated</text>'
+        f'<text class="name" x="{_LEFT + _SIDE / 2}" y="{bottom + 33}">{escape(name)}</text>'
+        f'<text class="name" transform="translate(11 {middle}) rotate(-90)">simulated</text>'
     )
     parts += [
         _point(index, policy, entry, real, shows)
@@ -115,4 +115,4 @@ def _point(index: int, policy: str, entry: Mapping[str, Any], real: str, shows: 
         drawn = f'<path class="whisker {colour(index)}" d="M{x:.1f} {_y(low):.1f}V{_y(high):.1f}"/>'
     text += f", {real} {entry['real']:.2f}"
     drawn += f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="10"/>{_marker(index, x, y, 5.5)}'
-    return link(f"<title>{escape(text)}</title>{drawn}", shows | {"policy": policy}, text)
+    return link(f"<title>{escape(text)}</title>{drawn}", {**shows, "policy": policy}, text)

@@ -106,15 +106,17 @@ def figure(group: Sequence[Picture], row: int | None, outcome: str) -> str:
     trial = group[0].trial
     name = f"{trial}: {outcome}" + (f" ({group[0].run})" if group[0].run else "")
     parts = []
-    for picture in group:
+    for picture in sorted(group, key=lambda one: one.path.suffix):  # the video first
         video = picture.path.suffix == ".mp4"
         if picture.why:
-            parts.append(f'<p class="note">{"video" if video else "strip"} not shown: {escape(picture.why)}</p>')
+            parts.append(
+                f'<p class="note">{"video" if video else "strip"} not shown: {escape(picture.why)}</p>'
+            )
         elif video:
             sides = '<p class="sides"><span>raw</span><span>edited</span></p>' if trial.style else ""
             parts.append(
-                f'{sides}<video controls muted loop playsinline preload="metadata" aria-label="{escape(name)}" '
-                f'src="data:video/mp4;base64,{picture.data}"></video>'
+                f'{sides}<video controls muted loop playsinline preload="metadata" '
+                f'aria-label="{escape(name)}" src="data:video/mp4;base64,{picture.data}"></video>'
             )
         else:
             alt = f"frames from first to last{', raw above, edited below' if trial.style else ''}: {name}"
@@ -129,7 +131,7 @@ def left_out(found: Sequence[Picture]) -> str:
     if not lost:
         return ""
     return (
-        f'<p class="note">{len(lost)} of {len(found)} recordings are left out, for this page stays under 20 MB. They lie '
-        "in the run folder's media; how many a run records is report.videos and report.strips in its config."
-        "</p>"
+        f'<p class="note">{len(lost)} of {len(found)} recordings are left out, for this page stays under '
+        "20 MB. They lie in the run folder's media; how many a run records is report.videos and "
+        "report.strips in its config.</p>"
     )

@@ -14,7 +14,7 @@ from simedit.eval.headline import DOMAINS, headline, number
 from simedit.eval.page import contents, link, page, table, warnings_box
 from simedit.eval.recordings import LIMIT, Picture
 
-Shows = Mapping[str, str]
+Shows = dict[str, str]
 
 
 def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Picture]) -> str:
@@ -29,7 +29,7 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
     # Rates are of these trials alone.
     counted = {"compared": "yes"} if summary["left_out"] else {}
     titles = {"predicts": "Prediction", "rates": "Success rates"}
-    titles |= {"scatter": "Simulated against real"} if predicting else {}
+    titles |= {"scatter": "Plots"} if predicting else {}
     titles |= {"styles": "By style"} if summary["styles"] else {}
     titles |= {"places": "Drawers and poses", "reading": "How to read this", "trials": "Trials and episodes"}
     parts = [
@@ -40,8 +40,8 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
         _metrics(summary, predicting),
         '<h2 id="rates">Success rates</h2>',
         '<p class="note">Bar: simulated success rate. Line across it: its 95 % interval over situations. '
-        f"Upright mark: the rate called {escape(summary['real']['name'])}. Trials that not every policy finished "
-        "are left out. A rate, a point and a cell each lead to their trials.</p>",
+        f"Upright mark: the rate called {escape(summary['real']['name'])}. Trials that not every policy "
+        "finished are left out. A rate, a point and a cell each lead to their trials.</p>",
         *(_rates(summary, domain, counted) for domain in summary["domains"]),
         *_scatters(summary, predicting, counted),
         _styles(summary, counted),
@@ -56,9 +56,7 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
         "<details><summary>The config of this study</summary>"
         f"<pre>{escape(json.dumps(summary['config'], indent=2))}</pre></details>"
     )
-    data = listed(
-        STUDY_COLUMNS, rows, {"outcome": "success rate"}, policies=summary["config"]["policies"]
-    )
+    data = listed(STUDY_COLUMNS, rows, {"outcome": "success rate"}, policies=summary["config"]["policies"])
 
     def build(found: Sequence[Picture]) -> str:
         return page("simedit evaluation", [*parts, section(rows, found), config], data=data)
@@ -144,9 +142,7 @@ def _of(policy: str, domain: str, task: str) -> dict[str, str]:
     return {"policy": policy, "domain": domain} | ({} if task == "average" else {"task": task})
 
 
-def _scatters(
-    summary: Mapping[str, Any], predicting: Mapping[str, Any], counted: Shows
-) -> Iterable[str]:
+def _scatters(summary: Mapping[str, Any], predicting: Mapping[str, Any], counted: Shows) -> Iterable[str]:
     if not predicting:
         return
     truth, name = escape(_truth(summary)), summary["real"]["name"]
@@ -209,7 +205,7 @@ def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
                 figures.append(
                     f"<figure><figcaption>{escape(policy)}, {task}</figcaption>"
                     f'<table class="heat" style="max-width:{3.6 + 2.4 * len(config["poses"]):.1f}rem">'
-                    f'<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></figure>'
+                    f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></figure>"
                 )
         opened = " open" if index == 0 else ""
         yield (

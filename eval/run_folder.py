@@ -38,7 +38,7 @@ def keep_player(store: Store, player: dict[str, str]) -> str:
     Returns:
         in what it differs from that of the trials stored; "" if in nothing.
     """
-    earlier = _players(store)
+    earlier = players(store)
     if not any(result.outcome != "error" for result in store.results().values()):
         earlier = []
     elif not earlier:
@@ -49,7 +49,8 @@ def keep_player(store: Store, player: dict[str, str]) -> str:
     return differences(earlier)
 
 
-def _players(store: Store) -> list[dict[str, str]]:
+def players(store: Store) -> list[dict[str, str]]:
+    """With what the stored trials were played; [] where an older simedit kept no record."""
     return _parsed(TypeAdapter(list[dict[str, str]]), store.read(_PLAYERS) or [], store)
 
 
@@ -90,7 +91,7 @@ def compose_report(store: Store) -> tuple[dict[str, Any], str]:
     config, real, facts = kept(store)
     results = store.results()
     summary = summarise(config, results, real, facts)
-    summary["played_with"] = _players(store)
+    summary["played_with"] = players(store)
     if differ := differences(summary["played_with"]):
         summary["warnings"].append(f"Not all trials were played with the same: {differ}.")
     rows = study_rows(config, results)
