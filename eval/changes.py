@@ -69,6 +69,12 @@ def headline(found: Mapping[str, Any]) -> str:
     )
 
 
+def signed(value: float, decimals: int = 2) -> str:
+    """A difference with its sign; what rounds to nothing has none."""
+    text = f"{value:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text
+
+
 def _finished(run: Run) -> int:
     return sum(outcome != "error" for outcome in run.outcomes.values())
 

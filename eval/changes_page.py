@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from simedit.drafts import whole
 from simedit.errors import SimeditError
-from simedit.eval.changes import LEVEL, headline
+from simedit.eval.changes import LEVEL, headline, signed
 from simedit.eval.compare import FEWEST_SITUATIONS
 from simedit.eval.episodes import OUTCOMES, Column, Row, fitted, listed, section
-from simedit.eval.headline import DOMAINS, number
+from simedit.eval.headline import DOMAINS
 from simedit.eval.page import contents, link, page, table, warnings_box
 from simedit.eval.recordings import LIMIT, Picture
 from simedit.eval.trials import Trial
@@ -40,7 +40,7 @@ def changes_html(found: Mapping[str, Any], first: Run, second: Run) -> str:
         warnings_box(found["warnings"]),
         '<h2 id="rates">Success rates</h2>',
         f'<p class="note">Over the {found["shared"]} trials that both runs finished. A number of gained or '
-        "lost trials leads to them.</p>",
+        "lost trials leads to them. Unshared: trials that the first or the second alone finished.</p>",
         *_rates(found, names),
         *_prediction(found, names),
         *_differs(found, names),
@@ -114,10 +114,9 @@ def _interleaved(rows: Sequence[Row], first: Sequence[Picture], second: Sequence
 
 def _rates(found: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]:
     head = [
-        *("trials", *names, "difference", "gained", "lost", "p, Holm"),
-        "p, McNemar's",
-        f"only {names[0]}",
-        f"only {names[1]}",
+        *("trials", *names, "difference", "gained", "lost", "p (Holm's)"),
+        "McNemar's (Holm's)",
+        "unshared",
     ]
     tasks = {row["task"] for row in found["by_task"]}
     families = [("rates", "By policy and domain"), ("by_task", "By policy, domain and task")]
@@ -125,18 +124,17 @@ def _rates(found: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]:
         rows = []
         for row in found[key]:
             of = {name: row[name] for name in ("policy", "domain", "task") if name in row}
-            name = ", ".join(filter(None, (row["policy"], DOMAINS[row["domain"]], row.get("task"))))
-            p = f"{_p(row['p'])}, {_p(row['p_holm'])}"
+            p, alone = (f"{_p(row[key])} ({_p(row[f'{key}_holm'])})" for key in ("p", "p_trials"))
             rows.append(
                 [
-                    escape(name),
+                    escape(", ".join(of.values())),
                     f"{row['n']}",
                     *(_interval(rate, ci) for rate, ci in zip(row["rates"], row["wilson"], strict=True)),
-                    _interval(row["difference"], row["difference_ci"], sign="+"),
+                    _interval(row["difference"], row["difference_ci"], signed),
                     *(_count(row[change], change, of) for change in ("gained", "lost")),
                     f"<strong>{p}</strong>" if row["p_holm"] < LEVEL else p,
-                    f"{_p(row['p_trials'])}, {_p(row['p_trials_holm'])}",
-                    *map(str, row["only"]),
+                    alone,
+                    " / ".join(map(str, row["only"])),
                 ]
             )
         yield f"<h3>{title}</h3>" + table(f"Success rates of both runs, {title}", ["", *head], rows)
@@ -147,8 +145,8 @@ def _prediction(found: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]
     rows = [
         [
             f"{label}, {escape(DOMAINS[block['domain']])}, {block['task']}",
-            *("undefined" if value is None else f"{value:.3f}" for value in block[key]),
-            _signed(block[f"{key}_difference"], block[f"{key}_difference_ci"]),
+            *(_interval(value, None, "{:.3f}".format) for value in block[key]),
+            _interval(block[f"{key}_difference"], block[f"{key}_difference_ci"], _finely),
             f"{block['n']}",
         ]
         for key, label in (("mmrv", "MMRV &darr;"), ("pearson_r", "r &uarr;"))
@@ -186,15 +184,16 @@ def _count(count: int, change: str, of: Mapping[str, str]) -> str:
     return link(str(count), {**of, "change": change}, name) if count else "0"
 
 
-def _interval(value: float, ci: Sequence[float] | None, *, sign: str = "") -> str:
-    between = f" <small>[{ci[0]:{sign}.2f}, {ci[1]:{sign}.2f}]</small>" if ci else ""
-    return f"{value:{sign}.2f}{between}"
+def _interval(
+    value: float | None, ci: Sequence[float] | None, shown: Callable[[float], str] = "{:.2f}".format
+) -> str:
+    if value is None:
+        return "undefined"
+    return shown(value) + (f" <small>[{shown(ci[0])}, {shown(ci[1])}]</small>" if ci else "")
 
 
-def _signed(value: float | None, ci: Sequence[float] | None) -> str:
-    text, _, between = number(value, ci).partition(" ")
-    plus = "+" if value is not None and value > 0 else ""
-    return plus + text + (f" <small>{between}</small>" if between else "")
+def _finely(value: float) -> str:
+    return signed(value, 3)
 
 
 def _p(p: float) -> str:
@@ -209,7 +208,7 @@ a pair), and has none below {FEWEST_SITUATIONS} situations.</p>
 <p>p is of the exact randomisation test over situations, one task, drawer and pose: how often would signs
 alone, drawn anew for each situation's change, give so large a sum? Where no situation changes by more than
 one trial it is McNemar's exact test. Beside it stands McNemar's own, the sign test of all gained and lost
-trials; it takes seeds, styles and variants of a situation for independent, which they are not. The second
-number of each is after Holm's correction for the rows of its table; strong where below {LEVEL}.</p>
+trials; it takes seeds, styles and variants of a situation for independent, which they are not. In parentheses
+each stands after Holm's correction for the rows of its table; strong where that is below {LEVEL}.</p>
 <p>MMRV and r: each draw weighs the situations anew, the same for both runs and all policies, and draws the
 same real rates where these are the same; the interval is of the second value less the first.</p>"""

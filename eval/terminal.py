@@ -22,6 +22,7 @@ from rich.text import Text
 
 from simedit.eval.caveats import printable
 from simedit.eval.changes import headline as changed
+from simedit.eval.changes import signed
 from simedit.eval.headline import headline, number
 from simedit.eval.trials import Result
 from simedit.progress import LeftColumn, Minute, Pace, left_in_words
@@ -125,7 +126,7 @@ def print_changes(found: Mapping[str, Any]) -> None:
             [
                 *(row[key] for key in ("policy", "domain", "n")),
                 *(f"{rate:.2f}" for rate in row["rates"]),
-                f"{row['difference']:+.2f}",
+                signed(row["difference"]),
                 *(row[key] for key in ("gained", "lost")),
                 "<.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
             ]

@@ -131,6 +131,8 @@
     }
     const failed = errors ? `, ${errors} ${errors === 1 ? "error" : "errors"}` : "";
     if (!n) return `${label}: none finished${failed}`;
+    // Of trials chosen by how they ended a rate says nothing.
+    if ([...chosen.keys()].some((key) => columns[at[key]].signs)) return `${label}: ${won} of ${n} succeeded${failed}`;
     const [low, high] = interval([...clusters.values()]);
     return (
       `${label} ${(won / n).toFixed(2)} [${low.toFixed(2)}, ${high.toFixed(2)}] ` +
