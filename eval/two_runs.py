@@ -126,7 +126,7 @@ _FIELDS = dict(
 )
 
 
-def differing(first: Run, second: Run) -> dict[str, list[tuple[str, str, str]]]:
+def differing(first: Run, second: Run) -> dict[str, list[list[str]]]:
     """In what two runs differ, each a name and both values: "settings", "files" and "versions"."""
     found = {
         "settings": _unlike(_settings(first), _settings(second)),
@@ -157,9 +157,9 @@ def _versions(found: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {name: " and ".join(dict.fromkeys(player.get(name, "none") for player in found)) for name in names}
 
 
-def _unlike(first: Mapping[str, str], second: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _unlike(first: Mapping[str, str], second: Mapping[str, str]) -> list[list[str]]:
     return [
-        (key, first.get(key, "none"), second.get(key, "none"))
+        [key, first.get(key, "none"), second.get(key, "none")]
         for key in dict.fromkeys([*first, *second])
         if first.get(key) != second.get(key)
     ]
