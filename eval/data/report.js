@@ -319,6 +319,7 @@
     } else {
       for (const one of closed) one.open = false;
     }
+    for (const video of document.querySelectorAll("video")) video.controls = !now;
     draw(filter());
   }
   addEventListener("beforeprint", () => print(true));
