@@ -109,9 +109,8 @@ def figure(group: Sequence[Picture], row: int | None, outcome: str) -> str:
     for picture in sorted(group, key=lambda one: one.path.suffix):  # the video first
         video = picture.path.suffix == ".mp4"
         if picture.why:
-            parts.append(
-                f'<p class="note">{"video" if video else "strip"} not shown: {escape(picture.why)}</p>'
-            )
+            told = f"{'video' if video else 'strip'} not shown: {picture.why} (media/{picture.path.name})"
+            parts.append(f'<p class="note">{escape(told)}</p>')
         elif video:
             sides = '<p class="sides"><span>raw</span><span>edited</span></p>' if trial.style else ""
             parts.append(
@@ -122,7 +121,8 @@ def figure(group: Sequence[Picture], row: int | None, outcome: str) -> str:
             alt = f"frames from first to last{', raw above, edited below' if trial.style else ''}: {name}"
             parts.append(f'<img alt="{escape(alt)}" src="data:image/png;base64,{picture.data}">')
     where = "" if row is None else f' data-row="{row}"'
-    return f'<figure class="episode"{where}>{"".join(parts)}<figcaption>{escape(name)}</figcaption></figure>'
+    kind = "episode left" if all(picture.why == NO_ROOM for picture in group) else "episode"
+    return f'<figure class="{kind}"{where}>{"".join(parts)}<figcaption>{escape(name)}</figcaption></figure>'
 
 
 def left_out(found: Sequence[Picture]) -> str:

@@ -48,7 +48,8 @@ def test_a_page_takes_what_fits_and_says_what_it_leaves_out(media):
     assert page.count("data:video/mp4") == 2
     assert "1 of 3 recordings are left out" in page
     assert "report.videos and report.strips" in page
-    assert f"video not shown: {NO_ROOM}" in page
+    assert f"video not shown: {NO_ROOM} (media/{video_path(media, ALL[1]).name})" in page
+    assert page.count('class="episode left"') == 1
     whole = fitted(lambda shown: section(rows, shown), found(media), 20_000_000)
     assert "left out" not in whole
 

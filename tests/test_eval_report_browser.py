@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-ge
 
 EVIL = "<img src=x onerror=alert(1)>"
 MESSAGE = "policy died: </script><script>alert(2)</script><b>bold</b>"
-SKILL = {EVIL: 0.9, "fair": 0.6, 'it\'s "odd" & = #?': 0.4, "poor": 0.1}
+SKILL = {EVIL: 0.9, "fair": 0.6, f'it\'s "odd" & = #? {"long" * 18}': 0.4, "poor": 0.1}
 CONFIG = StudyConfig.model_validate(
     {
         "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILL.items()},

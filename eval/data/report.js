@@ -14,6 +14,7 @@
     const row = Number(figure.dataset.row);
     figures.set(row, [...(figures.get(row) || []), figure]);
   }
+  const plays = new Set([...figures].filter(([, list]) => list.some((one) => one.querySelector("img, video"))).map(([row]) => row));
   let chosen = new Map(), sort = null, down = false, first = 0, open = new Set(), ignored = [], found = [];
 
   const by = (id) => document.getElementById(id);
@@ -211,8 +212,8 @@
     }
     const parts = [`${found.length} of ${rows.length} trials shown`];
     if (found.length) parts.push(...data.rates.map(rate));
-    const recorded = found.filter((index) => figures.has(index)).length;
-    if (found.length && figures.size) parts.push(`${recorded} recorded ${recorded === 1 ? "episode" : "episodes"} below`);
+    const recorded = found.filter((index) => plays.has(index)).length;
+    if (found.length && plays.size) parts.push(`${recorded} recorded ${recorded === 1 ? "episode" : "episodes"} below`);
     if (ignored.length) parts.push(`not in this page and so ignored: ${ignored.join(", ")}`);
     by("count").textContent = parts.join(" · ") + (found.length ? "" : ": no trial is in all of these filters");
     by("clear").hidden = !chosen.size && !ignored.length;
@@ -250,7 +251,7 @@
       }
       tr.append(cell);
     }
-    const label = figures.has(index) ? "▶ play" : "details";
+    const label = plays.has(index) ? "▶ play" : "details";
     const button = make("button", label, { type: "button", "aria-expanded": open.has(index), "aria-label": `${label}: ${named(row)}` });
     const cell = make("td", undefined, { class: "of-episode" });
     cell.append(button);
@@ -280,7 +281,7 @@
       copy.removeAttribute("data-row");
       cell.append(copy);
     }
-    if (!figures.has(index)) {
+    if (!plays.has(index)) {
       cell.append(make("p", "No recording of this trial in this page."));
       if (data.policies) {
         cell.append(make("p", "With the config at the end of this page saved as study.yaml, this plays the trial again and records it:"));
