@@ -53,7 +53,8 @@ def headline(found: Mapping[str, Any]) -> str:
     """What changed, in a sentence or two, and no more than the tests allow."""
     count = found["shared"]
     if not found["gained"] + found["lost"]:
-        return f"All {count} trials that both runs finished ended the same."
+        every = f"All {count} trials" if count > 1 else "The one trial"
+        return f"{every} that both runs finished ended the same."
     moved = [row for row in found["rates"] if row["p_holm"] < LEVEL]
     if moved:
         listed = "; ".join(

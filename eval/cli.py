@@ -125,6 +125,9 @@ def run(
 def report(folder: Folder, json: Flag = False) -> None:
     """Print the report of what is stored, and write report.json and report.html anew.
 
+    The page is one file under 20 MB that needs no network: its trials can be filtered and sorted, and a rate,
+    a point or a cell leads to its trials and their recordings.
+
     Args:
         folder: The run folder.
         json: Print report.json's content instead of a table.

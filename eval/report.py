@@ -86,6 +86,11 @@ def _how_to_read(summary: Mapping[str, Any]) -> Iterable[str]:
         f"each rate); with fewer than {FEWEST_SITUATIONS} situations a task they have none. A trial's result "
         "is the test at its last step.</p>"
     )
+    left_out = " Compared says whether every policy finished a trial; no other counts in the rates above."
+    yield (
+        "<p>The rate over the list of trials is of all that are shown, whatever policies and tasks they are "
+        f"of, with the same interval.{left_out if summary['left_out'] else ''}</p>"
+    )
     source = real["source"].rstrip(".")
     if any(_has_real(blocks) for blocks in summary["domains"].values()):
         exact = ", ".join(real["exact"])

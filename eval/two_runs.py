@@ -159,7 +159,7 @@ def _versions(found: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 def _unlike(first: Mapping[str, str], second: Mapping[str, str]) -> list[list[str]]:
     return [
-        [key, first.get(key, "none"), second.get(key, "none")]
+        [key, first.get(key, "absent"), second.get(key, "absent")]
         for key in dict.fromkeys([*first, *second])
         if first.get(key) != second.get(key)
     ]
