@@ -39,7 +39,7 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
     if original and find_spec("mani_skill2_real2sim") is None:
         found.append(
             "the original simulator needs SimplerEnv, in a Python environment of its own: "
-            "simedit's README says how to install it"
+            "docs/from-nothing.md says how to install it"
         )
     if not original and find_spec("mani_skill") is None:
         found.append("the drawer twin needs ManiSkill 3: pip install 'simedit[sim]'")
