@@ -1,0 +1,63 @@
+"""What mkdocs does beyond the pages: README, NOTES, RESULTS and CONTRIBUTING are pages of the site without a
+copy, and the API reference is filled from docstrings. Their links work on GitHub as plain files, and here."""
+
+from __future__ import annotations
+
+import os.path
+import posixpath
+import re
+import subprocess
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import get_plugin_logger
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+SHOWN = {
+    "README.md": "index.md",
+    "NOTES.md": "notes.md",
+    "benchmarks/RESULTS.md": "results.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+"""Files of the repository, by the pages that show them."""
+
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+_MODULE = re.compile(r"^\| `(simedit[\w.]*)` \|", re.MULTILINE)
+_log = get_plugin_logger("docs")
+_root = ""
+
+
+def on_config(config: MkDocsConfig) -> None:
+    global _root
+    _root = posixpath.dirname(config["config_file_path"])
+    subprocess.run([f"{_root}/scripts/one_package.sh"], check=True)  # for the docstrings
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for source, page in SHOWN.items():
+        files.append(File.generated(config, page, abs_src_path=f"{_root}/{source}"))
+    return files
+
+
+def on_page_markdown(text: str, page: Page, files: Files, **_: Any) -> str:
+    pages = {page: source for source, page in SHOWN.items()}
+    source = pages.get(page.file.src_uri, f"docs/{page.file.src_uri}")
+
+    def link(found: re.Match[str]) -> str:
+        mark, label, target, anchor = found[1], found[2], found[3], found[4] or ""
+        if not target or "://" in target:
+            return found[0]
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        if path in SHOWN:
+            return f"[{label}]({SHOWN[path]}{anchor})"
+        if path.startswith("docs/"):
+            return f"{mark}[{label}]({path.removeprefix('docs/')}{anchor})"
+        if not os.path.exists(f"{_root}/{path}"):
+            _log.warning("%s links to %s, which is not there", source, target)
+        return label  # a file of the code, which the site does not show
+
+    text = _LINK.sub(link, text)
+    if page.file.src_uri == "reference.md":
+        text += "\n" + "\n\n".join(f"::: {name}" for name in _MODULE.findall(text)) + "\n"
+    return text
