@@ -3,10 +3,10 @@ copy, and the API reference is filled from docstrings. Their links work on GitHu
 
 from __future__ import annotations
 
-import os.path
+import os
 import posixpath
 import re
-import subprocess
+import shutil
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -31,7 +31,14 @@ _root = ""
 def on_config(config: MkDocsConfig) -> None:
     global _root
     _root = posixpath.dirname(config["config_file_path"])
-    subprocess.run([f"{_root}/scripts/one_package.sh"], check=True)  # for the docstrings
+    # The docstrings are read from files, so the folders are laid out as the one package they install as.
+    package = f"{_root}/build/reference/simedit"
+    shutil.rmtree(package, ignore_errors=True)
+    for folder in ("simedit", "policies", "envs", "eval", "lab"):
+        to = package if folder == "simedit" else f"{package}/{folder}"
+        shutil.copytree(f"{_root}/{folder}", to, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    # The reader looks for a folder of the package's name below the working directory before anywhere else.
+    os.chdir(f"{_root}/build/reference")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
