@@ -3,10 +3,10 @@ copy, and the API reference is filled from docstrings. Their links work on GitHu
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -14,6 +14,7 @@ from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+ROOT = Path(__file__).parents[1]
 SHOWN = {
     "README.md": "index.md",
     "NOTES.md": "notes.md",
@@ -25,25 +26,20 @@ SHOWN = {
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 _MODULE = re.compile(r"^\| `(simedit[\w.]*)` \|", re.MULTILINE)
 _log = get_plugin_logger("docs")
-_root = ""
 
 
-def on_config(config: MkDocsConfig) -> None:
-    global _root
-    _root = posixpath.dirname(config["config_file_path"])
-    # The docstrings are read from files, so the folders are laid out as the one package they install as.
-    package = f"{_root}/build/reference/simedit"
+def on_startup(**_: Any) -> None:
+    """The docstrings are read from files, so the folders are laid out as the one package they install as."""
+    package = ROOT / "build" / "reference" / "simedit"
     shutil.rmtree(package, ignore_errors=True)
     for folder in ("simedit", "policies", "envs", "eval", "lab"):
-        to = package if folder == "simedit" else f"{package}/{folder}"
-        shutil.copytree(f"{_root}/{folder}", to, ignore=shutil.ignore_patterns("data", "__pycache__"))
-    # The reader looks for a folder of the package's name below the working directory before anywhere else.
-    os.chdir(f"{_root}/build/reference")
+        to = package if folder == "simedit" else package / folder
+        shutil.copytree(ROOT / folder, to, ignore=shutil.ignore_patterns("data", "__pycache__"))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in SHOWN.items():
-        files.append(File.generated(config, page, abs_src_path=f"{_root}/{source}"))
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
     return files
 
 
@@ -60,7 +56,7 @@ def on_page_markdown(text: str, page: Page, files: Files, **_: Any) -> str:
             return f"[{label}]({SHOWN[path]}{anchor})"
         if path.startswith("docs/"):
             return f"{mark}[{label}]({path.removeprefix('docs/')}{anchor})"
-        if not os.path.exists(f"{_root}/{path}"):
+        if not (ROOT / path).exists():
             _log.warning("%s links to %s, which is not there", source, target)
         return label  # a file of the code, which the site does not show
 
@@ -70,7 +66,9 @@ def on_page_markdown(text: str, page: Page, files: Files, **_: Any) -> str:
     return text
 
 
-def on_post_page(output: str, page: Page, **_: Any) -> str:
+def on_post_page(output: str, **_: Any) -> str:
     """The theme's search would ask a server for what docs/worker.js does, where pages are opened as files."""
-    here = page.file.src_uri.count("/") * "../"
-    return output.replace("https://unpkg.com/iframe-worker/shim", f"{here}worker.js")
+    return output.replace("https://unpkg.com/iframe-worker/shim", "worker.js")
+
+
+on_post_template = on_post_page
