@@ -168,10 +168,11 @@ class ProxyReal(gym.ObservationWrapper, RecordConstructorArgs):
 
 
 class VisualMatching(ProxyReal):
-    """Shows the drawer twin's robot and cabinet, as rendered, over a photograph of the place without them.
+    """Shows the drawer twin's robot and cabinet over a photograph of the place without them.
 
     It is that of the episode that `ProxyReal` shows for the same seed, with its light and the cabinet's
-    shadow, by a camera without error of its own.
+    shadow, by a camera without error of its own. Robot and cabinet are as rendered, but for what the renderer
+    leaves out: the boards keep light from all around from one another, so that drawers are dark inside.
 
     Args:
         env, kitchens: as `ProxyReal`'s.
@@ -191,8 +192,12 @@ class VisualMatching(ProxyReal):
         if self._place is None:
             look = replace(self.look, shift=(0.0, 0.0), roll=0.0, scale=1.0)
             self._place = photograph(_emptied(surface), look, self._random)
-        keep = (surface.kind == ROBOT) | (surface.kind == CABINET)
-        return np.where(keep[..., None], surface.rgb, self._place)
+        picture = np.where((surface.kind == ROBOT)[..., None], surface.rgb, self._place)
+        cabinet = surface.kind == CABINET
+        points, normal = surface.world[cabinet], board_normals(surface.normal[cabinet])
+        arriving = _open(points + 0.012 * normal, find_boards(surface))[:, None] ** np.float32(1 / 2.2)
+        picture[cabinet] = surface.rgb[cabinet] * arriving + 0.5
+        return picture
 
 
 def _emptied(surface: Surface) -> Surface:
@@ -266,14 +271,19 @@ def _light(
         ray = main + np.float32(spread) * side.astype(np.float32)
         seen += (unblocked(start, ray, boards) & _unshaded(surface, points, ray)) / np.float32(3)
     sun = kitchen.sun * np.maximum(normal @ main, 0) * seen
-    skies = (unblocked(start, np.array(ray, np.float32), boards) for ray in _SKY)
-    open_ = sum(sky.astype(np.float32) for sky in skies) / len(_SKY)
-    sky = kitchen.sky * (0.15 + 0.85 * open_) * (0.8 + 0.2 * normal[..., 2])
+    sky = kitchen.sky * _open(start, boards) * (0.8 + 0.2 * normal[..., 2])
     half = main - surface.rays()
     half /= np.linalg.norm(half, axis=-1, keepdims=True)
     shine = np.maximum((normal * half).sum(-1), 0) ** 30 * seen * (surface.kind == CABINET) * kitchen.gloss
     warm = np.array([1 + 0.15 * kitchen.warmth, 1.0, 1 - 0.15 * kitchen.warmth], np.float32)
     return (sun + shine)[..., None] * warm + (sky * np.where(wall, 0.9, 1.0))[..., None].astype(np.float32)
+
+
+def _open(start: np.ndarray, boards: np.ndarray) -> np.ndarray:
+    """The share of the light from all around that boards [N, 2, 3] let through to points [..., 3], float32
+    [...] in 0.15..1, for some always comes back from them."""
+    skies = (unblocked(start, np.array(ray, np.float32), boards) for ray in _SKY)
+    return 0.15 + 0.85 * (sum(sky.astype(np.float32) for sky in skies) / np.float32(len(_SKY)))
 
 
 def _unshaded(surface: Surface, points: np.ndarray, ray: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from simedit.config import check_set_once
-from simedit.errors import SimeditError, run_cli
+from simedit.errors import SimeditError, run_cli, unknown
 from simedit.eval.downloads import assets, checkpoints
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
@@ -34,13 +34,15 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Measure how well simulated success rates predict real ones.
 
-  simedit-eval run --config configs/eval/demo.yaml --out runs/demo
-  simedit-eval run --config configs/eval/paper.yaml --out runs/paper --dry-run
-  simedit-eval run --config configs/eval/demo.yaml --out runs/more --set seeds=[0,1,2] editor.steps=4
+  simedit-eval run --config demo --out runs/demo
+  simedit-eval run --config paper --out runs/paper --dry-run
+  simedit-eval run --config demo --out runs/more --set seeds=[0,1,2] editor.steps=4
   simedit-eval status runs/demo
   simedit-eval status
   simedit-eval report runs/demo --json
   simedit-eval published
+  simedit-eval configs
+  simedit-eval configs demo --out study.yaml
   simedit-eval assets fetch
   simedit-eval checkpoints list
   simedit-eval checkpoints fetch rt1-converged
@@ -63,8 +65,8 @@ def run(
     """Run a study's missing trials, then write report.json and report.html.
 
     Args:
-        config: The study, a YAML file; paths in it are relative to the working directory. Real rates of your
-            own are a file that its real.source names: CSV (the line policy,open,close, then one for each
+        config: The study: a YAML file (paths in it are relative to the working directory), or the name of one
+            that ships (simedit-eval configs). Real rates of your own are a file that its real.source names: CSV (the line policy,open,close, then one for each
             policy, such as A,22/27,81.5%), or YAML or JSON laid out like lab/data/real.yaml.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
@@ -88,10 +90,11 @@ def run(
     from simedit.eval.summary import Facts
     from simedit.eval.terminal import print_summary
     from simedit.eval.trials import trials
+    from simedit.packaged import config_file
 
     if num_envs < 1:
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
-    study = load_config(StudyConfig, config, overrides)
+    study = load_config(StudyConfig, config_file("eval", config), overrides)
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
@@ -196,6 +199,42 @@ def published(json: Flag = False) -> None:
     print_metrics(summary)
     for name, source in summary["sources"].items():
         print(f"{name}: {source}")
+
+
+def configs(
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    out: Path | None = None,
+) -> None:
+    """List the configs that ship, or show or copy one, to be changed: studies (simedit-eval run --config NAME),
+    trainings (simedit-train --config NAME) and styles of a training (simedit-train --style NAME).
+
+    Args:
+        name: The one to show; by default all are listed.
+        out: A file to write it to.
+    """
+    from simedit.drafts import whole
+    from simedit.packaged import CONFIGS, packaged_configs
+
+    ours = {kind: packaged_configs(kind) for kind in CONFIGS}
+    if name is None:
+        if out is not None:
+            raise SimeditError("--out is where one config goes: give its NAME too")
+        for kind, found in ours.items():
+            print(f"{CONFIGS[kind]}:")
+            for each, file in found.items():
+                print(f"  {each:25} {file.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+        return
+    known = {each: file for found in ours.values() for each, file in found.items()}
+    if name not in known:
+        raise unknown("config", name, known)
+    text = known[name].read_text(encoding="utf-8")
+    if out is None:
+        return print(text, end="")
+    if out.exists():
+        raise SimeditError(f"{out} exists: choose another --out")
+    with whole(out) as draft:
+        draft.write_text(text, encoding="utf-8")
+    print(f"wrote {out}")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What of the lab ships with the package, by name: its policies, its specialists, its real rates."""
+"""What ships with the package, by name: configs; and the lab's policies, specialists and real rates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,29 @@ from pathlib import Path
 
 from simedit.errors import SimeditError, unknown
 from simedit.names import check_name
+
+CONFIGS = {"eval": "studies", "train": "trainings", "styles": "styles of a training"}
+"""The folders of configs that ship, and what is in each."""
+
+
+def packaged_configs(kind: str) -> dict[str, Path]:
+    """The configs of one of CONFIGS by name, sorted."""
+    folder = Path(str(resources.files("simedit.configs"))) / kind
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def config_file(kind: str, given: str | Path) -> Path:
+    """The file of a config: `given` is its path, or a word that names one of those of that kind that ship.
+
+    Raises:
+        SimeditError: a word that names none, with the nearest match.
+    """
+    path, ours = Path(given), packaged_configs(kind)
+    if path.suffix or len(path.parts) > 1 or path.is_file():
+        return path
+    if path.name not in ours:
+        raise SimeditError(f"{unknown('config', path.name, ours)}. Of your own, give the path: {path}.yaml")
+    return ours[path.name]
 
 
 def lab_data(name: str) -> Path:

@@ -20,6 +20,7 @@ from simedit.config import check_set_once, load_config
 from simedit.errors import SimeditError, run_cli
 from simedit.locks import locked
 from simedit.names import check_name
+from simedit.packaged import config_file, packaged_configs
 from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
 from simedit.training.imports import check_imports, missing_imports
 from simedit.training.run_file import MAY_CHANGE, RUN, Run, changed, read_run, write_run
@@ -36,10 +37,10 @@ SPECIALISTS, RUNS = Path("specialists"), Path("runs/train")
 DESCRIPTION = """\
 Make a specialist from a few photographs of a style, with AI feedback and no labels.
 
-  simedit-train --config configs/train/material.yaml --style-images photos/gold --name gold
-  simedit-train --config configs/train/material.yaml --dry-run
-  simedit-train --config configs/train/canny.yaml --style-images photos/teak --name teak --set steps=6 seed=1
-  simedit-train --config configs/train/photo.yaml --style configs/styles/rain.yaml \\
+  simedit-train --config material --style-images photos/gold --name gold
+  simedit-train --config material --dry-run
+  simedit-train --config canny --style-images photos/teak --name teak --set steps=6 seed=1
+  simedit-train --config photo --style rain \\
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
   accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
@@ -74,10 +75,11 @@ def train(
     """Train a specialist; `DESCRIPTION` says how.
 
     Args:
-        config: The training, a YAML file; paths in it are relative to the working directory.
+        config: The training: a YAML file (paths in it are relative to the working directory), or the name of
+            one that ships (simedit-eval configs lists them).
         style_images: A folder of photographs that show the style, five are usual; or one image.
         name: The specialist's name; it stands for {style} in the config's texts, with _ as a space.
-        style: A YAML file in place of the config's style section, such as configs/styles/rain.yaml.
+        style: In place of the config's style section: a YAML file, or the name of one that ships, such as rain.
         out: The run folder. By default runs/train/NAME.
         specialist: Where the finished specialist goes. By default specialists/NAME.
         overrides: Settings in place of the config's, for example: steps=6 sampling.batch_size=4
@@ -97,7 +99,7 @@ def train(
         training = changed(run, overrides, folder)
     else:
         if config is None:
-            raise SimeditError("--config is missing: configs/train has some (--help shows examples)")
+            raise SimeditError(f"--config is missing: a YAML file, or one that ships ({', '.join(packaged_configs('train'))})")
         training = _configured(config, style, overrides)
         if dry_run:
             return _dry_run(training, cpu)
@@ -362,12 +364,13 @@ def _resume_command(folder: Path, processes: int, cpu: bool, overwrite: bool) ->
 
 def _configured(config: Path, style: Path | None, overrides: Sequence[str]) -> TrainConfig:
     """The config, its style section from a file of its own if there is one, then the overrides."""
+    config = config_file("train", config)
     if style is None:
         return load_config(TrainConfig, config, overrides)
     section = "style."
     of_style = [override.removeprefix(section) for override in overrides if override.startswith(section)]
     others = [override for override in overrides if not override.startswith(section)]
-    told = load_config(StyleConfig, style, of_style)
+    told = load_config(StyleConfig, config_file("styles", style), of_style)
     return load_config(TrainConfig, config, others).model_copy(update={"style": told})
 
 
