@@ -62,7 +62,8 @@ def on_page_markdown(text: str, page: Page, files: Files, **_: Any) -> str:
 
     text = _LINK.sub(link, text)
     if page.file.src_uri == "reference.md":
-        text += "\n" + "\n\n".join(f"::: {name}" for name in _MODULE.findall(text)) + "\n"
+        names = _MODULE.findall(text)
+        text = _MODULE.sub(r"| [`\1`][\1] |", text) + "\n" + "\n\n".join(f"::: {name}" for name in names)
     return text
 
 
