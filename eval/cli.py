@@ -244,6 +244,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "report": report,
         "status": status,
         "published": published,
+        "configs": configs,
         "assets": assets,
         "checkpoints": checkpoints,
     }
