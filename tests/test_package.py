@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -49,7 +48,7 @@ def test_the_first_commands_work_from_the_wheel_alone(wheel, tmp_path):
     venv.create(tmp_path / "venv", with_pip=False)
     home = tmp_path / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     # The dependencies are those of the tests; of a folder named so, editable installs are not seen.
-    (home / "site-packages" / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (home / "site-packages" / "dependencies.pth").write_text(str(Path(pytest.__file__).parents[1]))
     python = tmp_path / "venv" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel]
     subprocess.run(pip, check=True, capture_output=True)
