@@ -99,9 +99,8 @@ def train(
         training = changed(run, overrides, folder)
     else:
         if config is None:
-            raise SimeditError(
-                f"--config is missing: a YAML file, or one that ships ({', '.join(packaged_configs('train'))})"
-            )
+            ours = ", ".join(packaged_configs("train"))
+            raise SimeditError(f"--config is missing: a YAML file, or one that ships ({ours})")
         training = _configured(config, style, overrides)
         if dry_run:
             return _dry_run(training, cpu)
