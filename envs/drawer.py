@@ -14,14 +14,22 @@ from typing import Any
 import cv2
 import gymnasium as gym
 import numpy as np
-import sapien
 import torch
-from mani_skill.envs.sapien_env import BaseEnv
-from mani_skill.render import PREBUILT_SHADER_CONFIGS, ShaderConfig
-from mani_skill.utils.structs import Articulation
-from mani_skill.utils.structs.types import DefaultMaterialsConfig, SceneConfig, SimConfig
 from PIL import Image
 
+from simedit import extras
+from simedit.errors import SimeditError
+
+try:
+    import sapien
+    from mani_skill.envs.sapien_env import BaseEnv
+    from mani_skill.render import PREBUILT_SHADER_CONFIGS, ShaderConfig
+    from mani_skill.utils.structs import Articulation
+    from mani_skill.utils.structs.types import DefaultMaterialsConfig, SceneConfig, SimConfig
+except ModuleNotFoundError as error:
+    raise SimeditError(
+        f"the drawer twin needs ManiSkill 3 ({error}): {extras.install('mani_skill')}"
+    ) from error
 from simedit.envs.assets import (
     CABINETS,
     ROBOT_VARIANTS,

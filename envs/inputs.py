@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from simedit import extras
 from simedit.envs.assets import cabinet_urdf, photograph, require, resolve_asset_root, robot_urdf
 from simedit.envs.poses import DRAWERS, POSES
 from simedit.envs.surface import Surface
@@ -41,8 +41,8 @@ class TwinInputs:
     """
 
     def __init__(self, config: TwinConfig, width: int, height: int, seed: int) -> None:
-        if find_spec("mani_skill") is None:
-            raise SimeditError("inputs from the twin need ManiSkill 3: pip install 'simedit[sim]'")
+        if not extras.has("mani_skill"):
+            raise SimeditError(f"inputs from the twin need ManiSkill 3: {extras.install('mani_skill')}")
         files = [robot_urdf(), cabinet_urdf()] if config.skin == "simpler" else []
         files += [photograph(pose) for pose in POSES] if config.overlay else []
         if files:

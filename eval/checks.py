@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
+from simedit import extras
 from simedit.envs.assets import resolve_asset_root, verify
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants
@@ -36,16 +36,16 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
         found.append(f"cannot write to {out}: it is no folder")
     check(load_real, study.real, list(study.policies), list(study.tasks))
     original = study.env.simulator == "original"
-    if original and find_spec("mani_skill2_real2sim") is None:
+    if original and not extras.has("mani_skill2_real2sim"):
         found.append(
             "the original simulator needs SimplerEnv, in a Python environment of its own: "
             "docs/from-nothing.md says how to install it"
         )
-    if not original and find_spec("mani_skill") is None:
-        found.append("the drawer twin needs ManiSkill 3: pip install 'simedit[sim]'")
+    if not original and not extras.has("mani_skill"):
+        found.append(f"the drawer twin needs ManiSkill 3: {extras.install('mani_skill')}")
     rt1 = {name: policy for name, policy in study.policies.items() if isinstance(policy, RT1Config)}
-    if rt1 and find_spec("tensorflow") is None:
-        found.append("RT-1 needs TensorFlow: pip install 'simedit[rt1]'")
+    if rt1 and not extras.has("tensorflow"):
+        found.append(f"RT-1 needs TensorFlow: {extras.install('tensorflow')}")
     for name, policy in rt1.items():
         check(check_saved_model, Path(policy.checkpoint).absolute(), _FETCH)
         if policy.embeddings is None:

@@ -66,8 +66,9 @@ def run(
 
     Args:
         config: The study: a YAML file (paths in it are relative to the working directory), or the name of one
-            that ships (simedit-eval configs). Real rates of your own are a file that its real.source names: CSV (the line policy,open,close, then one for each
-            policy, such as A,22/27,81.5%), or YAML or JSON laid out like lab/data/real.yaml.
+            that ships (simedit-eval configs). Real rates of your own are a file that its real.source names:
+            CSV (the line policy,open,close, then one for each policy, such as A,22/27,81.5%), or YAML or JSON
+            laid out like lab/data/real.yaml.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
         num_envs: Environments that run at once, each in a process of its own, which is replaced if it dies or
@@ -205,8 +206,8 @@ def configs(
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
     out: Path | None = None,
 ) -> None:
-    """List the configs that ship, or show or copy one, to be changed: studies (simedit-eval run --config NAME),
-    trainings (simedit-train --config NAME) and styles of a training (simedit-train --style NAME).
+    """List the configs that ship, or show or copy one: studies (simedit-eval run --config NAME), trainings
+    (simedit-train --config NAME) and styles of a training (simedit-train --style NAME).
 
     Args:
         name: The one to show; by default all are listed.
@@ -244,6 +245,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "report": report,
         "status": status,
         "published": published,
+        "configs": configs,
         "assets": assets,
         "checkpoints": checkpoints,
     }

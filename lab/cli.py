@@ -16,7 +16,7 @@ from simedit.names import check_name
 DESCRIPTION = """\
 The whole study in miniature: a small base, its specialists and policies, and a real world that is rendered.
 
-  simedit-eval run --config lab --out runs/lab     # the study, with the models that ship
+  simedit-eval run --config lab --out runs/lab                     # the study, with the models that ship
   simedit-lab build --out runs/lab-build                             # those models from nothing, in hours
   simedit-lab train-style copper                                     # one more specialist, in minutes
   simedit-lab train-style teak --style-images photos/teak

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from simedit import extras
 from simedit.config import load_json
 from simedit.errors import SimeditError, shortened, unknown
 from simedit.policies.checkpoints import check_saved_model
@@ -131,7 +132,7 @@ def load_tensorflow(*, gpu: bool = False) -> Any:
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise SimeditError(f"RT-1 needs TensorFlow: pip install 'simedit[rt1]' ({error})") from error
+        raise SimeditError(f"RT-1 needs TensorFlow: {extras.install('tensorflow')} ({error})") from error
     gpus = tf.config.list_physical_devices("GPU")
     if gpu and not gpus:
         raise SimeditError(

@@ -7,18 +7,18 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from simedit.errors import SimeditError
+from simedit.extras import has
 
 
 def has_openvino() -> bool:
     """Whether OpenVINO is installed (simedit's extra `cpu`)."""
-    return find_spec("openvino") is not None
+    return has("openvino")
 
 
 SHAPES = 16

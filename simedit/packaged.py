@@ -28,7 +28,7 @@ def config_file(kind: str, given: str | Path) -> Path:
     if path.suffix or len(path.parts) > 1 or path.is_file():
         return path
     if path.name not in ours:
-        raise SimeditError(f"{unknown('config', path.name, ours)}. Of your own, give the path: {path}.yaml")
+        raise SimeditError(f"{unknown('config', path.name, ours)}. A file of your own goes by its path")
     return ours[path.name]
 
 

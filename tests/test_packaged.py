@@ -8,7 +8,15 @@ import pytest
 from simedit.errors import SimeditError
 from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
-from simedit.packaged import lab_data, library_folder, policy_folder, specialist_folder
+from simedit.packaged import (
+    CONFIGS,
+    config_file,
+    lab_data,
+    library_folder,
+    packaged_configs,
+    policy_folder,
+    specialist_folder,
+)
 
 
 @pytest.fixture
@@ -47,3 +55,25 @@ def test_a_package_without_the_lab_says_how_to_make_it(lab):
 def test_other_folders_are_taken_as_they_are():
     for find in (policy_folder, specialist_folder, library_folder):
         assert find("mine") == Path("mine")
+
+
+def test_a_config_goes_by_its_name_or_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_file("eval", "demo") == packaged_configs("eval")["demo"]
+    assert config_file("eval", "demo").is_file()
+    for path in ("demo.yaml", "mine/demo", "/nowhere/demo"):
+        assert config_file("eval", path) == Path(path)
+    Path("demo").write_text("policies: {}")  # a file of one's own comes first
+    assert config_file("eval", "demo") == Path("demo")
+    for kind, name, near in (("eval", "dmo", "demo"), ("train", "cany", "canny"), ("styles", "snad", "sand")):
+        with pytest.raises(SimeditError, match=f"did you mean '{near}'.*goes by its path"):
+            config_file(kind, name)
+
+
+def test_no_two_configs_share_a_name_and_each_says_what_it_is():
+    files = [file for kind in CONFIGS for file in packaged_configs(kind).values()]
+    assert len({file.stem for file in files}) == len(files) >= 26
+    for file in files:
+        first = file.read_text(encoding="utf-8").splitlines()[0]
+        assert first.startswith("# ")
+        assert first.endswith(".")

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 
 import pytest
 
+from simedit import extras
 from simedit.errors import SimeditError
-from simedit.training import imports
+from simedit.extras import has
 from simedit.training.config import RunConfig, TrainConfig
 from simedit.training.imports import check_imports, missing_imports
 
@@ -21,8 +21,7 @@ def config(encoder: str, twin: bool) -> TrainConfig:
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with the core install alone."""
-    extras = ("dreamsim", "mani_skill")
-    monkeypatch.setattr(imports, "find_spec", lambda name: None if name in extras else find_spec(name))
+    monkeypatch.setattr(extras, "has", lambda name: name not in ("dreamsim", "mani_skill") and has(name))
 
 
 @pytest.mark.usefixtures("bare")

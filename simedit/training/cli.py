@@ -79,7 +79,7 @@ def train(
             one that ships (simedit-eval configs lists them).
         style_images: A folder of photographs that show the style, five are usual; or one image.
         name: The specialist's name; it stands for {style} in the config's texts, with _ as a space.
-        style: In place of the config's style section: a YAML file, or the name of one that ships, such as rain.
+        style: In place of the config's style section: a YAML file, or one that ships, such as rain.
         out: The run folder. By default runs/train/NAME.
         specialist: Where the finished specialist goes. By default specialists/NAME.
         overrides: Settings in place of the config's, for example: steps=6 sampling.batch_size=4
@@ -99,7 +99,8 @@ def train(
         training = changed(run, overrides, folder)
     else:
         if config is None:
-            raise SimeditError(f"--config is missing: a YAML file, or one that ships ({', '.join(packaged_configs('train'))})")
+            ours = ", ".join(packaged_configs("train"))
+            raise SimeditError(f"--config is missing: a YAML file, or one that ships ({ours})")
         training = _configured(config, style, overrides)
         if dry_run:
             return _dry_run(training, cpu)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+from simedit import extras
 from simedit.errors import SimeditError
 from simedit.training.config import TrainConfig, TwinConfig
 
@@ -12,13 +11,13 @@ def missing_imports(config: TrainConfig) -> list[str]:
     """A sentence for each package that the config needs and that is not installed."""
     needed = []
     if config.scores.semantic.encoder == "dreamsim":
-        needed.append(("dreamsim", "scores", "choose another scores.semantic.encoder"))
+        needed.append(("dreamsim", "choose another scores.semantic.encoder"))
     if isinstance(config.inputs, TwinConfig):
-        needed.append(("mani_skill", "sim", "choose other inputs"))
+        needed.append(("mani_skill", "choose other inputs"))
     return [
-        f"this training needs {package}: pip install 'simedit[{extra}]', or {other}"
-        for package, extra, other in needed
-        if find_spec(package) is None
+        f"this training needs {package}: {extras.install(package)}, or {other}"
+        for package, other in needed
+        if not extras.has(package)
     ]
 
 
