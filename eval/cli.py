@@ -40,6 +40,7 @@ Measure how well simulated success rates predict real ones.
   simedit-eval status runs/demo
   simedit-eval status
   simedit-eval report runs/demo --json
+  simedit-eval compare runs/demo runs/more --out compare.html
   simedit-eval published
   simedit-eval configs
   simedit-eval configs demo --out study.yaml
@@ -128,6 +129,9 @@ def run(
 def report(folder: Folder, json: Flag = False) -> None:
     """Print the report of what is stored, and write report.json and report.html anew.
 
+    The page is one file under 20 MB that needs no network: its trials can be filtered and sorted, and a rate,
+    a point or a cell leads to its trials and their recordings.
+
     Args:
         folder: The run folder.
         json: Print report.json's content instead of a table.
@@ -148,6 +152,31 @@ def report(folder: Folder, json: Flag = False) -> None:
     save_report(folder, summary, page)
     if not json:
         print(f"report: {folder / 'report.html'}")
+
+
+def compare(first: Folder, second: Folder, out: Path = Path("compare.html"), json: Flag = False) -> None:
+    """Print what changed from one run to another, and write it as a page like the report.
+
+    Compared are the trials that both finished, each with itself.
+
+    Args:
+        first: A run folder.
+        second: Another one.
+        out: The page, one file.
+        json: Print JSON instead of tables.
+    """
+    from simedit.eval.changes import changes
+    from simedit.eval.changes_page import changes_html, save_page
+    from simedit.eval.terminal import print_changes
+    from simedit.eval.two_runs import read_runs
+
+    runs = read_runs(first, second)
+    found = changes(*runs)
+    save_page(out, changes_html(found, *runs))
+    if json:
+        return _print_json(found)
+    print_changes(found)
+    print(f"page: {out}")
 
 
 def status(
@@ -243,6 +272,7 @@ def main(args: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[..., Any]] = {
         "run": run,
         "report": report,
+        "compare": compare,
         "status": status,
         "published": published,
         "configs": configs,

@@ -127,10 +127,10 @@ def blocks(
                     "wilson": wilson(won[d, p], held[d, p]),
                 }
             situations = 0 if (domain, task) in alone else int((held[d] > 0).all(0).sum())
-            draws = sims[task][:, d], _real_draws(real, policies, task)
+            draws = sims[task][:, d], real_draws(real, policies, task)
             found[domain][task] = block(entries, draws, situations)
     if len(config.tasks) == 2:
-        reals = np.mean([_real_draws(real, policies, task) for task in config.tasks], 0)
+        reals = np.mean([real_draws(real, policies, task) for task in config.tasks], 0)
         for d, domain in enumerate(config.domains):
             parts = list(found[domain].values())
             entries = {p: average([part["policies"][p] for part in parts]) for p in policies}
@@ -161,7 +161,7 @@ def _clusters(
     return won.reshape(shape), held.reshape(shape)
 
 
-def _real_draws(real: Rates, policies: Sequence[str], task: str) -> np.ndarray:
+def real_draws(real: Rates, policies: Sequence[str], task: str) -> np.ndarray:
     """Real rates that their counts leave possible, float [draws, policies]; those without are exact."""
     columns = []
     for index, policy in enumerate(policies):

@@ -155,7 +155,7 @@ class DeadlineConfig(Config):
 
 
 class ReportConfig(Config):
-    """How many trials the report shows as a video and as a strip of frames."""
+    """How many trials a run records for its report, as a video and as a strip of frames."""
 
     videos: int = Field(default=2, ge=0)
     strips: int = Field(default=4, ge=0)

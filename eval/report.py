@@ -1,74 +1,67 @@
-"""The report: one HTML file that needs no other file and no network."""
+"""The report of a study: one HTML file that needs no other file and no network."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from simedit.eval.compare import FEWEST_SITUATIONS
-from simedit.eval.figures import look, mark, scatter
+from simedit.eval.episodes import STUDY_COLUMNS, Row, fitted, listed, section
+from simedit.eval.figures import colour, mark, scatter
 from simedit.eval.headline import DOMAINS, headline, number
-from simedit.eval.trials import Trial
+from simedit.eval.page import contents, link, page, table, warnings_box
+from simedit.eval.recordings import LIMIT, Picture
 
-# Nothing runs and nothing is fetched, whatever a name or a message in a foreign store holds.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A recorded trial: the strip (PNG) or the video (MP4) at `path`, and what came of the trial."""
-
-    path: Path
-    trial: Trial
-    outcome: str
+Shows = dict[str, str]
 
 
-def html(summary: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
-    """The whole page.
+def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Picture]) -> str:
+    """The whole page, under 20 MB: what of the pictures has no room there is said.
 
     Args:
         summary: from `simedit.eval.summary.summarise`.
-        pictures: strips and videos to embed.
+        rows: from `simedit.eval.episodes.study_rows`.
+        pictures: strips and videos to embed, those first that matter most.
     """
-    css = (Path(__file__).parent / "data" / "report.css").read_text(encoding="utf-8")
-    truth = summary["real"]["name"]
     predicting = {domain: blocks for domain, blocks in summary["domains"].items() if _has_real(blocks)}
+    # Rates are of these trials alone.
+    counted = {"compared": "yes"} if summary["left_out"] else {}
+    titles = {"predicts": "Prediction", "rates": "Success rates"}
+    titles |= {"scatter": "Plots"} if predicting else {}
+    titles |= {"styles": "By style"} if summary["styles"] else {}
+    titles |= {"places": "Drawers and poses", "reading": "How to read this", "trials": "Trials and episodes"}
     parts = [
         '<p class="kicker">simedit evaluation report</p>',
         f"<h1>{escape(headline(summary))}</h1>",
-        _warnings(summary["warnings"]),
+        contents(titles),
+        warnings_box(summary["warnings"]),
         _metrics(summary, predicting),
-        "<h2>Success rates</h2>",
+        '<h2 id="rates">Success rates</h2>',
         '<p class="note">Bar: simulated success rate. Line across it: its 95 % interval over situations. '
-        f"Upright mark: the rate called {escape(truth)}. Trials that not every policy finished are left "
-        "out.</p>",
-        *(_rates(summary, domain) for domain in summary["domains"]),
-        *_scatters(summary, predicting),
-        _styles(summary),
-        "<h2>Where each policy succeeds</h2>",
+        f"Upright mark: the rate called {escape(summary['real']['name'])}. Trials that not every policy "
+        "finished are left out. A rate, a point and a cell each lead to their trials.</p>",
+        *(_rates(summary, domain, counted) for domain in summary["domains"]),
+        *_scatters(summary, predicting, counted),
+        _styles(summary, counted),
+        '<h2 id="places">Where each policy succeeds</h2>',
         '<p class="note">Successes of trials by drawer and robot pose: a, b and c stand side by side, '
         "0 is nearest to the cabinet.</p>",
         *_heat_maps(summary),
-        *_pictures(pictures),
-        "<h2>How to read this</h2>",
+        '<h2 id="reading">How to read this</h2>',
         *_how_to_read(summary),
-        "<details><summary>The config of this study</summary>"
-        f"<pre>{escape(json.dumps(summary['config'], indent=2))}</pre></details>",
     ]
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>simedit evaluation</title><style>\n{css}</style></head><body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
+    config = (
+        "<details><summary>The config of this study</summary>"
+        f"<pre>{escape(json.dumps(summary['config'], indent=2))}</pre></details>"
     )
-    return page.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written
+    data = listed(STUDY_COLUMNS, rows, {"outcome": "success rate"}, policies=summary["config"]["policies"])
+
+    def build(found: Sequence[Picture]) -> str:
+        return page("simedit evaluation", [*parts, section(rows, found), config], data=data)
+
+    return fitted(build, pictures, LIMIT)
 
 
 def _how_to_read(summary: Mapping[str, Any]) -> Iterable[str]:
@@ -93,19 +86,17 @@ def _how_to_read(summary: Mapping[str, Any]) -> Iterable[str]:
         f"each rate); with fewer than {FEWEST_SITUATIONS} situations a task they have none. A trial's result "
         "is the test at its last step.</p>"
     )
+    left_out = " Compared says whether every policy finished a trial; no other counts in the rates above."
+    yield (
+        "<p>The rate over the list of trials is of all that are shown, whatever policies and tasks they are "
+        f"of, with the same interval.{left_out if summary['left_out'] else ''}</p>"
+    )
     source = real["source"].rstrip(".")
     if any(_has_real(blocks) for blocks in summary["domains"].values()):
         exact = ", ".join(real["exact"])
         counted = "; their counts enter the intervals of MMRV and r"
         source += f". Without counts, and so taken as exact: {exact}" if exact else counted
     yield f"<p>Rates called {escape(real['name'])}: {escape(source)}.</p>"
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
-    return f'<div class="warnings" role="note"><strong>Before the numbers</strong><ul>{items}</ul></div>'
 
 
 def _metrics(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> str:
@@ -121,9 +112,9 @@ def _metrics(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> str:
     counts = summary["trials"]
     done = f"{counts['finished']} of {counts['wanted']} trials finished, {counts['errors']} errors"
     done += f", {counts['absent']} absent." if counts["absent"] else "."
-    table = _table(["", *names], rows) if rows else ""
-    title = f"How well simulation predicts {escape(_truth(summary))}"
-    return f'<h2>{title}</h2>{table}<p class="note">{done}</p>'
+    title = f"How well simulation predicts {_truth(summary)}"
+    found = table(title, ["", *names], rows) if rows else ""
+    return f'<h2 id="predicts">{escape(title)}</h2>{found}<p class="note">{done}</p>'
 
 
 def _truth(summary: Mapping[str, Any]) -> str:
@@ -135,23 +126,32 @@ def _has_real(blocks: Mapping[str, Any]) -> bool:
     return any(entry["real"] is not None for block in blocks.values() for entry in block["policies"].values())
 
 
-def _rates(summary: Mapping[str, Any], domain: str) -> str:
+def _rates(summary: Mapping[str, Any], domain: str, counted: Shows) -> str:
     blocks, truth = summary["domains"][domain], summary["real"]["name"]
     rows = [
         [
             f"{mark(index)} {escape(policy)}",
-            *(_bar(block["policies"][policy], index, truth) for block in blocks.values()),
+            *(
+                _bar(block["policies"][policy], index, truth, _of(policy, domain, name) | counted)
+                for name, block in blocks.items()
+            ),
         ]
         for index, policy in enumerate(summary["config"]["policies"])
     ]
-    return f"<h3>{escape(DOMAINS[domain])}</h3>" + _table(["policy", *blocks], rows)
+    name = DOMAINS[domain]
+    return f"<h3>{escape(name)}</h3>" + table(f"Success rates, {name}", ["policy", *blocks], rows)
 
 
-def _scatters(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> Iterable[str]:
+def _of(policy: str, domain: str, task: str) -> dict[str, str]:
+    """The filters of these trials; an average is of all tasks."""
+    return {"policy": policy, "domain": domain} | ({} if task == "average" else {"task": task})
+
+
+def _scatters(summary: Mapping[str, Any], predicting: Mapping[str, Any], counted: Shows) -> Iterable[str]:
     if not predicting:
         return
     truth, name = escape(_truth(summary)), summary["real"]["name"]
-    yield f"<h2>Simulated against {escape(name)}</h2>"
+    yield f'<h2 id="scatter">Simulated against {escape(name)}</h2>'
     yield (
         f'<p class="note">A policy on the dashed line succeeds as often in simulation as in {truth}. '
         "What counts is that the order from left to right is the order from bottom to top.</p>"
@@ -162,13 +162,17 @@ def _scatters(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> Iter
     for domain, blocks in predicting.items():
         figures = "".join(
             f"<figure><figcaption>{task}</figcaption>"
-            f"{scatter(block, real=name, name=f'{domain}-{task}')}</figure>"
+            f"{scatter(block, real=name, shows=_domain(domain, task) | counted)}</figure>"
             for task, block in blocks.items()
         )
         yield f'<h3>{escape(DOMAINS[domain])}</h3><div class="grid">{figures}</div>'
 
 
-def _styles(summary: Mapping[str, Any]) -> str:
+def _domain(domain: str, task: str) -> dict[str, str]:
+    return {"domain": domain} | ({} if task == "average" else {"task": task})
+
+
+def _styles(summary: Mapping[str, Any], counted: Shows) -> str:
     styles, policies = summary["styles"], list(summary["config"]["policies"])
     if not styles:
         return ""
@@ -177,12 +181,16 @@ def _styles(summary: Mapping[str, Any]) -> str:
     rows = [
         [
             escape(style),
-            *(" / ".join(_share(counts[style, policy, task]) for task in tasks) for policy in policies),
+            *(
+                " / ".join(_share(counts[style, policy, task], counted) for task in tasks)
+                for policy in policies
+            ),
         ]
         for style in dict.fromkeys(entry["style"] for entry in styles)
     ]
     note = f'<p class="note">Success rates, {" / ".join(tasks)}.</p>'
-    return "<h2>By style</h2>" + note + _table(["style", *map(escape, policies)], rows)
+    found = table("Success rates by style", ["style", *map(escape, policies)], rows)
+    return f'<h2 id="styles">By style</h2>{note}{found}'
 
 
 def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
@@ -192,9 +200,9 @@ def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
         figures = []
         for policy in config["policies"]:
             for task in config["tasks"]:
-                head = "".join(f"<th>{escape(pose)}</th>" for pose in config["poses"])
+                head = "".join(f'<th scope="col">{escape(pose)}</th>' for pose in config["poses"])
                 body = "".join(
-                    f"<tr><th>{drawer}</th>"
+                    f'<tr><th scope="row">{drawer}</th>'
                     + "".join(_cell(cells[domain, policy, task, drawer, pose]) for pose in config["poses"])
                     + "</tr>"
                     for drawer in config["drawers"]
@@ -202,7 +210,7 @@ def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
                 figures.append(
                     f"<figure><figcaption>{escape(policy)}, {task}</figcaption>"
                     f'<table class="heat" style="max-width:{3.6 + 2.4 * len(config["poses"]):.1f}rem">'
-                    f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></figure>"
+                    f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></figure>"
                 )
         opened = " open" if index == 0 else ""
         yield (
@@ -212,65 +220,20 @@ def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _cell(count: Mapping[str, Any]) -> str:
+    shows = {key: count[key] for key in ("domain", "policy", "task", "drawer", "pose")}
+    place = ", ".join(shows.values())
     if not count["n"]:
-        return f'<td class="none">{"error" if count["errors"] else "&ndash;"}</td>'
-    return f'<td style="--rate:{count["successes"] / count["n"]:.3f}">{count["successes"]}/{count["n"]}</td>'
+        held = link("error", shows, f"error, {place}") if count["errors"] else "&ndash;"
+        return f'<td class="none">{held}</td>'
+    text = f"{count['successes']}/{count['n']}"
+    rate = count["successes"] / count["n"]
+    return f'<td style="--rate:{rate:.3f}">{link(text, shows, f"{text}, {place}")}</td>'
 
 
-def _pictures(pictures: Sequence[Picture]) -> Iterable[str]:
-    strips = [picture for picture in pictures if picture.path.suffix == ".png"]
-    videos = [picture for picture in pictures if picture.path.suffix == ".mp4"]
-    if strips:
-        yield "<h2>Before and after</h2>"
-        if any(picture.trial.style for picture in strips):
-            yield '<p class="note">Above what the simulator renders, below what the policy sees.</p>'
-    for picture in strips:
-        shown = _embedded(picture, '<img alt="{alt}" src="data:image/png;base64,{data}">')
-        yield f'<figure class="strip">{shown}</figure>'
-    if videos:
-        yield '<h2>Videos</h2><div class="grid">'
-        for picture in videos:
-            tag = (
-                '<video controls muted loop playsinline preload="metadata" '
-                'src="data:video/mp4;base64,{data}"></video>'
-            )
-            yield f"<figure>{_embedded(picture, tag)}</figure>"
-        yield "</div>"
-
-
-def _embedded(picture: Picture, tag: str) -> str:
-    """The picture and its caption, or the caption and why there is none."""
-    caption, shown = f"{picture.trial}: {picture.outcome}", ""
-    try:
-        # A run folder from elsewhere must not carry this machine's files into a page that is passed on.
-        if not picture.path.resolve().is_relative_to(picture.path.parent.parent.resolve()):
-            caption += " (not shown: a link that leaves the run folder)"
-        elif not picture.path.is_file():
-            caption += " (not shown: no file)"
-        else:
-            data = base64.b64encode(picture.path.read_bytes()).decode()
-            shown = tag.format(alt=escape(str(picture.trial)), data=data)
-    except (OSError, RuntimeError) as error:  # before Python 3.13 links in a circle are a RuntimeError
-        caption += f" (not shown: {getattr(error, 'strerror', None) or error})"
-    return f"{shown}<figcaption>{escape(caption)}</figcaption>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML; on a narrow page each row becomes a block that repeats the headings."""
-    heads = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(
-        f"<tr><th>{row[0]}</th>"
-        + "".join(f'<td data-of="{name}">{cell}</td>' for name, cell in zip(head[1:], row[1:], strict=True))
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _bar(entry: Mapping[str, Any], index: int, truth: str) -> str:
+def _bar(entry: Mapping[str, Any], index: int, truth: str, shows: Shows) -> str:
     if entry["sim"] is None:
         return "&ndash;"
-    parts = f'<i style="width:{entry["sim"]:.1%};background:{look(index)[0]}"></i>'
+    parts = f'<i class="{colour(index)}" style="width:{entry["sim"]:.1%}"></i>'
     if entry["wilson"]:
         low, high = entry["wilson"]
         parts += f'<b style="left:{low:.1%};width:{high - low:.1%}"></b>'
@@ -280,11 +243,17 @@ def _bar(entry: Mapping[str, Any], index: int, truth: str) -> str:
     errors = f", {entry['errors']} errors" if entry["errors"] else ""
     real = "" if entry["real"] is None else f"<br>{escape(truth)} {entry['real']:.2f}"
     counts = f"{interval}n {entry['n']}{errors}{real}"
-    return f'<span class="bar">{parts}</span>{entry["sim"]:.2f} <small>{counts}</small>'
+    rate = f"{entry['sim']:.2f}"
+    shown = link(rate, shows, f"{rate}, {', '.join(shows.values())}")
+    return f'<span class="bar" aria-hidden="true">{parts}</span>{shown} <small>{counts}</small>'
 
 
-def _share(count: Mapping[str, Any]) -> str:
-    return f"{count['successes'] / count['n']:.2f}" if count["n"] else "&ndash;"
+def _share(count: Mapping[str, Any], counted: Shows) -> str:
+    if not count["n"]:
+        return "&ndash;"
+    rate = f"{count['successes'] / count['n']:.2f}"
+    shows = {key: count[key] for key in ("style", "policy", "task")}
+    return link(rate, shows | counted, f"{rate}, {', '.join(shows.values())}")
 
 
 def _with_interval(block: Mapping[str, Any], key: str) -> str:

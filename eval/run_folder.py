@@ -13,10 +13,11 @@ from simedit.config import parse_config
 from simedit.errors import SimeditError
 from simedit.eval.absent import playable
 from simedit.eval.config import StudyConfig
+from simedit.eval.episodes import study_rows
 from simedit.eval.fingerprints import differences
 from simedit.eval.published import Rates
-from simedit.eval.recording import chosen_trials, recorded, strip_path, video_path
-from simedit.eval.report import Picture, html
+from simedit.eval.recordings import pictures
+from simedit.eval.report import html
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
 from simedit.eval.trials import trials
@@ -37,7 +38,7 @@ def keep_player(store: Store, player: dict[str, str]) -> str:
     Returns:
         in what it differs from that of the trials stored; "" if in nothing.
     """
-    earlier = _players(store)
+    earlier = players(store)
     if not any(result.outcome != "error" for result in store.results().values()):
         earlier = []
     elif not earlier:
@@ -48,7 +49,8 @@ def keep_player(store: Store, player: dict[str, str]) -> str:
     return differences(earlier)
 
 
-def _players(store: Store) -> list[dict[str, str]]:
+def players(store: Store) -> list[dict[str, str]]:
+    """With what the stored trials were played; [] where an older simedit kept no record."""
     return _parsed(TypeAdapter(list[dict[str, str]]), store.read(_PLAYERS) or [], store)
 
 
@@ -89,17 +91,15 @@ def compose_report(store: Store) -> tuple[dict[str, Any], str]:
     config, real, facts = kept(store)
     results = store.results()
     summary = summarise(config, results, real, facts)
-    summary["played_with"] = _players(store)
+    summary["played_with"] = players(store)
     if differ := differences(summary["played_with"]):
         summary["warnings"].append(f"Not all trials were played with the same: {differ}.")
+    rows = study_rows(config, results)
     wanted = playable(trials(config), facts.absent)
-    pictures = [
-        Picture(place, trial, results[trial].outcome)
-        for path, count in ((strip_path, config.report.strips), (video_path, config.report.videos))
-        for trial in chosen_trials(wanted, count)
-        if trial in results and (place := recorded(path(store.folder, trial), trial)).exists()
-    ]
-    return summary, html(summary, pictures)
+    found = pictures(
+        store.folder, wanted, stored=results, strips=config.report.strips, videos=config.report.videos
+    )
+    return summary, html(summary, rows, found)
 
 
 def write_report(store: Store) -> dict[str, Any]:

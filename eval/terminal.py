@@ -21,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from simedit.eval.caveats import printable
+from simedit.eval.changes import headline as changed
+from simedit.eval.changes import signed
 from simedit.eval.headline import headline, number
 from simedit.eval.trials import Result
 from simedit.progress import LeftColumn, Minute, Pace, left_in_words
@@ -109,3 +111,44 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)
+
+
+def print_changes(found: Mapping[str, Any]) -> None:
+    """Print what changed between two runs: the rates of both, how well each predicts, and what differs."""
+    print(changed(found))
+    for warning in found["warnings"]:
+        print(f"  ! {printable(warning)}")
+    names = [run["name"] for run in found["runs"]]
+    print("Success rates over the trials that both runs finished (p after Holm's correction):")
+    print_table(
+        ["policy", "domain", "n", *names, "change", "gained", "lost", "p"],
+        [
+            [
+                *(row[key] for key in ("policy", "domain", "n")),
+                *(f"{rate:.2f}" for rate in row["rates"]),
+                signed(row["difference"]),
+                *(row[key] for key in ("gained", "lost")),
+                "<.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
+            ]
+            for row in found["rates"]
+        ],
+    )
+    blocks = {block["domain"]: block for block in found["metrics"]}  # the last: the average of two tasks
+    if blocks:
+        print("Simulated against real rates, all tasks, and the second run's value less the first's:")
+        print_table(
+            ["domain", "metric", *names, "change"],
+            [
+                [
+                    domain,
+                    label,
+                    *(number(value, None) for value in block[metric]),
+                    number(block[f"{metric}_difference"], block[f"{metric}_difference_ci"]),
+                ]
+                for domain, block in blocks.items()
+                for metric, label in (("mmrv", "MMRV"), ("pearson_r", "r"))
+            ],
+        )
+    for kind, rows in found["differs"].items():
+        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+        print(f"{kind} that differ: {printable(', '.join(key for key, _, _ in rows[:8]))}{more}")

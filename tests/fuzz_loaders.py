@@ -252,6 +252,20 @@ def _run(folder: Path) -> None:
             store.put(replace(result, steps=1))
 
 
+def _make_runs(folder: Path) -> None:
+    _make_run(folder)
+    copied(folder / "run", folder / "other")
+
+
+def _runs(folder: Path) -> None:
+    from simedit.eval.changes import changes
+    from simedit.eval.changes_page import changes_html
+    from simedit.eval.two_runs import read_runs
+
+    runs = read_runs(folder / "run", folder / "other")
+    changes_html(changes(*runs), *runs)
+
+
 def _make_log(folder: Path) -> None:
     from simedit.training.log import Log
 
@@ -458,6 +472,7 @@ LOADERS = {
     "cloned": Loader(_make_cloned, _cloned),
     "embeddings": Loader(_make_embeddings, _embeddings),
     "run": Loader(_make_run, _run, "run/**/*"),
+    "runs": Loader(_make_runs, _runs, "run/**/*"),
     "log": Loader(_make_log, _log, "metrics.jsonl"),
     "checkpoint": Loader(_make_checkpoint, _checkpoint, "checkpoints/*/*"),
     "training": Loader(_make_training, _training),

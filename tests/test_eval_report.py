@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -11,9 +12,11 @@ import small_drawer
 
 from simedit.eval.caveats import Facts
 from simedit.eval.config import RealConfig, StudyConfig
+from simedit.eval.episodes import study_rows
 from simedit.eval.headline import headline
 from simedit.eval.published import Rates, TaskRates, load_real
-from simedit.eval.report import Picture, html
+from simedit.eval.recordings import Picture
+from simedit.eval.report import html
 from simedit.eval.store import Store
 from simedit.eval.summary import summarise
 from simedit.eval.trials import Result, trials
@@ -64,12 +67,12 @@ def test_a_study_of_proxy_real_alone_reports_its_rates():
     results = {t: Result(t, "success" if t.policy == "able" else "failure") for t in trials(config)}
     summary = summarise(config, results, real, Facts())
     assert headline(summary).startswith("There are rates, but no correlation")
-    page = html(summary, [])
+    page = html(summary, study_rows(config, results), [])
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
     assert "proxy-real renderings" in page
-    assert "1.00 <small>[0.61, 1.00], n 6</small>" in page
+    assert "1.00</a> <small>[0.61, 1.00], n 6</small>" in page
     assert "Simulated against real" not in page
 
 
@@ -102,7 +105,7 @@ def test_names_are_escaped(folder):
     )
     renamed = {t: Result(t, "success") for t in trials(config)}
     real = small_drawer.REAL.model_copy(update={"policies": {odd: small_drawer.REAL.policies["able"]}})
-    page = html(summarise(config, results | renamed, real, Facts()), [])
+    page = html(summarise(config, results | renamed, real, Facts()), study_rows(config, renamed), [])
     assert "<b>&able" not in page
     assert "&lt;b&gt;&amp;able" in page
 
@@ -123,13 +126,19 @@ def test_nothing_of_a_foreign_store_becomes_html(folder):
     facts = Facts(untrained=[name], blind=[name], absent={"edited": {evil: evil}})
     trial = next(iter(results))
     path = folder / "media" / "no.png"
-    page = html(summarise(config, results, real, facts), [Picture(path, trial, evil)])
-    assert "<script" not in page
+    found = summarise(config, results, real, facts)
+    page = html(found, study_rows(config, results), [Picture(path, trial, evil)])
+    assert re.findall("<script[^>]*>", page) == ['<script type="application/json" id="data">', "<script>"]
     assert "<img" not in page
     assert "&lt;script&gt;" in page
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     assert policy[1].startswith("default-src 'none'")
-    assert "script-src" not in policy[1]
+    script = page[page.rindex("<script>") + 8 : page.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy[1].endswith(f"script-src 'sha256-{digest}'")
+    held = re.search(r'id="data">(.*?)</script>', page)[1]
+    assert not set("<>&") & set(held)
+    assert json.loads(held)["columns"][0]["values"] == [name]
     assert page.index("Content-Security-Policy") < page.index("<style")
 
 
@@ -137,7 +146,7 @@ def test_half_a_surrogate_pair_does_not_break_the_page():
     config = small_drawer.CONFIG.model_copy(update={"domains": ["raw"], "styles": []})
     results = {t: Result(t, "success") for t in trials(config)}
     real = small_drawer.REAL.model_copy(update={"source": "\ud800"})
-    html(summarise(config, results, real, Facts()), []).encode("utf-8")
+    html(summarise(config, results, real, Facts()), study_rows(config, results), []).encode("utf-8")
 
 
 def test_links_that_leave_the_run_folder_are_not_embedded(tmp_path, folder, monkeypatch):
@@ -156,14 +165,14 @@ def test_links_that_leave_the_run_folder_are_not_embedded(tmp_path, folder, monk
     trial = next(iter(trials(small_drawer.CONFIG)))
     summary = json.loads((folder / "report.json").read_text())
     paths = [media / f"{name}.png" for name in ("real", "inside", "out", "circle", "folder", "none")]
-    page = html(summary, [Picture(path, trial, "success") for path in (*paths, elsewhere / "secret.png")])
+    page = html(summary, [], [Picture(path, trial) for path in (*paths, elsewhere / "secret.png")])
     assert base64.b64encode(b"secret").decode() not in page
     assert page.count(base64.b64encode(b"picture").decode()) == 2
-    assert page.count("(not shown: a link that leaves the run folder)") == 2
-    assert page.count("(not shown: ") == 5
+    assert page.count("strip not shown: a link that leaves the run folder") == 2
+    assert page.count("strip not shown: ") == 5
     # By a relative path, too.
     monkeypatch.chdir(tmp_path)
-    assert "cGljdHVyZQ" in html(summary, [Picture(Path("run/media/real.png"), trial, "success")])
+    assert "cGljdHVyZQ" in html(summary, [], [Picture(Path("run/media/real.png"), trial)])
 
 
 ODD = ("a$\\foo$", "_hidden", "$", "日本語", "x" * 90, "ü^{2}", "%d {0} {alt}", "ninth", "tenth")
@@ -180,7 +189,7 @@ def test_any_policy_name_is_written_and_stands_in_the_legend(recwarn):
         name="a$\\foo$ 日本語 " + "long " * 30,
         policies=dict.fromkeys(ODD, small_drawer.REAL.policies["fair"]),
     )
-    page = html(summarise(config, results, real, Facts()), [])
+    page = html(summarise(config, results, real, Facts()), study_rows(config, results), [])
     legend = re.search(r'<p class="legend">(.*?)</p>', page)[1]
     assert all(name in legend for name in ODD)
     assert len(set(re.findall(r"<svg.*?</svg>", legend))) == len(ODD)
@@ -193,7 +202,7 @@ def test_a_stand_in_is_named_wherever_rates_are(folder):
         results = store.results()
     real = small_drawer.REAL.model_copy(update={"name": "the toy", "stand_in": True})
     summary = summarise(config, results, real, Facts())
-    page = html(summary, [])
+    page = html(summary, study_rows(config, results), [])
     assert summary["real"]["name"] == "the toy"
     for part in ("the toy 0.90</small>", ">the toy</text>", "simulation predicts the toy", "against the toy"):
         assert part in page
