@@ -32,7 +32,8 @@ def begin(namespace: dict[str, Any]) -> None:
     folder = tempfile.TemporaryDirectory(prefix="simedit-docs-")
     namespace.update(_folder=folder, _before=os.getcwd())
     os.chdir(folder.name)
-    (Path("examples")).symlink_to(ROOT / "examples")
+    for name in ("examples", "benchmarks"):
+        Path(name).symlink_to(ROOT / name)
     for name in ("teak", "frames"):
         write_photos(Path("photos") / name, 2)
     frame = np.full((128, 160, 3), 230, np.uint8)
