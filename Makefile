@@ -1,16 +1,20 @@
-.PHONY: demo test test-old lint fuzz torture clean
+.PHONY: demo test test-old docs lint fuzz torture clean
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim,cpu
 	.venv/bin/simedit-eval run --config configs/eval/demo.yaml --out runs/demo --num-envs 2
 
 test: ## Set up, then pass the tests
-	scripts/setup.sh sim,cpu,rt1,dev
+	scripts/setup.sh sim,cpu,rt1,dev,docs
 	.venv/bin/pytest --numprocesses auto --dist loadfile
 
 test-old: ## Set up, then pass the core tests with the original SimplerEnv's gymnasium 0.29, numpy 1.26 and SAPIEN 2
 	scripts/setup.sh sim,cpu,rt1,dev
 	scripts/old_stack.sh
+
+docs: ## Set up, then build the documentation into build/site; a dead link fails
+	scripts/setup.sh docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 lint: ## Formatting, lint and types
 	scripts/setup.sh sim,cpu,rt1,dev

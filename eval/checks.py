@@ -39,7 +39,7 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
     if original and not extras.has("mani_skill2_real2sim"):
         found.append(
             "the original simulator needs SimplerEnv, in a Python environment of its own: "
-            "simedit's README says how to install it"
+            "docs/from-nothing.md says how to install it"
         )
     if not original and not extras.has("mani_skill"):
         found.append(f"the drawer twin needs ManiSkill 3: {extras.install('mani_skill')}")

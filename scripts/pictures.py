@@ -46,7 +46,8 @@ def main() -> None:
     library = SpecialistLibrary.load(folder)
     args.out.mkdir(parents=True, exist_ok=True)
     styles = [style for style in STYLES if style in library.styles]
-    save(strip({"raw": pose()[0], **edits(library, styles, *pose())}, columns=4), args.out / "strip.png", 2)
+    pictures = {"raw": pose()[0], **edits(library, styles, *pose())}
+    save(strip(small(pictures), columns=4), args.out / "strip.png")
     save(sheet([Specialist.load(folder / style) for style in styles]), args.out / "seven.png")
     if args.five is not None:
         cards = sorted(args.five.glob("*/card.json"))
@@ -81,9 +82,12 @@ def sheet(specialists: list[Specialist]) -> np.ndarray:
         row = [photographs[one.card.style_image], (others or photographs)[0], *found]
         labels = (name, f"{name}, again", *(f"{name}, {time:.0%}" for time in TIMES))
         pictures |= dict(zip(labels, row, strict=True))
-    # Small before they are labelled, so that the labels can be read.
-    pictures = {label: fit(picture, WIDTH // 4, HEIGHT // 4) for label, picture in pictures.items()}
-    return strip(pictures, columns=2 + len(TIMES))
+    return strip(small(pictures, WIDTH // 4), columns=2 + len(TIMES))
+
+
+def small(pictures: dict[str, np.ndarray], width: int = 240) -> dict[str, np.ndarray]:
+    """Of that width, before they are labelled, so that the labels can be read."""
+    return {label: fit(picture, width, width * HEIGHT // WIDTH) for label, picture in pictures.items()}
 
 
 def pose() -> tuple[np.ndarray, np.ndarray]:
@@ -143,10 +147,8 @@ def scatter(summary: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def save(picture: np.ndarray, path: Path, smaller: int = 1) -> None:
-    """Write a picture, so many times smaller."""
+def save(picture: np.ndarray, path: Path) -> None:
     image = Image.fromarray(picture)
-    image = image.resize((image.width // smaller, image.height // smaller), Image.Resampling.LANCZOS)
     # 256 colours are enough for either picture, and a third of the size.
     image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size // 1000} kB")

@@ -21,7 +21,7 @@ SPECIALISTS = Path("specialists")
 DESCRIPTION = """\
 Repaint an image, a folder of images or a video with a specialist.
 
-  simedit-edit --specialist teak in.mp4 out.mp4
+  simedit-edit --specialist lab:gold in.mp4 out.mp4
   simedit-edit --specialist runs/teak --steps 20 --mask cabinet.png photos/ edited/
 
 Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
@@ -50,7 +50,8 @@ def edit(
     Args:
         input: What to edit: an image, a video or a folder of images.
         output: A file of the same kind, or a folder.
-        specialist: A specialist's folder, or the name of one in ./specialists.
+        specialist: A specialist's folder, the name of one in ./specialists, or lab:gold and the other styles
+            that ship.
         base: Directory or hub id of the InstructPix2Pix model, in place of the one on the specialist's card.
         steps: Denoising steps, in place of the card's: fewer are faster, and coarser.
         seed: Seed of the noise.
@@ -114,9 +115,10 @@ def edit(
 
 
 def _specialist_folder(specialist: str) -> Path:
+    from simedit.packaged import specialist_folder
     from simedit.specialist import CARD
 
-    for folder in (Path(specialist), SPECIALISTS / specialist):
+    for folder in (specialist_folder(specialist), SPECIALISTS / specialist):
         if (folder / CARD).is_file():
             return folder
     if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:

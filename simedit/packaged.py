@@ -55,12 +55,25 @@ def library_folder(library: str | Path) -> Path:
     return lab_data("specialists") if library == "lab" else Path(library)
 
 
+def specialist_folder(specialist: str) -> Path:
+    """The folder of a specialist: "lab:NAME" is one of the lab's.
+
+    Raises:
+        SimeditError: "lab:NAME", and it is no name, or not in the package.
+    """
+    return _shipped(specialist, "specialists", "specialist's name")
+
+
 def policy_folder(checkpoint: str) -> Path:
     """The folder of a cloned policy: "lab:NAME" is one of the lab's.
 
     Raises:
         SimeditError: "lab:NAME", and it is no name, or not in the package.
     """
-    if checkpoint.startswith("lab:"):
-        return lab_data(f"policies/{check_name(checkpoint.removeprefix('lab:'), 'policy')}")
-    return Path(checkpoint)
+    return _shipped(checkpoint, "policies", "policy")
+
+
+def _shipped(name: str, kind: str, what: str) -> Path:
+    if name.startswith("lab:"):
+        return lab_data(f"{kind}/{check_name(name.removeprefix('lab:'), what)}")
+    return Path(name)

@@ -8,7 +8,15 @@ import pytest
 from simedit.errors import SimeditError
 from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
-from simedit.packaged import CONFIGS, config_file, lab_data, library_folder, packaged_configs, policy_folder
+from simedit.packaged import (
+    CONFIGS,
+    config_file,
+    lab_data,
+    library_folder,
+    packaged_configs,
+    policy_folder,
+    specialist_folder,
+)
 
 
 @pytest.fixture
@@ -20,13 +28,16 @@ def lab(tmp_path, monkeypatch):
 
 def test_what_ships_with_the_lab_goes_by_name(lab):
     (lab / "policies" / "best").mkdir(parents=True)
-    (lab / "specialists").mkdir()
+    (lab / "specialists" / "gold").mkdir(parents=True)
     (lab / "real.yaml").write_text("source: the lab\npolicies: {best: {open: 0.9, close: 1}}\n")
     assert policy_folder("lab:best") == lab / "policies" / "best"
+    assert specialist_folder("lab:gold") == lab / "specialists" / "gold"
     assert library_folder("lab") == lab / "specialists"
     assert load_real(RealConfig(source="lab"), ["best"], ["open"]).source == "the lab"
     with pytest.raises(SimeditError, match="'bst': did you mean 'best'"):
         policy_folder("lab:bst")
+    with pytest.raises(SimeditError, match="'glod': did you mean 'gold'"):
+        specialist_folder("lab:glod")
     with pytest.raises(SimeditError, match="must not hold a slash"):
         policy_folder("lab:best/../../specialists")
 
@@ -42,7 +53,8 @@ def test_a_package_without_the_lab_says_how_to_make_it(lab):
 
 
 def test_other_folders_are_taken_as_they_are():
-    assert policy_folder("mine") == library_folder("mine") == Path("mine")
+    for find in (policy_folder, specialist_folder, library_folder):
+        assert find("mine") == Path("mine")
 
 
 def test_a_config_goes_by_its_name_or_its_path(tmp_path, monkeypatch):

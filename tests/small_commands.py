@@ -1,0 +1,40 @@
+"""A command of simedit as users give it, made small: `small_commands.py simedit-eval run --config demo ...`.
+
+Settings that make it take seconds come before the user's own, which win.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+MODULES = {
+    "simedit-edit": "simedit.cli",
+    "simedit-train": "simedit.training.cli",
+    "simedit-eval": "simedit.eval.cli",
+    "simedit-lab": "simedit.lab.cli",
+}
+STUDY = (
+    *("max_steps=1", "domains=[raw]", "styles=[wood]", "poses=[b1]", "drawers=[top]", "tasks=[close]"),
+    *("editor.steps=1", "editor.compile=false"),
+)
+TRAINING = ("width=80", "height=64", "warm_start.steps=1", "warm_start.batch_size=1", "inputs.frames=2")
+SMALLER = {("simedit-eval", "run"): STUDY, ("simedit-lab", "train-style"): TRAINING}
+
+
+def smaller(command: str, args: list[str]) -> list[str]:
+    """The arguments with settings that make the command small."""
+    settings = SMALLER.get((command, args[0])) if args else None
+    if settings is None:
+        return args
+    if "--set" not in args:
+        return [*args, "--set", *settings]
+    at = args.index("--set") + 1
+    return [*args[:at], *settings, *args[at:]]
+
+
+if __name__ == "__main__":
+    command, args = sys.argv[1], smaller(sys.argv[1], sys.argv[2:])
+    if command == "simedit-lab":  # it judges fifteen frames
+        import_module("simedit.lab.build").judged.__defaults__ = (1,)
+    raise SystemExit(import_module(MODULES[command]).main(args))

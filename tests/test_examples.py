@@ -1,0 +1,86 @@
+"""Each example runs as it stands, at small sizes, and makes what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NAMES = sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def run(name: str, *args: str, cwd: Path) -> str:
+    """What the example prints."""
+    command = [sys.executable, str(EXAMPLES / name), *args]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_is_short_and_helps(name: str, tmp_path: Path) -> None:
+    lines = (EXAMPLES / name).read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 60
+    assert f"python examples/{name}" in lines[2]
+    said = run(name, "--help", cwd=tmp_path)
+    assert "usage:" in said
+    assert "(required)" in said or name == "evaluate.py"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+class TestTheyRun:
+    """Each writes where it is told and nowhere else."""
+
+    @pytest.fixture(autouse=True)
+    def simulator(self) -> None:
+        pytest.importorskip("mani_skill", reason="needs the extra: sim")
+
+    def test_wrap_env(self, tmp_path: Path) -> None:
+        said = run(
+            "wrap_env.py", "--out", "a.png", "--styles", "gold", "wood", "--height", "128", cwd=tmp_path
+        )
+        assert "gold:" in said
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+        assert Image.open(tmp_path / "a.png").size == (2 * 160 + 4, 2 * (128 + 24))
+
+    def test_evaluate(self, tmp_path: Path) -> None:
+        table = run("evaluate.py", "--steps", "1", cwd=tmp_path).splitlines()
+        assert [line.split()[0] for line in table] == ["scenes", "raw", "wood", "proxy-real"]
+        assert not list(tmp_path.iterdir())
+
+    def test_train_from_photos(self, tmp_path: Path) -> None:
+        pytest.importorskip("skimage", reason="needs scikit-image, of the extra dev")
+        small = ["width=80", "height=64", "warm_start.steps=1", "warm_start.batch_size=1", "inputs.frames=2"]
+        said = run("train_from_photos.py", "--out", "brick", "--set", *small, cwd=tmp_path)
+        assert "wrote brick/edit.png" in said
+        assert len(list((tmp_path / "brick" / "photos").iterdir())) == 5
+        assert (tmp_path / "brick" / "specialist" / "card.json").is_file()
+        assert [path.name for path in tmp_path.iterdir()] == ["brick"]
+
+    def test_edit_video(self, tmp_path: Path) -> None:
+        run("edit_video.py", "--out", "a.mp4", "--frames", "2", cwd=tmp_path)
+        assert iio.improps(tmp_path / "a.mp4", plugin="FFMPEG").shape[1:] == (256, 640, 3)
+        run(
+            "edit_video.py",
+            "--out",
+            "b.mp4",
+            "--video",
+            "a.mp4",
+            "--frames",
+            "1",
+            "--style",
+            "wood",
+            cwd=tmp_path,
+        )
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
+
+    def test_simpler_script(self, tmp_path: Path) -> None:
+        said = run("simpler_script.py", "--out", "a.mp4", "--steps", "1", cwd=tmp_path)
+        assert "close bottom drawer: not done after 1 steps" in said
+        assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
