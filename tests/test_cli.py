@@ -175,7 +175,7 @@ def test_help_teaches_and_does_not_wait_for_torch():
     """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "simedit-edit --specialist teak in.mp4 out.mp4" in done.stdout
+    assert "simedit-edit --specialist lab:gold in.mp4 out.mp4" in done.stdout
 
 
 @pytest.mark.parametrize(
