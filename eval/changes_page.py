@@ -18,7 +18,7 @@ from simedit.eval.recordings import LIMIT, Picture
 from simedit.eval.trials import Trial
 from simedit.eval.two_runs import Run
 
-_DOCTYPE = b"<!doctype html>"
+_TITLE = b" compared</title>"
 _ABSENT = "not stored"
 _CHANGES = ("gained", "lost", "same", "not compared")
 _KINDS = {"settings": "Settings", "files": "Fingerprints of files", "versions": "Versions and machine"}
@@ -74,10 +74,10 @@ def save_page(path: Path, page: str) -> None:
         SimeditError: it cannot be written, or something else than a page lies there.
     """
     try:
-        start = path.open("rb").read(len(_DOCTYPE)) if path.is_file() else _DOCTYPE
+        start = path.open("rb").read(2000) if path.is_file() else _TITLE
     except OSError as error:
         raise SimeditError(f"cannot read {path}: {error.strerror}") from error
-    if start.lower() != _DOCTYPE:
+    if _TITLE not in start:
         raise SimeditError(f"{path} is there and no page of this kind: give another --out")
     with whole(path) as draft:
         draft.write_text(page, encoding="utf-8")

@@ -174,9 +174,10 @@ def compare(first: Folder, second: Folder, out: Path = Path("compare.html"), jso
     found = changes(*runs)
     save_page(out, changes_html(found, *runs))
     if json:
-        return _print_json(found)
-    print_changes(found)
-    print(f"page: {out}")
+        _print_json(found)
+    else:
+        print_changes(found)
+    print(f"page: {out}", file=sys.stderr if json else sys.stdout)
 
 
 def status(

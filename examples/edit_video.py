@@ -4,6 +4,7 @@ python examples/edit_video.py --out gold.mp4
 python examples/edit_video.py --out mine.mp4 --video in.mp4 --style wood
 """
 
+from itertools import islice
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -29,7 +30,7 @@ def main(
     """
     if video is not None:
         try:
-            raw, masks = iio.imread(video, plugin="FFMPEG")[:frames], None
+            raw, masks = np.stack([*islice(iio.imiter(video, plugin="FFMPEG"), frames)]), None
         except OSError as error:
             raise SimeditError(f"cannot read {video}: {error}") from error
     else:

@@ -40,7 +40,7 @@ def main(out: Path, task: str = "google_robot_close_bottom_drawer", steps: int =
     """
     policy, env = ClonedPolicy(policy_folder("lab:last")), make(task)
     library = SpecialistLibrary.load("lab")  # changed, 2 of 3
-    env = EditObservation(env, library, style="wood", composition="none")  # changed, 3 of 3
+    env = EditObservation(env, library, style="wood", composition="none")  # 3 of 3; no mask there
 
     obs, _ = env.reset()
     policy.reset(instruction := env.unwrapped.get_language_instruction())

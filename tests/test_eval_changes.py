@@ -236,10 +236,12 @@ def test_what_cannot_be_compared_is_refused(tmp_path, first, monkeypatch, capsys
 
 
 def test_no_other_file_is_overwritten(tmp_path, first, second, capsys):
-    mine = tmp_path / "mine.csv"
-    mine.write_text("policy,open")
-    assert "no page of this kind" in refused(capsys, first, second, "--out", mine)
-    assert mine.read_text() == "policy,open"
+    report = "<!doctype html><title>simedit evaluation</title>"
+    for name, text in (("mine.csv", "policy,open"), ("report.html", report)):
+        mine = tmp_path / name
+        mine.write_text(text)
+        assert "no page of this kind" in refused(capsys, first, second, "--out", mine)
+        assert mine.read_text() == text
     assert "it is a folder" in refused(capsys, first, second, "--out", tmp_path)
     with pytest.raises(SimeditError, match="no page of this kind"):
         save_page(first / "results.sqlite", "<!doctype html>")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -95,17 +94,13 @@ def test_memory_sums_the_commands():
     np.testing.assert_allclose(memory[2, 7:], [0.15, 0, 0, 0.1, 0, -0.05, 0.5], atol=1e-6)
 
 
-def test_the_default_network_is_small_and_quick(tmp_path):
+def test_the_default_network_is_small(tmp_path):
     config = NetworkConfig()
     save(Network(config), config, tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size < 1_000_000
     policy, (frame,) = ClonedPolicy(tmp_path), _frames(1, 128, 160)
     policy.reset("open top drawer")
-    policy.act(frame)
-    begin = time.perf_counter()
-    for _ in range(10):
-        policy.act(frame)
-    assert (time.perf_counter() - begin) / 10 < 0.1  # some 3 ms on an idle core
+    assert policy.act(frame).to_array().shape == (7,)
 
 
 @pytest.mark.parametrize("instruction", ["open the top drawer", "lift top drawer", ""])
