@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from simedit.envs.assets import missing, resolve_asset_root, room_mesh
-from simedit.envs.domains import scene
+from simedit.envs.drawer.assets import missing, resolve_asset_root, room_mesh
+from simedit.envs.drawer.domains import scene
 from simedit.eval.config import StudyConfig
 from simedit.eval.trials import Trial
 

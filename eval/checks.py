@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from simedit import extras
-from simedit.envs.assets import resolve_asset_root, verify
+from simedit.envs.drawer.assets import resolve_asset_root, verify
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants
 from simedit.eval.config import ClonedConfig, RT1Config, StudyConfig

@@ -399,8 +399,8 @@ def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None 
     import gymnasium as gym
 
     import simedit.envs  # noqa: F401  registers the environments
-    from simedit.envs.domains import scene
-    from simedit.envs.proxy_real import ProxyReal, VisualMatching
+    from simedit.envs.drawer.domains import scene
+    from simedit.envs.drawer.proxy_real import ProxyReal, VisualMatching
 
     original = study.env.simulator == "original"
     env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from simedit.config import Config
 from simedit.digests import digest
-from simedit.envs.domains import VARIANTS, scene
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.domains import VARIANTS, scene
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import unknown
 from simedit.names import Name
 
@@ -64,7 +64,7 @@ Domain = Literal["raw", "vismatch", "varagg", "edited", "proxy_real"]
 
 
 class EnvConfig(Config):
-    """Settings of the environment; those not listed are as in `simedit.envs.drawer.DrawerEnv`.
+    """Settings of the environment; those not listed are as in `simedit.envs.drawer.twin.DrawerEnv`.
 
     Attributes:
         simulator: "twin", or "original": SimplerEnv itself, which knows no `skin` but its own.
@@ -165,7 +165,7 @@ class StudyConfig(Config):
     """A whole study: policies x tasks x drawers x poses x domains, their variants (and styles), x seeds.
 
     Attributes:
-        variants: of each domain, where not all that are published; see `simedit.envs.domains.VARIANTS`.
+        variants: of each domain, where not all that are published; see `simedit.envs.drawer.domains.VARIANTS`.
         count_policy_errors_as: how a trial counts in which the policy itself raised or gave no action. As an
             "error" it counts for no policy, since all are compared on the same trials.
     """

@@ -24,7 +24,7 @@ def assets(
         url: Fetch from this repository in place of the public one.
         commit: Fetch this commit in place of the pinned one.
     """
-    from simedit.envs.assets import (
+    from simedit.envs.drawer.assets import (
         DEFAULT_COMMIT,
         DEFAULT_URL,
         ROOMS,
@@ -64,7 +64,7 @@ def checkpoints(
         url: Fetch from this server in place of the public one; for the sentence encoder, from this address.
         encoder: embed's sentence encoder.
     """
-    from simedit.envs.poses import DRAWERS, TASKS, instruction
+    from simedit.envs.drawer.poses import DRAWERS, TASKS, instruction
     from simedit.policies.checkpoints import CHECKPOINTS, fetch
     from simedit.policies.rt1 import write_embeddings
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import simedit
 from simedit.digests import digest
-from simedit.envs import poses
-from simedit.envs.assets import require, resolve_asset_root, room_mesh, verify
-from simedit.envs.domains import scene
+from simedit.envs.drawer import poses
+from simedit.envs.drawer.assets import require, resolve_asset_root, room_mesh, verify
+from simedit.envs.drawer.domains import scene
 from simedit.eval import rollout
 from simedit.eval.absent import absent_variants
 from simedit.eval.config import ClonedConfig, StudyConfig, meaning

@@ -10,8 +10,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from simedit.envs.domains import poses
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.domains import poses
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial

@@ -18,7 +18,7 @@ class Trial:
     """One rollout: the unit of evaluation and the primary key of every result.
 
     Attributes:
-        variant: one of the domain's, see `simedit.envs.domains.VARIANTS`; "" where it has but one.
+        variant: one of the domain's, see `simedit.envs.drawer.domains.VARIANTS`; "" where it has but one.
         style: a style name in the domain "edited", "" elsewhere.
     """
 

@@ -21,7 +21,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from simedit.config import Config, load_config
 from simedit.drafts import whole
-from simedit.envs.poses import POSES, TASKS
+from simedit.envs.drawer.poses import POSES, TASKS
 from simedit.errors import SimeditError, unknown
 from simedit.lab.materials import MATERIALS, STYLES
 from simedit.locks import locked

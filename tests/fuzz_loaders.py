@@ -433,8 +433,8 @@ def _recording(folder: Path) -> None:
 
 
 def _make_assets(folder: Path) -> None:
-    from simedit.envs import assets
-    from simedit.envs.poses import POSES
+    from simedit.envs.drawer import assets
+    from simedit.envs.drawer.poses import POSES
 
     def write(name: str, text: str) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -455,7 +455,7 @@ def _make_assets(folder: Path) -> None:
 
 
 def _assets(folder: Path) -> None:
-    from simedit.envs.assets import verify
+    from simedit.envs.drawer.assets import verify
 
     verify(folder)
 

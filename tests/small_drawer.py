@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from simedit.envs.poses import CLOSE_START, find_pose, succeeded
+from simedit.envs.drawer.poses import CLOSE_START, find_pose, succeeded
 from simedit.errors import SimeditError, unknown
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates

@@ -1,12 +1,12 @@
-"""Tests of simedit.envs.domains."""
+"""Tests of simedit.envs.drawer.domains."""
 
 from __future__ import annotations
 
 import pytest
 
-from simedit.envs.assets import CABINETS, ROBOT_VARIANTS, ROOMS
-from simedit.envs.domains import VARIANTS, Scene, poses, scene
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS, ROOMS
+from simedit.envs.drawer.domains import VARIANTS, Scene, poses, scene
+from simedit.envs.drawer.poses import POSES
 
 
 def test_the_published_variants() -> None:

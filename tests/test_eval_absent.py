@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from simedit.envs.assets import ROOMS, room_mesh
+from simedit.envs.drawer.assets import ROOMS, room_mesh
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants, describe, is_absent, playable
 from simedit.eval.config import StudyConfig

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from small_drawer import REAL
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.changes import changes, headline, signed
 from simedit.eval.changes_page import changes_html, save_page

@@ -5,8 +5,8 @@ import struct
 import pytest
 from safetensors.torch import load_file, save_file
 
-from simedit.envs import assets
-from simedit.envs.assets import ROOMS, room_mesh
+from simedit.envs.drawer import assets
+from simedit.envs.drawer.assets import ROOMS, room_mesh
 from simedit.eval import fingerprints
 from simedit.eval.config import StudyConfig
 from simedit.eval.fingerprints import current_meaning, differences, played_with

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
 from simedit.eval.rollout import EnvironmentDied, Stage, rollout

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.config import ScriptedConfig, StudyConfig
 from simedit.eval.published import Rates

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simedit.envs.assets import CABINETS, ROBOT_VARIANTS
-from simedit.envs.poses import POSES, Pose
+from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS
+from simedit.envs.drawer.poses import POSES, Pose
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How a scene looks: keyword arguments of `simedit.envs.drawer.DrawerEnv`, which explains them."""
+    """How a scene looks: keyword arguments of `simedit.envs.drawer.twin.DrawerEnv`, which explains them."""
 
     overlay: bool = False
     robot_variant: str = ""
@@ -43,7 +43,7 @@ VARIANTS: dict[str, dict[str, Scene]] = {
 """Each domain's variants by name, over which its rates are averaged; "" where there is but one.
 
 The lab's proxy_real photographs the plain scene in a kitchen that the seed draws: see
-`simedit.envs.proxy_real`.
+`simedit.envs.drawer.proxy_real`.
 
 Source: SIMPLER (arXiv 2405.05941), its scripts for Visual Matching and Variant Aggregation.
 """

@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 
 DEFAULT_URL = "https://github.com/simpler-env/ManiSkill2_real2sim"

@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
     raise SimeditError(
         f"the drawer twin needs ManiSkill 3 ({error}): {extras.install('mani_skill')}"
     ) from error
-from simedit.envs.assets import (
+from simedit.envs.drawer.assets import (
     CABINETS,
     ROBOT_VARIANTS,
     ROOMS,
@@ -41,8 +41,8 @@ from simedit.envs.assets import (
     robot_urdf,
     room_mesh,
 )
-from simedit.envs.checks import check_action, check_options, check_sizes
-from simedit.envs.poses import (
+from simedit.envs.drawer.checks import check_action, check_options, check_sizes
+from simedit.envs.drawer.poses import (
     CLOSE_START,
     DRAWERS,
     HANDLE,
@@ -53,8 +53,8 @@ from simedit.envs.poses import (
     instruction,
     succeeded,
 )
-from simedit.envs.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
-from simedit.envs.scenery import (
+from simedit.envs.drawer.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
+from simedit.envs.drawer.scenery import (
     LIGHTS,
     add_cabinet,
     add_ground,
@@ -65,7 +65,7 @@ from simedit.envs.scenery import (
     recolour,
     show_ambient_only,
 )
-from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
+from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState
 from simedit.repainter import whole_number
