@@ -115,7 +115,8 @@ def run(
         todo = remaining(wanted, store.results())
         check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
-        facts = Facts(untrained=untrained, blind=_blind(study), absent=absent)
+        blind = [name for name, policy in study.policies.items() if not policy.uses_images]
+        facts = Facts(untrained=untrained, blind=blind, absent=absent)
         keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
         if todo:
             if differ := keep_player(store, played_with()):
@@ -310,15 +311,6 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
     return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
 
 
-def _blind(study: StudyConfig) -> list[str]:
-    from simedit.policies.cloned import ClonedPolicy
-    from simedit.policies.rt1 import RT1Policy
-    from simedit.policies.scripted import ScriptedExpert
-
-    kinds = {"scripted": ScriptedExpert, "rt1": RT1Policy, "cloned": ClonedPolicy}
-    return [name for name, policy in study.policies.items() if not kinds[policy.kind].uses_images]
-
-
 def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
     """As many slots as environments, with their editor and policies, all loaded."""
     import torch
@@ -420,21 +412,13 @@ def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None 
 
 def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
     """The study's policies, acting on that stage alone."""
-    from simedit.eval.config import ClonedConfig, RT1Config
-    from simedit.packaged import policy_folder
-    from simedit.policies.cloned import ClonedPolicy
-    from simedit.policies.rt1 import RT1Policy
-    from simedit.policies.scripted import ScriptedExpert
-
-    policies: dict[str, Policy] = {}
+    loaded = {}
     for name, policy in study.policies.items():
-        if isinstance(policy, RT1Config):
-            policies[name] = RT1Policy(policy.checkpoint, embeddings=policy.embeddings, gpu=policy.gpu)
-        elif isinstance(policy, ClonedConfig):
-            policies[name] = ClonedPolicy(policy_folder(policy.checkpoint))
-        else:
-            policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
-    return policies
+        try:
+            loaded[name] = policy.load(stage.state)
+        except SimeditError as error:
+            raise SimeditError(f"policy {name!r}: {error}") from error
+    return loaded
 
 
 def _work(

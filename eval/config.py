@@ -5,60 +5,17 @@ Relative paths in a config resolve against the working directory, as paths on a 
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from simedit.config import Config
-from simedit.digests import digest
 from simedit.envs.drawer.domains import VARIANTS, scene
 from simedit.envs.drawer.poses import POSES
 from simedit.errors import unknown
 from simedit.names import Name
-
-
-class ScriptedConfig(Config):
-    """The scripted expert, which acts from privileged state.
-
-    Attributes:
-        noise: of each action; see `simedit.policies.scripted.ScriptedExpert`.
-        delay: control steps by which what it sees lags.
-    """
-
-    kind: Literal["scripted"]
-    noise: float = Field(default=0.0, ge=0)
-    delay: int = Field(default=0, ge=0)
-
-
-class RT1Config(Config):
-    """An RT-1 checkpoint; see `simedit.policies.rt1.RT1Policy`.
-
-    Attributes:
-        checkpoint: folder of its SavedModel.
-        embeddings: the sentence encoder's folder, or a table of the instructions' embeddings.
-        gpu: let TensorFlow use the GPU; the same for all policies of a study.
-    """
-
-    kind: Literal["rt1"]
-    checkpoint: str
-    embeddings: str | None = None
-    gpu: bool = False
-
-
-class ClonedConfig(Config):
-    """A small policy that was cloned from expert episodes; see `simedit.policies.cloned.ClonedPolicy`.
-
-    Attributes:
-        checkpoint: its folder, or "lab:NAME", one of those that ship with the lab.
-    """
-
-    kind: Literal["cloned"]
-    checkpoint: str
-
-
-PolicyConfig = Annotated[ScriptedConfig | RT1Config | ClonedConfig, Field(discriminator="kind")]
-
+from simedit.policies.kinds import AnyPolicy
 
 Domain = Literal["raw", "vismatch", "varagg", "edited", "proxy_real"]
 
@@ -170,7 +127,7 @@ class StudyConfig(Config):
             "error" it counts for no policy, since all are compared on the same trials.
     """
 
-    policies: dict[Name, PolicyConfig] = Field(min_length=1)
+    policies: dict[Name, AnyPolicy] = Field(min_length=1)
     domains: list[Domain] = Field(min_length=1)
     variants: dict[Domain, list[str]] = {}
     styles: list[Name] = []
@@ -245,36 +202,26 @@ class StudyConfig(Config):
         return self.variants.get(domain, list(VARIANTS[domain]))
 
 
-def meaning(config: StudyConfig, specialists: dict[str, str], checkpoints: dict[str, str]) -> dict[str, Any]:
+def meaning(config: StudyConfig, specialists: Mapping[str, str]) -> dict[str, Any]:
     """What a trial's result depends on beside the trial itself, as flat keys.
 
     Two configs whose common keys agree may share a run folder. Where the assets lie is left out, and how long
-    anything is waited for. RT-1's files are read here; `simedit.eval.fingerprints` adds the other files.
+    anything is waited for. The policies' files are read here; `simedit.eval.fingerprints` adds the others.
 
     Args:
         specialists: from style to a digest of its specialist's files.
-        checkpoints: from the name of a cloned policy to a digest of its files.
 
     Raises:
         SimeditError: a file cannot be read.
     """
-    rt1 = {name: policy for name, policy in config.policies.items() if isinstance(policy, RT1Config)}
-    parts: dict[str, Any] = {
-        "max_steps": config.max_steps,
-        "env": config.env.model_dump(mode="json", exclude={"asset_root"}),
-        "policies": {name: policy.model_dump_json() for name, policy in config.policies.items()},
-        "checkpoints": checkpoints | {name: _digest(policy.checkpoint) for name, policy in rt1.items()},
-        "embeddings": {name: _digest(policy.embeddings) for name, policy in rt1.items()},
-    }
+    parts: dict[str, Any] = {"max_steps": config.max_steps}
+    env = config.env.model_dump(mode="json", exclude={"asset_root"})
+    parts |= {f"env.{key}": value for key, value in env.items()}
+    for name, policy in config.policies.items():
+        parts[f"policies.{name}"] = policy.model_dump_json()
+        parts |= {f"{key}.{name}": value for key, value in policy.meaning().items()}
     if "edited" in config.domains:
-        parts["editor"] = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})
-        parts["specialists"] = {style: specialists[style] for style in config.styles}
-    return {
-        f"{part}.{key}" if isinstance(value, dict) else part: inner
-        for part, value in parts.items()
-        for key, inner in (value.items() if isinstance(value, dict) else [("", value)])
-    }
-
-
-def _digest(path: str | None) -> str | None:
-    return digest(Path(path)) if path is not None and Path(path).exists() else None
+        editor = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})
+        parts |= {f"editor.{key}": value for key, value in editor.items()}
+        parts |= {f"specialists.{style}": specialists[style] for style in config.styles}
+    return parts

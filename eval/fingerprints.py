@@ -16,10 +16,9 @@ from simedit.envs.drawer.assets import require, resolve_asset_root, room_mesh, v
 from simedit.envs.drawer.domains import scene
 from simedit.eval import rollout
 from simedit.eval.absent import absent_variants
-from simedit.eval.config import ClonedConfig, StudyConfig, meaning
+from simedit.eval.config import StudyConfig, meaning
 from simedit.eval.library import base_of
-from simedit.packaged import policy_folder
-from simedit.policies import checkpoints
+from simedit.policies import checkpoints, kinds
 
 _BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
 _PACKAGES = (
@@ -37,13 +36,8 @@ def current_meaning(study: StudyConfig, specialists: Mapping[str, Path]) -> dict
     Raises:
         SimeditError: a file is missing or cannot be read.
     """
-    cloned = {
-        name: digest(policy_folder(policy.checkpoint))
-        for name, policy in study.policies.items()
-        if isinstance(policy, ClonedConfig)
-    }
     styles = {style: digest(folder) for style, folder in specialists.items()}
-    return meaning(study, styles, cloned) | _base(study, specialists) | _assets(study)
+    return meaning(study, styles) | _base(study, specialists) | _assets(study)
 
 
 def _base(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, str]:
@@ -78,7 +72,7 @@ def played_with() -> dict[str, str]:
     """
     import torch
 
-    folders = [Path(str(module.__file__)).parent for module in (simedit, poses, checkpoints)]
+    folders = [Path(str(module.__file__)).parent for module in (simedit, poses, checkpoints, kinds)]
     sources = [digest(folder, folder.glob("*.py")) for folder in folders] + [digest(Path(rollout.__file__))]
     short = sha256("".join(sources).encode()).hexdigest()[:8]
     found = {"simedit": f"{_version('simedit')} (sources {short})"}

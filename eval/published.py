@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from simedit.config import Config, load_config
 from simedit.errors import SimeditError, unknown
-from simedit.eval.config import EditorConfig, EnvConfig, RealConfig, ScriptedConfig, StudyConfig
+from simedit.eval.config import RealConfig, StudyConfig
 from simedit.eval.rates_file import Counts, Rate, load_rates
 from simedit.eval.trials import trials
 from simedit.packaged import lab_data
@@ -81,12 +81,14 @@ def protocol_counts() -> dict[str, int]:
     Visual Matching and Variant Aggregation as SIMPLER (arXiv 2405.05941) runs them, edited frames as
     arXiv 2504.12833, section 6.4, does: seven styles, three seeds, over Visual Matching's frames.
     """
-    protocol = StudyConfig(
-        policies={"any": ScriptedConfig(kind="scripted")},
-        domains=["vismatch", "varagg", "edited"],
-        styles=["gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood"],
-        env=EnvConfig(skin="simpler"),
-        editor=EditorConfig(over="vismatch", seeds=[0, 1, 2]),
+    protocol = StudyConfig.model_validate(
+        {
+            "policies": {"any": {"kind": "scripted"}},
+            "domains": ["vismatch", "varagg", "edited"],
+            "styles": ["gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood"],
+            "env": {"skin": "simpler"},
+            "editor": {"over": "vismatch", "seeds": [0, 1, 2]},
+        }
     )
     return dict(Counter(trial.domain for trial in trials(protocol)))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from simedit.config import load_config, parse_config
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig, meaning
 from simedit.eval.published import protocol_counts
+from simedit.eval.store import Store
 from simedit.eval.trials import trials
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "eval"
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS, LAB = ROOT / "configs" / "eval", ROOT / "benchmarks" / "lab"
 BASE = {"policies": {"a": {"kind": "scripted"}, "b": {"kind": "scripted", "noise": 0.1}}, "domains": ["raw"]}
 
 
@@ -24,7 +27,11 @@ def parsed(**changes):
     [
         ({"domain": ["raw"]}, "unknown key 'domain': did you mean 'domains'"),
         ({"policies": {"a": {"kind": "scripted", "nois": 1}}}, "did you mean 'noise'"),
-        ({"policies": {"a": {"kind": "octo"}}}, "scripted"),
+        (
+            {"policies": {"a": {"kind": "scriptd"}}},
+            "a: unknown kind .scriptd.: did you mean .scripted",
+        ),
+        ({"policies": {"a": {"noise": 1}}}, "policies.a: the key .kind. is required"),
         ({"domains": ["aggregated"]}, "varagg"),
         ({"domains": ["proxy_real"], "env": {"skin": "simpler"}}, "proxy_real needs .* env.skin: primitive"),
         ({"domains": ["proxy_real"], "env": {"simulator": "original"}}, "needs env.simulator: twin"),
@@ -64,21 +71,19 @@ def test_overrides_from_the_command_line():
 
 
 def test_meaning_follows_what_changes_a_trial_and_nothing_else():
-    plain = meaning(parsed(), {}, {})
+    plain = meaning(parsed(), {})
     assert (
-        meaning(parsed(seeds=[0, 1], poses=["a0"], report={"videos": 0}, env={"asset_root": "x"}), {}, {})
+        meaning(parsed(seeds=[0, 1], poses=["a0"], report={"videos": 0}, env={"asset_root": "x"}), {})
         == plain
     )
-    more = meaning(parsed(policies={**BASE["policies"], "c": {"kind": "scripted"}}), {}, {})
+    more = meaning(parsed(policies={**BASE["policies"], "c": {"kind": "scripted"}}), {})
     assert plain.items() < more.items()
-    assert meaning(parsed(max_steps=5), {}, {})["max_steps"] != plain["max_steps"]
-    noisier = meaning(parsed(policies={"a": {"kind": "scripted", "noise": 0.2}}), {}, {})
+    assert meaning(parsed(max_steps=5), {})["max_steps"] != plain["max_steps"]
+    noisier = meaning(parsed(policies={"a": {"kind": "scripted", "noise": 0.2}}), {})
     assert noisier["policies.a"] != plain["policies.a"]
-    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"gold": "12ab"}, {})
+    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"gold": "12ab"})
     assert plain.items() < edited.items()
     assert edited["specialists.gold"] == "12ab"
-    # A policy that was trained again is another, even in the same folder.
-    assert meaning(parsed(), {}, {"a": "34cd"})["checkpoints.a"] == "34cd"
 
 
 def test_meaning_follows_the_files_of_rt1(tmp_path):
@@ -86,7 +91,7 @@ def test_meaning_follows_the_files_of_rt1(tmp_path):
         for name, text in files.items():
             (tmp_path / name).write_text(text)
         policy = {"kind": "rt1", "checkpoint": str(tmp_path / "model"), "embeddings": str(tmp_path / "table")}
-        return meaning(parsed(policies={"x": policy}), {}, {})
+        return meaning(parsed(policies={"x": policy}), {})
 
     one = found(model="one", table="one")
     assert found(model="one", table="one") == one
@@ -95,6 +100,15 @@ def test_meaning_follows_the_files_of_rt1(tmp_path):
         for files in ({"model": "two"}, {"model": "one", "table": "two"})
     ]
     assert differ == [{"checkpoints.x"}, {"embeddings.x"}]
+
+
+def test_runs_stored_before_still_mean_the_same():
+    with Store(LAB, write=False) as store:
+        stored, config = store.read("meaning"), store.read("run")["config"]
+    study = parse_config(StudyConfig, config, where="test")
+    styles = {style: stored[f"specialists.{style}"] for style in study.styles}
+    assert meaning(study, styles) == stored
+    assert json.dumps(study.model_dump()["policies"]) == json.dumps(config["policies"])
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@ from __future__ import annotations
 import pytest
 
 from simedit.eval.caveats import Facts
-from simedit.eval.config import ScriptedConfig, StudyConfig
+from simedit.eval.config import StudyConfig
 from simedit.eval.headline import headline, number
 from simedit.eval.published import Rates, load_published
 from simedit.eval.summary import published_summary, summarise
 from simedit.eval.terminal import print_metrics, print_summary
 from simedit.eval.trials import Result, trials
+from simedit.policies.kinds.scripted import Scripted
 
 
 def study(names, **changes):
-    policies = dict.fromkeys(names, ScriptedConfig(kind="scripted"))
+    policies = dict.fromkeys(names, Scripted(kind="scripted"))
     return StudyConfig(policies=policies, domains=["raw"], **changes)
 
 

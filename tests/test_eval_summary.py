@@ -7,10 +7,11 @@ import pytest
 
 from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
-from simedit.eval.config import ScriptedConfig, StudyConfig
+from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates
 from simedit.eval.summary import Facts, status, summarise
 from simedit.eval.trials import Result, trials
+from simedit.policies.kinds.scripted import Scripted
 
 CONFIG = StudyConfig.model_validate(
     {
@@ -40,7 +41,7 @@ def outcome(t):
 RESULTS = {t: Result(t, outcome(t)) for t in trials(CONFIG)}
 
 # Three policies of graded skill in 27 situations a task, which they find hard in the same order.
-WIDE_POLICY = ScriptedConfig(kind="scripted")
+WIDE_POLICY = Scripted(kind="scripted")
 WIDE = StudyConfig(policies=dict.fromkeys(("good", "fair", "bad"), WIDE_POLICY), domains=["raw"])
 WIDE_REAL = Rates.model_validate(
     {
