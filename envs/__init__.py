@@ -13,7 +13,7 @@ gymnasium.register(
     entry_point="simedit.envs.drawer.twin:DrawerEnv",
     max_episode_steps=113,
     disable_env_checker=True,
-    additional_wrappers=(WrapperSpec("TensorTimeLimit", "simedit.envs.limit:TensorTimeLimit", {}),),
+    additional_wrappers=(WrapperSpec("TensorTimeLimit", "simedit.envs.drawer.limit:TensorTimeLimit", {}),),
 )
 gymnasium.register(
     "simedit/SimplerDrawer-v1",

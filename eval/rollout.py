@@ -1,4 +1,4 @@
-"""One trial: pose the scene, let the policy act, read the result at the last step."""
+"""One trial: put the scene into place, let the policy act, read the result at the last step."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from simedit.envs.drawer.domains import poses
-from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
-from simedit.protocols import DrawerState, Policy
+from simedit.protocols import Policy
 from simedit.wrapper import find_image_key, get_path
 
 RAW_KEY = "raw_rgb"
-POSE_TOLERANCE = 1e-6
 
 
 class EnvironmentDied(Exception):
@@ -53,7 +50,7 @@ class Stage:
             self._env.style = trial.style  # pyright: ignore[reportAttributeAccessIssue]
         return self._env
 
-    def state(self) -> DrawerState:
+    def state(self) -> Any:
         """The privileged state of the environment in use."""
         with _blaming(EnvironmentDied, "the environment"):
             assert self._env is not None, "no trial has begun"
@@ -87,28 +84,25 @@ def rollout(
 
     Returns:
         a result whose outcome is "error" when the policy raised or asked for a non-finite action, or when
-        the realised pose is not the asked one. A policy is waited for without end.
+        the scene is not the one that was asked for. A policy is waited for without end.
 
     Raises:
         EnvironmentDied: the environment raised.
         SimeditError: the environment or the policy refused what it was given.
     """
-    pose = poses(trial.domain)[trial.pose]
-    # By name where it has one, for a photograph goes by the name.
-    asked = trial.pose if POSES[trial.pose] == pose else pose
     step, seen = 0, {}
     try:
         with _blaming(EnvironmentDied, "the environment"):
             env = stage.env(trial)
-            options = {"pose": asked, "task": trial.task, "drawer": trial.drawer}
+            options = {"task": trial.task, "scene": tuple(trial.scene.split("/"))}
             obs, info = env.reset(seed=trial.episode_seed, options=options)
-            realised = tuple(float(value) for value in _array(info["pose"]).ravel())
             frame, raw = _frames(obs)
-            instruction = env.unwrapped.instruction  # pyright: ignore[reportAttributeAccessIssue]
-        seen = {"pose": realised, "frame_hash": _digest(frame if raw is None else raw)}
-        if not np.abs(np.subtract(realised, pose)).max() <= POSE_TOLERANCE:  # nor is NaN
-            message = f"asked for pose {tuple(pose)}, the scene is at {realised}"
-            return Result(trial, "error", message=message, **seen)
+            if "start" in info:
+                seen["start"] = tuple(float(value) for value in _array(info["start"]).ravel())
+            instruction, misplaced = str(info["instruction"]), info.get("misplaced")
+        seen["frame_hash"] = _digest(frame if raw is None else raw)
+        if misplaced:
+            return Result(trial, "error", message=str(misplaced), **seen)
         with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
             policy.reset(instruction, seed=trial.episode_seed)
         for step in range(1, max_steps + 1):
@@ -123,20 +117,24 @@ def rollout(
                     raise ValueError(f"its action is not 7 finite numbers: {array.tolist()}")
                 terminate = bool(action.terminate)
             with _blaming(EnvironmentDied, "the environment"):
-                obs, _, _, truncated, info = env.step(array)
+                obs, _, terminated, truncated, info = env.step(array)
                 frame, raw = _frames(obs)
                 success = bool(_array(info["success"]).item())
-                extension = float(_array(info["drawer_extension"]).item())
-                if not np.isfinite(extension):
-                    raise ValueError(f"the drawer is {extension} m out")
-                over = terminate or bool(_array(truncated).item())
+                progress = float(_array(info["progress"]).item())
+                measures = {
+                    name: float(_array(value).item()) for name, value in info.get("measures", {}).items()
+                }
+                for name, value in {"progress": progress, **measures}.items():
+                    if not np.isfinite(value):
+                        raise ValueError(f"{name} is {value}")
+                over = terminate or bool(_array(terminated).item()) or bool(_array(truncated).item())
             if over or step == max_steps:
                 break
     except _PolicyDied as died:
         return Result(trial, "error", step, message=f"{died} (step {step})", **seen)
     if recording is not None:
         recording.add(frame, raw)
-    return Result(trial, "success" if success else "failure", step, extension, **seen)
+    return Result(trial, "success" if success else "failure", step, progress, measures=measures, **seen)
 
 
 @contextmanager

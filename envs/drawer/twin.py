@@ -454,7 +454,7 @@ def _skin_files(
             raise SimeditError(
                 f"robot_variant {robot_variant!r} is made of asset files: it needs skin='simpler'"
             )
-        folder = Path(str(resources.files("simedit.envs"))) / "primitive"
+        folder = Path(str(resources.files("simedit.envs.drawer"))) / "primitive"
         return folder / "google_robot.urdf", folder / "mk_station.urdf", None
     root = resolve_asset_root(asset_root)
     names = [robot_urdf(robot_variant or None), cabinet_urdf(cabinet)]
