@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ import gymnasium as gym
 from pydantic import Field
 
 from simedit.config import Config
+from simedit.errors import SimeditError
 
 Places = Mapping[str, Sequence[str]]
 """From domain to those of its variants that a study wants."""
@@ -34,7 +35,7 @@ class Suite(Protocol):
     """
 
     @property
-    def tasks(self) -> Sequence[str]: ...
+    def tasks(self) -> Collection[str]: ...
 
     @property
     def scenes(self) -> Mapping[str, Sequence[str]]: ...
@@ -48,8 +49,8 @@ class Suite(Protocol):
     def make(self, domain: str, variant: str) -> gym.Env:
         """The environment of a domain and variant, built in the process where it acts.
 
-        It takes `reset(seed=..., options={"task": task, "scene": (a value of each axis)})`, applies both, and answers
-        with an `info` that holds:
+        It takes `reset(seed=..., options={"task": ..., "scene": ...})`, the scene as a tuple of one value of each
+        axis, applies both, and answers with an `info` that holds:
 
         - "instruction", after a reset: what a policy is told.
         - "start", after a reset, if the scene can be read back: its numbers, floats [N]; and "misplaced" if
@@ -115,6 +116,66 @@ class SuiteKind(Config):
     def editing(self) -> dict[str, Any]:
         """How frames are edited: keyword arguments of `simedit.wrapper.EditObservation`."""
         return {}
+
+
+RESERVED = (
+    "policy",
+    "task",
+    "scene",
+    "domain",
+    "variant",
+    "style",
+    "seed",
+    "outcome",
+    "compared",
+    "steps",
+    "progress",
+)
+"""What an axis of scenes cannot be called: reports have columns of these names."""
+
+
+def check_suite(suite: Any, what: str) -> None:
+    """Refuse what cannot be a `Suite`.
+
+    Args:
+        what: how a message calls it.
+
+    Raises:
+        SimeditError: it lacks something, or has names that do not do.
+    """
+    for part in ("tasks", "scenes", "domains", "max_steps", "make"):
+        if not hasattr(suite, part):
+            raise SimeditError(f"{what} is no suite: it has no {part} (see simedit.envs.suite.Suite)")
+    groups = {
+        "tasks": suite.tasks,
+        **_named("scenes", suite.scenes, what),
+        **_named("domains", suite.domains, what),
+    }
+    for group, names in groups.items():
+        found = list(names)
+        if not found or len(set(found)) < len(found):
+            raise SimeditError(f"{what}: {group} must hold one name or more, each once")
+        for name in found:
+            if (
+                not isinstance(name, str)
+                or "/" in name
+                or not name.isprintable()
+                or (not name and group[:7] != "domains")
+            ):
+                raise SimeditError(f"{what}: {group} holds {name!r}: names are text without slashes")
+    for axis in suite.scenes:
+        if axis in RESERVED:
+            raise SimeditError(f"{what}: no axis of scenes can be called {axis!r}")
+    if "edited" in suite.domains:
+        raise SimeditError(f"{what}: the domain edited is every study's own, not a suite's")
+    if not isinstance(suite.max_steps, int) or suite.max_steps < 1:
+        raise SimeditError(f"{what}: max_steps must be a whole number of 1 or more, not {suite.max_steps!r}")
+
+
+def _named(kind: str, groups: Any, what: str) -> dict[str, Any]:
+    if not isinstance(groups, Mapping) or not groups:
+        raise SimeditError(f"{what}: {kind} must map one name or more to their values")
+    return {kind: list(groups)} | {f"{kind}[{name!r}]": values for name, values in groups.items()}
 
 
 def _found() -> tuple[type[SuiteKind], ...]:

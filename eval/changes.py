@@ -160,7 +160,7 @@ def _metrics(first: Run, second: Run) -> Iterable[dict[str, Any]]:
         return
     sources = (first.real, second.real)
     for domain in first.config.domains:
-        if domain in first.config.suite.realities or domain not in second.config.domains:
+        if domain in first.config.realities or domain not in second.config.domains:
             continue
         every = list(first.config.tasks)
         counts = {task: _counts(first, second, policies, domain, task) for task in every}

@@ -120,7 +120,7 @@ def run(
         if todo:
             if differ := keep_player(store, played_with()):
                 print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
-            _work(study, wanted, len(todo), store, specialists, num_envs)
+            _work(study, wanted, todo, store, specialists, num_envs)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -405,17 +405,18 @@ def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
 def _work(
     study: StudyConfig,
     wanted: Sequence[Trial],
-    todo: int,
+    todo: Sequence[Trial],
     store: Store,
     specialists: Mapping[str, Path],
     num_envs: int,
 ) -> None:
-    from simedit.eval.study import run_study
+    from simedit.eval.study import rehearse_policies, run_study
     from simedit.eval.terminal import progress
 
-    slots = wire(study, specialists, min(num_envs, todo))
+    slots = wire(study, specialists, min(num_envs, len(todo)))
+    rehearse_policies(todo, store.results(), slots[0])
     try:
-        with progress(todo) as advance:
+        with progress(len(todo)) as advance:
             queue = run_study(
                 wanted,
                 store=store,
@@ -440,7 +441,7 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
     from simedit.eval.estimate import disk_bytes, frames_to_edit, seconds_per_step
     from simedit.eval.fingerprints import current_meaning
     from simedit.eval.store import Store
-    from simedit.eval.study import remaining
+    from simedit.eval.study import rehearse_policies, remaining
 
     stored = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -462,6 +463,7 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
         if problems or not todo:
             return
         (slot,) = wire(study, specialists)
+        rehearse_policies(todo, stored, slot)
         measured = seconds_per_step(todo, slot.stage, slot.policies)
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")

@@ -119,7 +119,7 @@ def blocks(
                 entries[policy] = {
                     **bare_entry(
                         successes / n if n else None,
-                        None if domain in config.suite.realities else real.policies[policy].rate(task),
+                        None if domain in config.realities else real.policies[policy].rate(task),
                     ),
                     "n": n,
                     "successes": successes,

@@ -111,6 +111,7 @@ class StudyConfig(Config):
         suite: what is played: a kind with its settings, or "package.module:callable".
         domains: of the suite, and "edited".
         variants: of each domain, where not all.
+        realities: domains that stand for the real world, so that they predict nothing; those of the suite too.
         scenes: of each of the suite's axes, where not all, for example `{pose: [b1]}`.
         max_steps: of an episode.
         count_policy_errors_as: how a trial counts in which the policy itself raised or gave no action. As an
@@ -122,6 +123,7 @@ class StudyConfig(Config):
     domains: list[str] = Field(min_length=1)
     variants: dict[str, Names] = {}
     styles: list[Name] = []
+    realities: list[str] = []
     tasks: Names = []
     scenes: dict[str, Names] = {}
     seeds: list[Seed] = Field(default=[0], min_length=1)
@@ -175,6 +177,7 @@ def resolved(config: StudyConfig) -> StudyConfig:
     _check("domain", config.domains, domains)
     _check("domain", config.variants, domains)
     _check("domain", [over], suite.domains)
+    _check("domain", config.realities, suite.domains)
     _check("axis of scenes", config.scenes, suite.scenes)
     for domain, variants in config.variants.items():
         _check(f"variant of {domain}", variants, domains[domain])
@@ -185,6 +188,7 @@ def resolved(config: StudyConfig) -> StudyConfig:
             "variants": {
                 domain: list(config.variants.get(domain, domains[domain])) for domain in config.domains
             },
+            "realities": list(dict.fromkeys([*config.suite.realities, *config.realities])),
             "tasks": list(config.tasks or suite.tasks),
             "scenes": {axis: list(config.scenes.get(axis, values)) for axis, values in suite.scenes.items()},
             "max_steps": config.max_steps or suite.max_steps,

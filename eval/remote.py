@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from simedit.errors import SimeditError, told
-from simedit.protocols import Editor
+from simedit.protocols import Editor, Proprioception
 
 START_S = 900.0
 """Seconds for an environment's first answers: shaders are compiled, networks converted."""
@@ -81,6 +81,9 @@ class RemoteEnv(gym.Env):
 
     def privileged_state(self) -> Any:
         return self._ask("privileged_state")
+
+    def proprioception(self) -> Proprioception:
+        return self._ask("proprioception")
 
     @property
     def instruction(self) -> str:
@@ -246,6 +249,8 @@ def _called(env: gym.Env, name: str, args: tuple[Any, ...], kwargs: Mapping[str,
     found: Any = env if name in ("reset", "step", "style") else env.unwrapped
     if name == "style" and args:
         (found.style,) = args
+    if name not in dir(found):
+        raise SimeditError(f"a {type(found).__name__} has no {name}")
     value = getattr(found, name)
     return value(*args, **kwargs) if callable(value) else value
 

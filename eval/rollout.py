@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from simedit.errors import SimeditError, told
+from simedit.errors import SimeditError, raised_at, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
+from simedit.policies.player import Player
 from simedit.protocols import Policy
 from simedit.wrapper import find_image_key, get_path
 
@@ -24,7 +25,7 @@ class EnvironmentDied(Exception):
 
 
 class _PolicyDied(Exception):
-    """The policy raised, or asked for something that is no action."""
+    """The policy raised, or gave what is no action."""
 
 
 class Stage:
@@ -83,19 +84,18 @@ def rollout(
         recording: gets every frame.
 
     Returns:
-        a result whose outcome is "error" when the policy raised or asked for a non-finite action, or when
-        the scene is not the one that was asked for. A policy is waited for without end.
+        a result whose outcome is "error" when the policy raised or gave what is no action, or when the scene
+        is not the one that was asked for. A policy is waited for without end.
 
     Raises:
         EnvironmentDied: the environment raised.
-        SimeditError: the environment or the policy refused what it was given.
+        SimeditError: the environment refused what it was given, or has not what the policy needs.
     """
-    step, seen = 0, {}
+    step, seen, who = 0, {}, f"policy {trial.policy!r}"
     try:
         with _blaming(EnvironmentDied, "the environment"):
             env = stage.env(trial)
-            options = {"task": trial.task, "scene": tuple(trial.scene.split("/"))}
-            obs, info = env.reset(seed=trial.episode_seed, options=options)
+            obs, info = _reset(env, trial)
             frame, raw = _frames(obs)
             if "start" in info:
                 seen["start"] = tuple(float(value) for value in _array(info["start"]).ravel())
@@ -103,19 +103,16 @@ def rollout(
         seen["frame_hash"] = _digest(frame if raw is None else raw)
         if misplaced:
             return Result(trial, "error", message=str(misplaced), **seen)
-        with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
-            policy.reset(instruction, seed=trial.episode_seed)
+        with _blaming(_PolicyDied, who):
+            player = Player(policy)
+            player.reset(instruction, seed=trial.episode_seed)
         for step in range(1, max_steps + 1):
             if recording is not None:
                 recording.add(frame, raw)
-            with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
-                action = policy.act(frame)
-                array = action.to_array()
-                if array.shape != (7,):
-                    raise ValueError(f"its action is not 7 finite numbers, but of shape {array.shape}")
-                if not np.isfinite(array).all():
-                    raise ValueError(f"its action is not 7 finite numbers: {array.tolist()}")
-                terminate = bool(action.terminate)
+            given = _given(env, obs, frame, player.needs)
+            with _blaming(_PolicyDied, who):
+                action = player.act(given)
+                array, terminate = action.to_array(), bool(action.terminate)
             with _blaming(EnvironmentDied, "the environment"):
                 obs, _, terminated, truncated, info = env.step(array)
                 frame, raw = _frames(obs)
@@ -137,24 +134,83 @@ def rollout(
     return Result(trial, "success" if success else "failure", step, progress, measures=measures, **seen)
 
 
+def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
+    """Have a policy begin a trial and choose its first action, which is not carried out.
+
+    Raises:
+        SimeditError: it needs what the environment has not, raised, or chose no action.
+        EnvironmentDied: the environment raised.
+    """
+    with _blaming(EnvironmentDied, "the environment"):
+        env = stage.env(trial)
+        obs, info = _reset(env, trial)
+        frame, _ = _frames(obs)
+        instruction = str(info["instruction"])
+    try:
+        with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
+            player = Player(policy)
+            given = _given(env, obs, frame, player.needs)
+            player.reset(instruction, seed=trial.episode_seed)
+            player.act(given)
+    except _PolicyDied as died:
+        raise SimeditError(f"{died} (its first action, tried before the first trial)") from died
+
+
+def _reset(env: gym.Env, trial: Trial) -> tuple[Any, dict[str, Any]]:
+    options = {"task": trial.task, "scene": tuple(trial.scene.split("/"))}
+    return env.reset(seed=trial.episode_seed, options=options)
+
+
+def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str]) -> Any:
+    """What a policy with these needs sees."""
+    if tuple(needs) == ("frame",):
+        return frame
+    seen: dict[str, Any] = {"frame": frame}
+    if "proprioception" in needs:
+        with _blaming(EnvironmentDied, "the environment"):
+            ask = getattr(env.unwrapped, "proprioception", None)
+            if ask is None:
+                raise SimeditError(f"a {type(env.unwrapped).__name__} has no proprioception")
+            seen["proprioception"] = ask()
+    if "cameras" in needs:
+        seen["cameras"] = _cameras(obs)
+    return {need: seen[need] for need in needs}
+
+
 @contextmanager
 def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
     try:
         yield
-    except (SimeditError, EnvironmentDied, KeyboardInterrupt):
+    except (EnvironmentDied, KeyboardInterrupt):
         raise
+    except SimeditError as error:
+        if kind is EnvironmentDied:
+            raise
+        raise kind(f"{who}: {error}") from error
     except BaseException as error:  # a policy may call sys.exit
-        raise kind(f"{who}: {told(error)}") from error
+        raise kind(f"{who}: {told(error)}{raised_at(error)}") from error
 
 
 def _frames(obs: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """What the policy sees and, where that is an edit, the unedited frame: uint8 [H, W, 3] each."""
     camera, _, key = find_image_key(obs).rpartition("/")
     images = get_path(obs, camera)
-    raw = images.get(RAW_KEY)
-    frame = _array(images[key])
-    height, width = frame.shape[-3:-1]
-    return frame.reshape(height, width, 3), None if raw is None else _array(raw).reshape(height, width, 3)
+    return _frame(images[key]), _frame(images[RAW_KEY]) if RAW_KEY in images else None
+
+
+def _cameras(obs: Any) -> dict[str, np.ndarray]:
+    """The frame of every camera by its name, uint8 [H, W, 3]."""
+    camera, _, key = find_image_key(obs).rpartition("/")
+    return {
+        name: _frame(images[key])
+        for name, images in get_path(obs, camera.rpartition("/")[0]).items()
+        if key in images
+    }
+
+
+def _frame(image: Any) -> np.ndarray:
+    frame = _array(image)
+    return frame.reshape(frame.shape[-3:])
 
 
 def _array(value: Any) -> np.ndarray:

@@ -9,21 +9,20 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from pydantic import FiniteFloat, Json, TypeAdapter, ValidationError
 
+from simedit.envs import earlier
 from simedit.errors import SimeditError, shortened
 from simedit.eval.trials import Outcome, Result, Trial
 from simedit.locks import locked
 
 _SCHEMA = 3
-_TABLES = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+_RESULTS = """
 CREATE TABLE IF NOT EXISTS results (
     policy TEXT, task TEXT, scene TEXT, domain TEXT, variant TEXT, style TEXT, seed INTEGER,
     outcome TEXT NOT NULL CHECK (outcome IN ('success', 'failure', 'error')),
@@ -31,6 +30,11 @@ CREATE TABLE IF NOT EXISTS results (
     frame_hash TEXT NOT NULL, message TEXT NOT NULL,
     PRIMARY KEY (policy, task, scene, domain, variant, style, seed)
 ) WITHOUT ROWID;
+"""
+_TABLES = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+{_RESULTS}
 INSERT OR IGNORE INTO meta VALUES ('schema', '{_SCHEMA}');
 COMMIT;
 """
@@ -84,9 +88,17 @@ class Store:
                 if write:
                     self._db.execute("PRAGMA journal_mode=WAL")
                     self._db.execute("PRAGMA synchronous=FULL")
+                    if self._layout() == earlier.LAYOUT:
+                        earlier.upgrade(self._db, _SCHEMA, _RESULTS)
                     self._db.executescript(_TABLES)
                 elif not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     raise self._without_results()  # killed before it had begun
+                elif self._layout() == earlier.LAYOUT:
+                    # Reading changes no folder: a copy of it is brought up to date.
+                    before, self._db = self._db, sqlite3.connect(":memory:", isolation_level=None)
+                    with closing(before):
+                        before.backup(self._db)
+                    earlier.upgrade(self._db, _SCHEMA, _RESULTS)
             schema = self.read("schema")
             if schema != _SCHEMA:
                 raise SimeditError(
@@ -101,6 +113,11 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+
+    def _layout(self) -> Any:
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            return None
+        return self.read("schema")
 
     def _close(self) -> None:
         if self._write:

@@ -28,7 +28,7 @@ def summarise(
     is the rate's interval over situations (`simedit.eval.metrics.wilson`; of an average `mean_interval`).
     Intervals of the metrics weigh situations anew (`draw_rates`), the same for all policies and domains,
     and draw real rates that are counts; other real rates are taken as exact. A domain that stands for reality
-    (`simedit.envs.suite.SuiteKind.realities`) has rates, but no real ones beside them and so no metrics.
+    (the config's `realities`) has rates, but no real ones beside them and so no metrics.
 
     Args:
         results: every stored result; those that `config` does not want are left out.

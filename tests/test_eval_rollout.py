@@ -166,7 +166,7 @@ def test_ctrl_c_is_nobodys_error():
     "answer",
     [
         None,
-        [0.0] * 7,
+        [0.0] * 6,
         Action(np.zeros(300_000), np.zeros(3), 0.0),
         Action(np.array(["a", "b", "c"]), np.zeros(3), 0.0),
         Action(np.zeros(3), np.zeros(3), 0.0, terminate=np.zeros(2)),

@@ -32,8 +32,9 @@ import torch
 from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
 from simedit.envs.drawer.checks import check_action, check_options, check_sizes
 from simedit.envs.drawer.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
+from simedit.envs.drawer.proprioception import proprioception
 from simedit.errors import SimeditError, unknown
-from simedit.protocols import DrawerState
+from simedit.protocols import DrawerState, Proprioception
 from simedit.repainter import whole_number
 
 _LIGHT_MODES = {"simple": "simple", "base": None, "brighter": "brighter", "darker": "darker"}
@@ -293,6 +294,13 @@ class SimplerDrawerEnv(gym.Env):
             task=self._task,
             drawer=self._drawer,
         )
+
+    def proprioception(self) -> Proprioception:
+        """What the robot knows of itself; the joints are in the order of `envs.proprioception.JOINTS`."""
+        robot = self._scene.agent.robot
+        tool = robot.pose.inv() * self._scene.tcp.pose
+        names = [joint.name for joint in robot.get_active_joints()]
+        return proprioception(names, robot.get_qpos(), robot.get_qlimits(), tool.p, tool.q)
 
 
 def _data_folder(asset_root: str | Path | None) -> Path:

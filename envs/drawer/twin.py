@@ -53,6 +53,7 @@ from simedit.envs.drawer.poses import (
     instruction,
     succeeded,
 )
+from simedit.envs.drawer.proprioception import proprioception
 from simedit.envs.drawer.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
 from simedit.envs.drawer.scenery import (
     LIGHTS,
@@ -67,7 +68,7 @@ from simedit.envs.drawer.scenery import (
 )
 from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
 from simedit.errors import SimeditError, unknown
-from simedit.protocols import DrawerState
+from simedit.protocols import DrawerState, Proprioception
 from simedit.repainter import whole_number
 
 SKINS = ("primitive", "simpler")
@@ -427,6 +428,12 @@ class DrawerEnv(BaseEnv):
             task=self._task,
             drawer=self._drawer,
         )
+
+    def proprioception(self) -> Proprioception:
+        """What the robot knows of itself; the joints are in the order of `envs.proprioception.JOINTS`."""
+        robot, tool = self.agent.robot, self.agent.tcp_pose
+        names = [joint.name for joint in robot.active_joints]
+        return proprioception(names, robot.qpos[0].numpy(), robot.qlimits[0].numpy(), tool.p, tool.q)
 
 
 def _base_pose(pose: Pose) -> sapien.Pose:

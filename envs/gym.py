@@ -1,0 +1,181 @@
+"""`suite: {kind: gym, id: ...}`: any environment that gymnasium can make, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from pydantic import Field, JsonValue
+
+from simedit import factories
+from simedit.config import Config
+from simedit.envs.suite import Places, SuiteKind
+from simedit.errors import SimeditError, told, unknown
+from simedit.factories import FactoryName
+from simedit.names import Name
+
+_FRAME = "frame"
+"""The key of the picture, where the observation is that picture and nothing else."""
+_ENDLESS = 10**9
+"""Steps: whoever plays an episode counts them."""
+
+
+class GymTask(Config):
+    """What is asked of a policy, and how the environment is told.
+
+    Attributes:
+        instruction: what the policy is told.
+        options: of the environment's reset.
+        args: of `gymnasium.make`, in place of the suite's or beside them.
+    """
+
+    instruction: str = ""
+    options: dict[str, JsonValue] = {}
+    args: dict[str, JsonValue] = {}
+
+
+class GymSuite(SuiteKind):
+    """A registered environment whose pictures are uint8 [..., H, W, 3]. Its scenes are resets with the seeds 0, 1
+    and so on; its one domain is "raw".
+
+    Attributes:
+        id: for example "gym_pusht:gym_pusht/PushT-v0": a module that registers it, a colon, its id.
+        args: of `gymnasium.make`.
+        image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; None looks for
+            it, and "render" is what `render()` gives, for environments that observe no picture.
+        mask: where edits may show. None: nowhere said, so edits need `editor.composition: none`; "segmentation":
+            the pixels with one of `mask_ids` in the segmentation beside the picture; or "package.module:callable",
+            which gets the observation and gives bool [H, W].
+        mask_ids: of the segmentation; None asks the environment for its `edit_segmentation_ids`.
+        tasks: by name.
+        starts: how many scenes.
+        success, progress: keys of the environment's `info`. Without `progress` it is success, 0 or 1.
+        max_steps: of an episode.
+    """
+
+    kind: Literal["gym"]
+    id: str
+    args: dict[str, JsonValue] = {}
+    image_key: str | None = None
+    mask: Literal["segmentation"] | FactoryName | None = None
+    mask_ids: list[int] | None = None
+    tasks: dict[Name, GymTask] = Field(default={"task": GymTask()}, min_length=1)
+    starts: int = Field(default=9, gt=0)
+    success: str = "success"
+    progress: str | None = None
+    max_steps: int = Field(default=200, gt=0)
+
+    @property
+    def scenes(self) -> Mapping[str, Sequence[str]]:
+        return {"start": tuple(map(str, range(self.starts)))}
+
+    @property
+    def domains(self) -> Mapping[str, Sequence[str]]:
+        return {"raw": ("",)}
+
+    def suite(self) -> GymSuite:
+        return self
+
+    def problems(self, places: Places) -> list[str]:
+        if self.mask in (None, "segmentation"):
+            return []
+        return factories.problems(str(self.mask), None)
+
+    def meaning(self, places: Places) -> dict[str, Any]:
+        found = super().meaning(places)
+        if self.mask not in (None, "segmentation"):
+            found |= factories.fingerprints(str(self.mask), {})
+        return found
+
+    def editing(self) -> dict[str, Any]:
+        mask = "segmentation" if self.mask in (None, "segmentation") else factories.find(str(self.mask))
+        return {"image_key": self._key(), "mask": mask, "mask_ids": self.mask_ids}
+
+    def _key(self) -> str | None:
+        return {"": _FRAME, "render": _FRAME}.get(str(self.image_key), self.image_key)
+
+    def make(self, domain: str, variant: str) -> gymnasium.Env:
+        """See `simedit.envs.suite.Suite.make`. A task with `args` has an environment of its own."""
+        return _StudyEnv(self)
+
+
+class _StudyEnv(gymnasium.Env):
+    """The environment of the task in play, in the words of a study."""
+
+    def __init__(self, suite: GymSuite) -> None:
+        self._suite = suite
+        self._built: dict[str, JsonValue] | None = None
+        self._task = next(iter(suite.tasks))
+        self._build()
+
+    def _build(self) -> None:
+        suite, args = self._suite, self._suite.args | self._suite.tasks[self._task].args
+        if args == self._built:
+            return
+        if self._built is not None:
+            self._env.close()
+        self._env, self._built = _made(suite, args), args
+        observed, asked = self._env.observation_space, self._env.action_space
+        self._bare = isinstance(observed, gymnasium.spaces.Box)
+        self.observation_space = gymnasium.spaces.Dict({_FRAME: observed}) if self._bare else observed
+        if isinstance(asked, gymnasium.spaces.Discrete):
+            low, high = np.array([asked.start]), np.array([asked.start + asked.n - 1])
+            asked = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+        if not isinstance(asked, gymnasium.spaces.Box):
+            raise SimeditError(f"{suite.id} takes actions of {asked}: a study plays Box and Discrete ones")
+        self.action_space = asked
+
+    @property
+    def unwrapped(self) -> gymnasium.Env:
+        return self._env.unwrapped
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        assert options is not None
+        self._task, (start,) = options["task"], options["scene"]
+        self._build()
+        task = self._suite.tasks[self._task]
+        obs, info = self._env.reset(seed=int(start), options=dict(task.options) or None)
+        return self._seen(obs), {**info, "instruction": task.instruction}
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        space = self._env.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            given: Any = int(np.rint(action).item())
+        else:
+            given = np.asarray(action, space.dtype).reshape(space.shape or ())
+        obs, reward, terminated, truncated, info = self._env.step(given)
+        success = _number(info, self._suite.success)
+        done = success if self._suite.progress is None else _number(info, self._suite.progress)
+        told = {"success": bool(success), "progress": min(1.0, max(0.0, done))}
+        return self._seen(obs), reward, terminated, truncated, {**info, **told}
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _seen(self, obs: Any) -> Any:
+        return {_FRAME: obs} if self._bare else obs
+
+
+def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
+    try:
+        env = gymnasium.make(suite.id, **args, max_episode_steps=_ENDLESS)
+        if suite.image_key == "render":
+            env = gymnasium.wrappers.AddRenderObservation(env, render_only=False, render_key=_FRAME)
+    except SimeditError:
+        raise
+    except Exception as error:
+        raise SimeditError(f"cannot make the environment {suite.id}: {told(error)}") from error
+    return env
+
+
+def _number(info: Mapping[str, Any], key: str) -> float:
+    if key not in info:
+        raise SimeditError(
+            f"the environment's info: {unknown('key', key, info)}. Set suite.success and suite.progress"
+        )
+    value = info[key]
+    return float(np.asarray(value.cpu() if hasattr(value, "cpu") else value).item())

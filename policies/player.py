@@ -1,0 +1,97 @@
+"""Any object that acts, as a rollout plays it: asked when it is its turn, one checked action at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from simedit.errors import SimeditError, shortened, unknown
+from simedit.protocols import NEEDS, Action
+
+_EXPECTED = "an Action, 7 numbers (world_vector, rot_axangle, gripper) or a chunk [T, 7] of them"
+
+
+class Player:
+    """Plays a policy that someone else wrote; a `simedit.protocols.Policy` itself, whose `act` gives Actions.
+
+    Args:
+        policy: has `reset(instruction, *, seed)` and `act(seen)`; see `simedit.protocols.Policy` for what
+            `act` may return and for the attributes `needs` and `uses_images`, which it may lack.
+        execute: how many steps of a chunk are played before it is asked again; None plays each to its end.
+
+    Raises:
+        SimeditError: it has no such methods, or needs what is not known.
+    """
+
+    def __init__(self, policy: Any, *, execute: int | None = None) -> None:
+        for method in ("reset", "act"):
+            if not callable(getattr(policy, method, None)):
+                raise SimeditError(
+                    f"a {type(policy).__name__} is no policy, for it has no {method}(): a policy has "
+                    "reset(instruction, *, seed) and act(frame)"
+                )
+        self.uses_images: bool = bool(getattr(policy, "uses_images", True))
+        self.needs: tuple[str, ...] = _needs(policy)
+        self._policy, self._execute = policy, execute
+        self._ahead: deque[Action] = deque()
+
+    def reset(self, instruction: str, *, seed: int = 0) -> None:
+        """Start an episode: what is left of a chunk is forgotten."""
+        self._ahead.clear()
+        self._policy.reset(instruction, seed=seed)
+
+    def act(self, seen: Any) -> Action:
+        """The next action: of the last chunk, while there is one.
+
+        Raises:
+            SimeditError: what the policy returned is no action, not finite, or fewer steps than `execute`.
+        """
+        if not self._ahead:
+            self._ahead.extend(_actions(self._policy.act(seen), self._execute))
+        return self._ahead.popleft()
+
+
+def _needs(policy: Any) -> tuple[str, ...]:
+    found = getattr(policy, "needs", ("frame",))
+    needs = (found,) if isinstance(found, str) else tuple(found)
+    for need in needs:
+        if need not in NEEDS:
+            raise unknown("need", need, NEEDS)
+    return needs
+
+
+def _actions(answer: Any, execute: int | None) -> list[Action]:
+    """What is to be played of a policy's answer, all of it finite numbers."""
+    whole = isinstance(answer, Action)
+    steps = _numbers(answer.to_array() if whole else answer)
+    if steps.shape == (7,):
+        steps = steps[None]
+    if steps.ndim != 2 or steps.shape[1] != 7 or not len(steps):
+        raise SimeditError(f"its action is of shape {list(steps.shape)}, but should be {_EXPECTED}")
+    if execute is not None and len(steps) < execute:
+        raise SimeditError(
+            f"it gave {len(steps)} step{'s' * (len(steps) > 1)} at once, but execute is {execute}: "
+            f"set execute to at most {len(steps)}, or leave it out to play all that it gives"
+        )
+    played = steps[:execute]
+    for number, step in enumerate(played):
+        if not np.isfinite(step).all():
+            where = f"step {number} of its chunk" if len(steps) > 1 else "its action"
+            raise SimeditError(f"{where} is not 7 finite numbers: {step.tolist()}")
+    if whole:
+        bool(answer.terminate)  # here, for it may be anything
+        return [answer]
+    return [Action(step[:3], step[3:6], float(step[6])) for step in played]
+
+
+def _numbers(answer: Any) -> np.ndarray:
+    if hasattr(answer, "detach"):  # a torch tensor; there are dtypes of which NumPy knows nothing
+        answer = answer.detach().float().cpu()
+    try:
+        with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, and is refused
+            return np.asarray(answer, np.float32)
+    except (TypeError, ValueError):
+        found = f"{type(answer).__name__} {shortened(repr(answer))}"
+        raise SimeditError(f"its action is {found}, but should be {_EXPECTED}") from None
