@@ -378,10 +378,10 @@ def _roll_out(job: tuple[Path, str, Plan]) -> None:
     study = {
         "policies": {policy: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / policy)}},
         "domains": ["proxy_real"],
-        "poses": list(plan.poses),
+        "scenes": {"pose": list(plan.poses)},
         "seeds": list(range(plan.seeds)),
         "max_steps": plan.max_steps,
-        "env": {"width": WIDTH, "height": HEIGHT},
+        "suite": {"kind": "drawer", "width": WIDTH, "height": HEIGHT},
         "real": {"source": "none"},
     }
     config = folder / "real" / f"{policy}.yaml"

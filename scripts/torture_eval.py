@@ -43,8 +43,7 @@ policies:
   sure: {kind: scripted}
   rough: {kind: scripted, noise: 0.05, delay: 1}
 domains: [raw]
-drawers: [top, bottom]
-poses: [a0, b1, c2]
+scenes: {drawer: [top, bottom], pose: [a0, b1, c2]}
 seeds: [0, 1]
 max_steps: 6
 env: {width: 64, height: 48}

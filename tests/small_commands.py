@@ -15,7 +15,14 @@ MODULES = {
     "simedit-lab": "simedit.lab.cli",
 }
 STUDY = (
-    *("max_steps=1", "domains=[raw]", "styles=[wood]", "poses=[b1]", "drawers=[top]", "tasks=[close]"),
+    *(
+        "max_steps=1",
+        "domains=[raw]",
+        "styles=[wood]",
+        "scenes.pose=[b1]",
+        "scenes.drawer=[top]",
+        "tasks=[close]",
+    ),
     *("editor.steps=1", "editor.compile=false"),
 )
 TRAINING = ("width=80", "height=64", "warm_start.steps=1", "warm_start.batch_size=1", "inputs.frames=2")

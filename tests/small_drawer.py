@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from simedit.envs.drawer.poses import CLOSE_START, find_pose, succeeded
+from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError, unknown
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import Rates
 from simedit.eval.rollout import Stage
 from simedit.eval.run_folder import keep, write_report
@@ -129,7 +130,7 @@ class Painter:
 
 def painted() -> gym.Env:
     """The drawer behind a painter."""
-    return EditObservation(SmallDrawer(), Painter(), "gold", keep_raw="raw_rgb")
+    return EditObservation(StudyEnv(SmallDrawer(), "raw"), Painter(), "gold", keep_raw="raw_rgb")
 
 
 class Mover:
@@ -153,16 +154,17 @@ class Mover:
 
 
 SKILLS = {"able": 0.95, "fair": 0.6, "poor": 0.3}
-CONFIG = StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILLS.items()},
-        "domains": ["raw", "edited"],
-        "styles": ["gold", "wood"],
-        "drawers": ["top", "bottom"],
-        "poses": ["a0", "b1", "c2"],
-        "max_steps": STEPS,
-        "report": {"videos": 1, "strips": 2},
-    }
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILLS.items()},
+            "domains": ["raw", "edited"],
+            "styles": ["gold", "wood"],
+            "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "b1", "c2"]},
+            "max_steps": STEPS,
+            "report": {"videos": 1, "strips": 2},
+        }
+    )
 )
 FACTS = Facts(untrained=[], blind=list(SKILLS))
 REAL = Rates.model_validate(
@@ -179,6 +181,7 @@ REAL = Rates.model_validate(
 
 
 def make_env(domain: str, env: gym.Env) -> gym.Env:
+    env = StudyEnv(env, domain)
     return EditObservation(env, Painter(), "gold", keep_raw="raw_rgb") if domain == "edited" else env
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from simedit.envs.drawer.poses import CLOSED_AT, OPEN_AT, POSES, Pose, check_task, find_pose, instruction, succeeded
+from simedit.envs.drawer.poses import (
+    CLOSED_AT,
+    OPEN_AT,
+    POSES,
+    Pose,
+    check_task,
+    find_pose,
+    instruction,
+    succeeded,
+)
 from simedit.errors import SimeditError
 
 

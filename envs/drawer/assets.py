@@ -50,7 +50,7 @@ _SPARSE = f"""/LICENSE
 """
 _HINT = (
     "run `simedit-eval assets fetch`, or name a checkout of simpler-env/ManiSkill2_real2sim in "
-    "SIMEDIT_ASSETS, --asset-root, or a study's env.asset_root"
+    "SIMEDIT_ASSETS, --asset-root, or a study's suite.asset_root"
 )
 
 

@@ -37,7 +37,6 @@ VARIANTS: dict[str, dict[str, Scene]] = {
         "mk_station2": _aggregated(cabinet="mk_station2"),
         "mk_station3": _aggregated(cabinet="mk_station3"),
     },
-    "edited": {"": Scene()},
     "proxy_real": {"": Scene()},
 }
 """Each domain's variants by name, over which its rates are averaged; "" where there is but one.
@@ -53,13 +52,6 @@ _GRID = {
     for row, y in zip("abc", (-0.2, 0.0, 0.2), strict=True)
     for column, x in zip("012", (0.65, 0.75, 0.85), strict=True)
 }
-
-
-def scene(domain: str, variant: str = "", *, over: str = "raw") -> Scene:
-    """What a variant looks like; "edited" is laid over "raw", or over "vismatch" with the plain robot."""
-    if domain == "edited" and over == "vismatch":
-        return VARIANTS["vismatch"]["plain"]
-    return VARIANTS[domain][variant]
 
 
 def poses(domain: str) -> dict[str, Pose]:

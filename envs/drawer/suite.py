@@ -166,10 +166,10 @@ class DrawerSuite(SuiteKind):
             env = ProxyReal(env)
         elif in_kitchen:
             env = VisualMatching(env)
-        return _StudyEnv(env, domain)
+        return StudyEnv(env, domain)
 
 
-class _StudyEnv(gym.Wrapper):
+class StudyEnv(gym.Wrapper):
     """The drawers in the words of a study."""
 
     def __init__(self, env: gym.Env, domain: str) -> None:
