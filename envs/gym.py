@@ -37,17 +37,18 @@ class GymTask(Config):
 
 
 class GymSuite(SuiteKind):
-    """A registered environment whose pictures are uint8 [..., H, W, 3]. Its scenes are resets with the seeds 0, 1
-    and so on; its one domain is "raw".
+    """A registered environment whose pictures are uint8 [..., H, W, 3].
+
+    Its scenes are resets with the seeds 0, 1 and so on; its one domain is "raw".
 
     Attributes:
         id: for example "gym_pusht:gym_pusht/PushT-v0": a module that registers it, a colon, its id.
         args: of `gymnasium.make`.
-        image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; None looks for
-            it, and "render" is what `render()` gives, for environments that observe no picture.
-        mask: where edits may show. None: nowhere said, so edits need `editor.composition: none`; "segmentation":
-            the pixels with one of `mask_ids` in the segmentation beside the picture; or "package.module:callable",
-            which gets the observation and gives bool [H, W].
+        image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; None looks
+            for it, and "render" is what `render()` gives, for environments that observe no picture.
+        mask: where edits may show. None: nowhere said, so edits need `editor.composition: none`;
+            "segmentation": the pixels with one of `mask_ids` in the segmentation beside the picture; or
+            "package.module:callable", which gets the observation and gives bool [H, W].
         mask_ids: of the segmentation; None asks the environment for its `edit_segmentation_ids`.
         tasks: by name.
         starts: how many scenes.

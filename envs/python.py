@@ -24,12 +24,12 @@ class PythonSuite(SuiteKind):
     """What a callable gives: a `simedit.envs.suite.Suite`.
 
     It may also have `realities`, `editing()`, `problems(places)` and `absent(places)`, as
-    `simedit.envs.suite.SuiteKind` says. Part of what a trial means are the settings here, the module's file (of
-    one in a package, all .py files of the package's folder), and the files that strings of `args` name.
+    `simedit.envs.suite.SuiteKind` says. Part of what a trial means are the settings here, the module's file
+    (of one in a package, all .py files of the package's folder), and the files that strings of `args` name.
 
     Attributes:
-        factory: "package.module:callable", found as Python finds modules, and in the working directory; called
-            with `args` by keyword, once in each process.
+        factory: "package.module:callable", found as Python finds modules, and in the working directory. It is
+            called with `args` by keyword, once in each process.
     """
 
     kind: Literal["python"]

@@ -49,8 +49,8 @@ class Suite(Protocol):
     def make(self, domain: str, variant: str) -> gym.Env:
         """The environment of a domain and variant, built in the process where it acts.
 
-        It takes `reset(seed=..., options={"task": ..., "scene": ...})`, the scene as a tuple of one value of each
-        axis, applies both, and answers with an `info` that holds:
+        It takes `reset(seed=..., options={"task": ..., "scene": ...})`, the scene as a tuple of one value of
+        each axis, applies both, and answers with an `info` that holds:
 
         - "instruction", after a reset: what a policy is told.
         - "start", after a reset, if the scene can be read back: its numbers, floats [N]; and "misplaced" if

@@ -156,8 +156,8 @@ def _too_few(config: StudyConfig, domains: Mapping[str, Mapping[str, Any]]) -> I
     ]
     if few:
         yield (
-            f"Too few situations (scenes of a task) were played for intervals and claims, {FEWEST_SITUATIONS} "
-            f"are needed: {', '.join(few)}. Seeds, styles and variants add none."
+            "Too few situations (scenes of a task) were played for intervals and claims, "
+            f"{FEWEST_SITUATIONS} are needed: {', '.join(few)}. Seeds, styles and variants add none."
         )
 
 

@@ -16,8 +16,8 @@ from simedit.eval.rates_file import Counts, Rate, load_rates
 
 
 class TaskRates(RootModel[dict[str, Rate]]):
-    """A policy's success rates by task, each a number in [0, 1], "81.5%", "22/27" or `{successes: 22, n: 27}`;
-    null where unknown. Those with counts enter intervals with what so many trials leave possible."""
+    """A policy's success rates by task, each a number in [0, 1], "81.5%", "22/27" or
+    `{successes: 22, n: 27}`; null where unknown. Those with counts enter intervals with what so many trials leave possible."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,8 +77,8 @@ def load_published(suite: SuiteKind) -> Published:
     path = suite.real_rates("published")
     if path is None:
         raise SimeditError(
-            f"no real rates are published for the suite {suite.kind}: give a file of your own in real.source, "
-            "or real.source=none for a study that only measures rates"
+            f"no real rates are published for the suite {suite.kind}: give a file of your own in "
+            "real.source, or real.source=none for a study that only measures rates"
         )
     return load_config(Published, path)
 

@@ -65,7 +65,7 @@ def _shrunk(frame: np.ndarray) -> np.ndarray:
 
 
 def chosen_trials(wanted: Iterable[Trial], count: int) -> list[Trial]:
-    """The `count` trials to picture, edited ones if there are any, spread over styles, policies and scenes."""
+    """The `count` trials to picture, edited ones if there are any, over styles, policies and scenes."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in wanted:
         groups.setdefault((trial.domain, trial.style), []).append(trial)

@@ -47,7 +47,7 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
         *_scatters(summary, predicting, counted),
         _styles(summary, counted),
         '<h2 id="places">Where each policy succeeds</h2>',
-        f'<p class="note">Successes of trials by scene: {escape(" and ".join(summary["config"]["scenes"]))}.</p>',
+        f'<p class="note">Successes of trials by {escape(" and ".join(summary["config"]["scenes"]))}.</p>',
         *_heat_maps(summary),
         '<h2 id="reading">How to read this</h2>',
         *_how_to_read(summary),

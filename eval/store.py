@@ -44,7 +44,8 @@ _COLUMNS = (
 )
 _ROWS = TypeAdapter(list[tuple[
     str, str, str, str, str, str, int,
-    Outcome, int, FiniteFloat | None, Json[tuple[FiniteFloat, ...] | None], Json[dict[str, FiniteFloat]], str, str,
+    Outcome, int, FiniteFloat | None, Json[tuple[FiniteFloat, ...] | None], Json[dict[str, FiniteFloat]],
+    str, str,
 ]])  # fmt: skip
 _LONGEST_MESSAGE = 2000
 

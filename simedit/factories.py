@@ -78,7 +78,7 @@ def problems(factory: str, args: Mapping[str, Any] | None) -> list[str]:
 
 
 def fingerprints(factory: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the module's file (in a package, of all .py files of its folder), and of what strings of `args` name.
+    """Of the module's file (in a package, all .py files of its folder), and of what strings of `args` name.
 
     Raises:
         SimeditError: as `find`, or a file cannot be read.
