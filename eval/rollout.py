@@ -153,7 +153,7 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
             player.reset(instruction, seed=trial.episode_seed)
             player.act(given)
     except _PolicyDied as died:
-        raise SimeditError(f"{died} (its first action, tried before the first trial)") from died
+        raise SimeditError(f"{died} (tried before the first trial)") from died
 
 
 def _reset(env: gym.Env, trial: Trial) -> tuple[Any, dict[str, Any]]:

@@ -69,7 +69,7 @@ def _actions(answer: Any, execute: int | None) -> list[Action]:
     if steps.shape == (7,):
         steps = steps[None]
     if steps.ndim != 2 or steps.shape[1] != 7 or not len(steps):
-        raise SimeditError(f"its action is of shape {list(steps.shape)}, but should be {_EXPECTED}")
+        raise SimeditError(f"its action should be {_EXPECTED}, not of shape {list(steps.shape)}")
     if execute is not None and len(steps) < execute:
         raise SimeditError(
             f"it gave {len(steps)} step{'s' * (len(steps) > 1)} at once, but execute is {execute}: "
@@ -90,8 +90,14 @@ def _numbers(answer: Any) -> np.ndarray:
     if hasattr(answer, "detach"):  # a torch tensor; there are dtypes of which NumPy knows nothing
         answer = answer.detach().float().cpu()
     try:
+        if answer is None:  # to NumPy a number
+            raise TypeError
         with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, and is refused
             return np.asarray(answer, np.float32)
     except (TypeError, ValueError):
-        found = f"{type(answer).__name__} {shortened(repr(answer))}"
-        raise SimeditError(f"its action is {found}, but should be {_EXPECTED}") from None
+        found = "None" if answer is None else f"a {type(answer).__name__}: {_shown(answer)}"
+        raise SimeditError(f"its action should be {_EXPECTED}, not {found}") from None
+
+
+def _shown(answer: Any) -> str:
+    return " ".join(shortened(repr(answer), 80).split())

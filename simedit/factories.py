@@ -127,10 +127,12 @@ def _file(name: str) -> str:
 
 def _missing(name: str, here: str) -> SimeditError:
     outer, _, last = name.rpartition(".")
-    where = list(sys.modules[outer].__path__) if outer else [here]
-    error = unknown("module", last, [found.name for found in pkgutil.iter_modules(where)])
+    if not outer:
+        error = unknown("module", name, [found.name for found in pkgutil.iter_modules([here])])
+        return SimeditError(f"{error}: looked for in {here} and among what is installed")
+    folders = getattr(sys.modules[outer], "__path__", [])
     return SimeditError(
-        f"{error}: looked for in {where[0]}" + ("" if outer else " and among what is installed")
+        f"{outer}: {unknown('module', last, [found.name for found in pkgutil.iter_modules(folders)])}"
     )
 
 
