@@ -10,6 +10,8 @@ from simedit.envs.drawer.domains import VARIANTS
 from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS
 from simedit.envs.drawer.suite import progress
 
+MOVED = {"env": "suite", "drawers": "scenes.drawer", "poses": "scenes.pose"}
+"""Keys of a study's config then, and where they are now."""
 LAYOUT = 2
 """Of a run folder's database then."""
 
@@ -90,7 +92,7 @@ def _meaning(meaning: dict[str, Any]) -> dict[str, Any]:
     """What the results depend on, by today's keys."""
     found: dict[str, Any] = {}
     for key, value in meaning.items():
-        group, dot, rest = key.partition(".")
+        group, _, rest = key.partition(".")
         if group == "env":
             found[f"suite.{rest}"] = value
         else:

@@ -12,9 +12,10 @@ from pydantic import Field, JsonValue
 from simedit import factories
 from simedit.config import Config
 from simedit.envs.suite import Places, SuiteKind
-from simedit.errors import SimeditError, told, unknown
+from simedit.errors import SimeditError, shortened, told, unknown
 from simedit.factories import FactoryName
 from simedit.names import Name
+from simedit.repainter import as_numpy, get_path
 
 _FRAME = "frame"
 """The key of the picture, where the observation is that picture and nothing else."""
@@ -44,22 +45,24 @@ class GymSuite(SuiteKind):
     Attributes:
         id: for example "gym_pusht:gym_pusht/PushT-v0": a module that registers it, a colon, its id.
         args: of `gymnasium.make`.
-        image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; None looks
-            for it, and "render" is what `render()` gives, for environments that observe no picture.
+        image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; "" where the
+            observation is the picture, and "render" for what `render()` gives, where none is observed.
         mask: where edits may show. None: nowhere said, so edits need `editor.composition: none`;
             "segmentation": the pixels with one of `mask_ids` in the segmentation beside the picture; or
-            "package.module:callable", which gets the observation and gives bool [H, W].
+            "package.module:callable", which gets the observation (`{"frame": picture, ...}` for the keys ""
+            and "render") and gives bool [H, W].
         mask_ids: of the segmentation; None asks the environment for its `edit_segmentation_ids`.
         tasks: by name.
         starts: how many scenes.
-        success, progress: keys of the environment's `info`. Without `progress` it is success, 0 or 1.
+        success, progress: keys of the environment's `info`, or "reward", for the step's. Success is what is
+            true, or above 0; without `progress` it is success, 0 or 1.
         max_steps: of an episode.
     """
 
     kind: Literal["gym"]
     id: str
     args: dict[str, JsonValue] = {}
-    image_key: str | None = None
+    image_key: str = ""
     mask: Literal["segmentation"] | FactoryName | None = None
     mask_ids: list[int] | None = None
     tasks: dict[Name, GymTask] = Field(default={"task": GymTask()}, min_length=1)
@@ -92,10 +95,11 @@ class GymSuite(SuiteKind):
 
     def editing(self) -> dict[str, Any]:
         mask = "segmentation" if self.mask in (None, "segmentation") else factories.find(str(self.mask))
-        return {"image_key": self._key(), "mask": mask, "mask_ids": self.mask_ids}
+        return {"image_key": self._key, "mask": mask, "mask_ids": self.mask_ids}
 
-    def _key(self) -> str | None:
-        return {"": _FRAME, "render": _FRAME}.get(str(self.image_key), self.image_key)
+    @property
+    def _key(self) -> str:
+        return _FRAME if self.image_key in ("", "render") else self.image_key
 
     def make(self, domain: str, variant: str) -> gymnasium.Env:
         """See `simedit.envs.suite.Suite.make`. A task with `args` has an environment of its own."""
@@ -127,6 +131,11 @@ class _StudyEnv(gymnasium.Env):
         if not isinstance(asked, gymnasium.spaces.Box):
             raise SimeditError(f"{suite.id} takes actions of {asked}: a study plays Box and Discrete ones")
         self.action_space = asked
+        _check_picture(self.observation_space, suite)
+
+    @property
+    def edit_segmentation_ids(self) -> Any:
+        return self._env.get_wrapper_attr("edit_segmentation_ids")
 
     @property
     def unwrapped(self) -> gymnasium.Env:
@@ -149,9 +158,10 @@ class _StudyEnv(gymnasium.Env):
         else:
             given = np.asarray(action, space.dtype).reshape(space.shape or ())
         obs, reward, terminated, truncated, info = self._env.step(given)
-        success = _number(info, self._suite.success)
-        done = success if self._suite.progress is None else _number(info, self._suite.progress)
-        told = {"success": bool(success), "progress": min(1.0, max(0.0, done))}
+        known = {"reward": reward, **info}
+        success = _number(known, self._suite.success)
+        done = float(success > 0) if self._suite.progress is None else _number(known, self._suite.progress)
+        told = {"success": success > 0, "progress": min(1.0, max(0.0, done))}
         return self._seen(obs), reward, terminated, truncated, {**info, **told}
 
     def close(self) -> None:
@@ -173,10 +183,26 @@ def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
     return env
 
 
+def _check_picture(space: gymnasium.Space, suite: GymSuite) -> None:
+    try:
+        found = get_path(space, suite._key)
+    except SimeditError as error:
+        raise SimeditError(f"suite.image_key: {error}") from error
+    if not isinstance(found, gymnasium.spaces.Box) or found.dtype != np.uint8 or found.shape[-1:] != (3,):
+        raise SimeditError(
+            f"suite.image_key: {suite.image_key!r} of {suite.id} is {found}, and no picture, "
+            "uint8 [..., H, W, 3]: name the path of one, or set it to render"
+        )
+
+
 def _number(info: Mapping[str, Any], key: str) -> float:
     if key not in info:
         raise SimeditError(
             f"the environment's info: {unknown('key', key, info)}. Set suite.success and suite.progress"
         )
-    value = info[key]
-    return float(np.asarray(value.cpu() if hasattr(value, "cpu") else value).item())
+    try:
+        return float(as_numpy(info[key]).item())
+    except (TypeError, ValueError):
+        raise SimeditError(
+            f"{key} of the environment's info is no number, but {shortened(repr(info[key]))}"
+        ) from None

@@ -336,7 +336,8 @@ def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1)
         env = RemoteEnv(build, **study.deadlines.model_dump())
         return _painted(env, study, shared) if paint and shared else env
 
-    stages = [Stage(make) for _ in range(num_envs)]
+    image_key = study.suite.editing().get("image_key")
+    stages = [Stage(make, image_key) for _ in range(num_envs)]
     return [Slot(stage, _policies(study, stage)) for stage in stages]
 
 
@@ -381,8 +382,8 @@ def _painted(env: gym.Env, study: StudyConfig, editor: Editor) -> gym.Env:
     from simedit.eval.rollout import RAW_KEY
     from simedit.wrapper import EditObservation
 
-    settings = {"composition": study.editor.composition, "keep_raw": RAW_KEY} | study.suite.editing()
-    return EditObservation(env, editor, study.styles[0], **settings)
+    settings: dict[str, Any] = {"composition": study.editor.composition, **study.suite.editing()}
+    return EditObservation(env, editor, study.styles[0], keep_raw=RAW_KEY, **settings)
 
 
 def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None = None) -> gym.Env:

@@ -24,8 +24,8 @@ from simedit.eval.trials import Outcome, Result, Trial, scenes
 
 DRAWS = 20_000
 FEWEST_SITUATIONS = 9
-"""Of each task, for intervals of metrics and for claims: as many as the robot has poses in SIMPLER. With fewer,
-noise pulls r so far from 1 that its interval misses the truth more often than one time in four."""
+"""Of each task, for intervals of metrics and for claims: as many as the robot has poses in SIMPLER. With
+fewer, noise pulls r so far from 1 that its interval misses the truth more often than one time in four."""
 FEWEST_POLICIES = 3
 """For r's interval and for claims: two policies have r 1 or -1, whatever their rates are."""
 # Twelve decimals: averages that are equal fractions must tie, and floating point alone would not let them.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from simedit.config import Config
+from simedit.envs.earlier import MOVED
 from simedit.envs.suite import Places, SuiteKind, any_suite, default_suite
 from simedit.errors import unknown
 from simedit.names import Name
@@ -111,7 +112,7 @@ class StudyConfig(Config):
         suite: what is played: a kind with its settings, or "package.module:callable".
         domains: of the suite, and "edited".
         variants: of each domain, where not all.
-        realities: domains that stand for the real world, so that they predict nothing; those of the suite too.
+        realities: domains that stand for the real world, so that they predict nothing; the suite's too.
         scenes: of each of the suite's axes, where not all, for example `{pose: [b1]}`.
         max_steps: of an episode.
         count_policy_errors_as: how a trial counts in which the policy itself raised or gave no action. As an
@@ -133,6 +134,14 @@ class StudyConfig(Config):
     real: RealConfig = RealConfig()
     report: ReportConfig = ReportConfig()
     deadlines: DeadlineConfig = DeadlineConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, data: Any) -> Any:
+        for key, place in MOVED.items():
+            if isinstance(data, dict) and key in data:
+                raise ValueError(f"the key {key} is called {place} now")
+        return data
 
     @field_validator("domains", "styles", "seeds")
     @classmethod
@@ -186,7 +195,8 @@ def resolved(config: StudyConfig) -> StudyConfig:
     return config.model_copy(
         update={
             "variants": {
-                domain: list(config.variants.get(domain, domains[domain])) for domain in config.domains
+                domain: list(config.variants[domain] if domain in config.variants else domains[domain])
+                for domain in config.domains
             },
             "realities": list(dict.fromkeys([*config.suite.realities, *config.realities])),
             "tasks": list(config.tasks or suite.tasks),

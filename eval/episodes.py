@@ -115,7 +115,7 @@ def listed(
     """
     found = []
     cells = []
-    lines = [row.of_trial(axes) | row.more for row in rows]
+    lines = [{**row.of_trial(axes), **row.more} for row in rows]
     trial = [key for f in fields(Trial) for key in (axes if f.name == "scene" else [f.name])]
     for column in (*(Column(key, key) for key in trial), *columns):
         values = [line.get(column.key) for line in lines]

@@ -17,7 +17,8 @@ from simedit.eval.rates_file import Counts, Rate, load_rates
 
 class TaskRates(RootModel[dict[str, Rate]]):
     """A policy's success rates by task, each a number in [0, 1], "81.5%", "22/27" or
-    `{successes: 22, n: 27}`; null where unknown. Those with counts enter intervals with what so many trials leave possible."""
+    `{successes: 22, n: 27}`; null where unknown. Those with counts enter intervals with what so many trials
+    leave possible."""
 
     model_config = ConfigDict(frozen=True)
 

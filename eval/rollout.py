@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from simedit.errors import SimeditError, raised_at, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
 from simedit.policies.player import Player
-from simedit.protocols import Policy
+from simedit.protocols import Action, Policy
 from simedit.wrapper import find_image_key, get_path
 
 RAW_KEY = "raw_rgb"
@@ -34,10 +35,11 @@ class Stage:
     Args:
         make: builds the environment of a domain and variant. One of the domain "edited" has a settable
             `style` (`simedit.wrapper.EditObservation`) and keeps the unedited frame under "raw_rgb".
+        image_key: path of the frame in observations; None looks for it (`simedit.wrapper.find_image_key`).
     """
 
-    def __init__(self, make: Callable[[str, str], gym.Env]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[str, str], gym.Env], image_key: str | None = None) -> None:
+        self._make, self.image_key = make, image_key
         self._env: gym.Env | None = None
         self._place = ("", "")
 
@@ -55,7 +57,10 @@ class Stage:
         """The privileged state of the environment in use."""
         with _blaming(EnvironmentDied, "the environment"):
             assert self._env is not None, "no trial has begun"
-            return self._env.unwrapped.privileged_state()  # pyright: ignore[reportAttributeAccessIssue]
+            env: Any = self._env.unwrapped
+            if not hasattr(env, "privileged_state"):
+                raise SimeditError(f"this environment, a {type(env).__name__}, has no privileged_state")
+            return env.privileged_state()
 
     def close(self) -> None:
         """Let the environment go; one that has died may fail at that too."""
@@ -96,7 +101,7 @@ def rollout(
         with _blaming(EnvironmentDied, "the environment"):
             env = stage.env(trial)
             obs, info = _reset(env, trial)
-            frame, raw = _frames(obs)
+            frame, raw = _frames(obs, stage.image_key)
             if "start" in info:
                 seen["start"] = tuple(float(value) for value in _array(info["start"]).ravel())
             instruction, misplaced = str(info["instruction"]), info.get("misplaced")
@@ -104,18 +109,19 @@ def rollout(
         if misplaced:
             return Result(trial, "error", message=str(misplaced), **seen)
         with _blaming(_PolicyDied, who):
-            player = Player(policy)
+            player = Player(policy, size=_size(env))
             player.reset(instruction, seed=trial.episode_seed)
         for step in range(1, max_steps + 1):
             if recording is not None:
                 recording.add(frame, raw)
-            given = _given(env, obs, frame, player.needs)
+            given = _given(env, obs, frame, player.needs, stage.image_key)
             with _blaming(_PolicyDied, who):
                 action = player.act(given)
-                array, terminate = action.to_array(), bool(action.terminate)
+                terminate = isinstance(action, Action) and bool(action.terminate)
+                array = action.to_array() if isinstance(action, Action) else action
             with _blaming(EnvironmentDied, "the environment"):
                 obs, _, terminated, truncated, info = env.step(array)
-                frame, raw = _frames(obs)
+                frame, raw = _frames(obs, stage.image_key)
                 success = bool(_array(info["success"]).item())
                 progress = float(_array(info["progress"]).item())
                 measures = {
@@ -144,12 +150,12 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
     with _blaming(EnvironmentDied, "the environment"):
         env = stage.env(trial)
         obs, info = _reset(env, trial)
-        frame, _ = _frames(obs)
+        frame, _ = _frames(obs, stage.image_key)
         instruction = str(info["instruction"])
     try:
         with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
-            player = Player(policy)
-            given = _given(env, obs, frame, player.needs)
+            player = Player(policy, size=_size(env))
+            given = _given(env, obs, frame, player.needs, stage.image_key)
             player.reset(instruction, seed=trial.episode_seed)
             player.act(given)
     except _PolicyDied as died:
@@ -161,7 +167,15 @@ def _reset(env: gym.Env, trial: Trial) -> tuple[Any, dict[str, Any]]:
     return env.reset(seed=trial.episode_seed, options=options)
 
 
-def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str]) -> Any:
+def _size(env: gym.Env) -> int:
+    """How many numbers an environment takes at each step."""
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Box):
+        raise SimeditError(f"this environment takes actions of {space}: a study plays Box ones")
+    return math.prod(space.shape)
+
+
+def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], image_key: str | None) -> Any:
     """What a policy with these needs sees."""
     if tuple(needs) == ("frame",):
         return frame
@@ -173,7 +187,9 @@ def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str]) -> A
                 raise SimeditError(f"a {type(env.unwrapped).__name__} has no proprioception")
             seen["proprioception"] = ask()
     if "cameras" in needs:
-        seen["cameras"] = _cameras(obs)
+        seen["cameras"] = _cameras(obs, image_key)
+    if "observation" in needs:
+        seen["observation"] = _arrays(obs)
     return {need: seen[need] for need in needs}
 
 
@@ -191,25 +207,40 @@ def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
         raise kind(f"{who}: {told(error)}{raised_at(error)}") from error
 
 
-def _frames(obs: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _frames(obs: Any, image_key: str | None) -> tuple[np.ndarray, np.ndarray | None]:
     """What the policy sees and, where that is an edit, the unedited frame: uint8 [H, W, 3] each."""
-    camera, _, key = find_image_key(obs).rpartition("/")
-    images = get_path(obs, camera)
-    return _frame(images[key]), _frame(images[RAW_KEY]) if RAW_KEY in images else None
+    path = find_image_key(obs) if image_key is None else image_key
+    frame = _frame(get_path(obs, path))
+    beside = get_path(obs, path.rpartition("/")[0]) if path else {}
+    return frame, _frame(beside[RAW_KEY]) if RAW_KEY in beside else None
 
 
-def _cameras(obs: Any) -> dict[str, np.ndarray]:
+def _cameras(obs: Any, image_key: str | None) -> dict[str, np.ndarray]:
     """The frame of every camera by its name, uint8 [H, W, 3]."""
-    camera, _, key = find_image_key(obs).rpartition("/")
+    path = find_image_key(obs) if image_key is None else image_key
+    camera, _, key = path.rpartition("/")
+    if not camera:  # one picture beside what is no camera's
+        return {key or "frame": _frame(get_path(obs, path))}
     return {
         name: _frame(images[key])
         for name, images in get_path(obs, camera.rpartition("/")[0]).items()
-        if key in images
+        if isinstance(images, Mapping) and key in images
     }
+
+
+def _arrays(obs: Any) -> Any:
+    """An observation as NumPy arrays, as a policy may see it: without the frame under its edit."""
+    if isinstance(obs, Mapping):
+        return {key: _arrays(value) for key, value in obs.items() if key != RAW_KEY}
+    if isinstance(obs, tuple):
+        return tuple(map(_arrays, obs))
+    return _array(obs)
 
 
 def _frame(image: Any) -> np.ndarray:
     frame = _array(image)
+    if frame.dtype != np.uint8 or frame.ndim < 3 or frame.shape[-1] != 3 or math.prod(frame.shape[:-3]) != 1:
+        raise SimeditError(f"its picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
     return frame.reshape(frame.shape[-3:])
 
 

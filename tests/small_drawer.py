@@ -180,6 +180,11 @@ REAL = Rates.model_validate(
 )
 
 
+def changed(config: StudyConfig, *, scenes: dict[str, list[str]] | None = None, **update) -> StudyConfig:
+    """A study with other settings, of whose axes of scenes the given ones alone are others."""
+    return resolved(config.model_copy(update={**update, "scenes": config.scenes | (scenes or {})}))
+
+
 def make_env(domain: str, env: gym.Env) -> gym.Env:
     env = StudyEnv(env, domain)
     return EditObservation(env, Painter(), "gold", keep_raw="raw_rgb") if domain == "edited" else env

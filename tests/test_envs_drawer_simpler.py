@@ -137,7 +137,7 @@ def test_success_is_that_of_the_last_step(formatted, ways, outcome):
     env = gym.make(ID, width=WIDTH, height=HEIGHT)
     result = roll(env, Mover(*ways), task="open", max_steps=len(ways))
     assert (result.outcome, result.steps, result.message) == (outcome, len(ways), "")
-    assert result.pose == pytest.approx(POSES["b1"], abs=1e-6)
+    assert result.start == pytest.approx(POSES["b1"], abs=1e-6)
 
 
 @needs_original

@@ -6,8 +6,8 @@ import pytest
 
 from simedit.envs.drawer.assets import ROOMS, room_mesh
 from simedit.errors import SimeditError
-from simedit.eval.absent import absent_variants, describe, is_absent, playable
-from simedit.eval.config import StudyConfig
+from simedit.eval.absent import absent, describe, is_absent, playable
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.trials import trials
 
 
@@ -17,7 +17,7 @@ def config(root, **changes):
         "domains": ["vismatch", "varagg"],
         "env": {"skin": "simpler", "asset_root": str(root)},
     }
-    return StudyConfig.model_validate({**settings, **changes})
+    return resolved(StudyConfig.model_validate({**settings, **changes}))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def root(tmp_path):
 
 def test_variants_without_their_room_are_found_and_their_trials_left_out(root):
     study = config(root)
-    absent = absent_variants(study)
+    absent = absent(study)
     assert absent == {"varagg": {"modern_bedroom": room_mesh(ROOMS[1]), "modern_office": room_mesh(ROOMS[2])}}
     assert f"varagg/modern_office ({room_mesh(ROOMS[2])})" in describe(absent)
     wanted = list(trials(study))
@@ -44,8 +44,8 @@ def test_variants_without_their_room_are_found_and_their_trials_left_out(root):
 
 
 def test_rooms_that_nobody_wants_are_not_missed(root):
-    assert absent_variants(config(root, variants={"varagg": ["base", "darker"]})) == {}
-    assert absent_variants(config("nowhere", domains=["vismatch"])) == {}
-    assert absent_variants(config("nowhere", domains=["varagg"], env={"skin": "primitive"})) == {}
+    assert absent(config(root, variants={"varagg": ["base", "darker"]})) == {}
+    assert absent(config("nowhere", domains=["vismatch"])) == {}
+    assert absent(config("nowhere", domains=["varagg"], env={"skin": "primitive"})) == {}
     with pytest.raises(SimeditError, match="nowhere is not a folder"):
-        absent_variants(config("nowhere"))
+        absent(config("nowhere"))

@@ -30,8 +30,7 @@ policies:
   two: {kind: scripted, noise: 0.05, delay: 1}
 domains: [raw, edited]
 styles: [gold]
-drawers: [top]
-poses: [b1]
+scenes: {drawer: [top], pose: [b1]}
 max_steps: 3
 env: {width: 64, height: 48}
 editor: {steps: 1}
@@ -297,7 +296,7 @@ def test_what_a_policy_sees_and_does_is_the_same_among_four_environments(study, 
     pytest.importorskip("mani_skill")
     torch.manual_seed(0)
     save(Network(NetworkConfig()), NetworkConfig(), tmp_path / "looks")
-    settings = ["policies={looks: {kind: cloned, checkpoint: looks}}", "domains=[edited]", "poses=[b1,a1]"]
+    settings = ["policies={looks: {kind: cloned, checkpoint: looks}}", "domains=[edited]", "scenes.pose=[b1,a1]"]
     settings += ["styles=[gold,wood]", "report={videos: 8, strips: 8}", "real.source=none"]
     settings += ["editor.compile=false"]  # to convert takes four processes minutes; two do so above
     for count in ("1", "4"):

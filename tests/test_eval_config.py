@@ -9,7 +9,6 @@ import pytest
 from simedit.config import load_config, parse_config
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig, meaning
-from simedit.eval.published import protocol_counts
 from simedit.eval.store import Store
 from simedit.eval.trials import trials
 
@@ -140,5 +139,5 @@ def test_variants_are_all_or_those_chosen():
 def test_the_paper_protocol():
     config = load_config(StudyConfig, CONFIGS / "paper.yaml")
     counts = Counter(trial.domain for trial in trials(config))
-    assert counts == {domain: 4 * count for domain, count in protocol_counts().items()}
+    assert counts == {domain: 4 * count for domain, count in SUITE.published_trials().items()}
     assert (config.editor.over, config.real.source, config.env.shader) == ("vismatch", "published", "rt")

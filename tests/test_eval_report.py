@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import small_drawer
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.eval.caveats import Facts
 from simedit.eval.config import RealConfig, StudyConfig
 from simedit.eval.episodes import study_rows
@@ -62,8 +63,8 @@ def test_the_page_is_whole_and_loads_nothing(folder):
 
 
 def test_a_study_of_proxy_real_alone_reports_its_rates():
-    config = small_drawer.CONFIG.model_copy(update={"domains": ["proxy_real"], "styles": []})
-    real = load_real(RealConfig(source="none"), list(config.policies), config.tasks)
+    config = small_drawer.changed(small_drawer.CONFIG, domains=["proxy_real"], styles=[])
+    real = load_real(RealConfig(source="none"), DrawerSuite(), list(config.policies), config.tasks)
     results = {t: Result(t, "success" if t.policy == "able" else "failure") for t in trials(config)}
     summary = summarise(config, results, real, Facts())
     assert headline(summary).startswith("There are rates, but no correlation")

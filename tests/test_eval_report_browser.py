@@ -18,7 +18,7 @@ import pytest
 from simedit.config import load_config
 from simedit.eval.changes import changes
 from simedit.eval.changes_page import changes_html
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.metrics import wilson
 from simedit.eval.published import Rates
 from simedit.eval.recording import Recording, save_strip, save_video, strip_path, video_path
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-ge
 EVIL = "<img src=x onerror=alert(1)>"
 MESSAGE = "policy died: </script><script>alert(2)</script><b>bold</b>"
 SKILL = {EVIL: 0.9, "fair": 0.6, f'it\'s "odd" & = #? {"long" * 18}': 0.4, "poor": 0.1}
-CONFIG = StudyConfig.model_validate(
+CONFIG = resolved(StudyConfig.model_validate(
     {
         "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILL.items()},
         "domains": ["raw", "edited"],
@@ -44,7 +44,7 @@ CONFIG = StudyConfig.model_validate(
         "max_steps": 60,
         "report": {"videos": 2, "strips": 3},
     }
-)
+))
 REAL = Rates.model_validate(
     {"source": "made up", "policies": {name: {"open": s, "close": s / 2} for name, s in SKILL.items()}}
 )
@@ -159,7 +159,7 @@ def rate_of(results, **of) -> str:
     clusters: dict = {}
     for t, result in results.items():
         if all(getattr(t, key) == value for key, value in of.items()) and result.outcome != "error":
-            cell = clusters.setdefault((t.task, t.drawer, t.pose), [0, 0])
+            cell = clusters.setdefault(t.situation, [0, 0])
             cell[0] += result.outcome == "success"
             cell[1] += 1
     won, held = zip(*clusters.values(), strict=True)
@@ -247,8 +247,8 @@ def test_a_point_a_cell_and_a_rate_lead_to_their_trials(study, visit):
         point = page.locator("svg.scatter").first.get_by_role("link", name="fair: simulated")
         point.click()
         expect(page.locator("#trials")).to_be_focused()
-        place = BROKEN.task, BROKEN.drawer, BROKEN.pose
-        compared = {t: r for t, r in study.results.items() if (t.task, t.drawer, t.pose) != place}
+        place = BROKEN.situation
+        compared = {t: r for t, r in study.results.items() if t.situation != place}
         assert rate_of(compared, **fair) in count(page)
         expect(page.locator("#trials")).to_be_in_viewport()
         page.locator(".heat a").first.click()

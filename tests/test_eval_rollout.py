@@ -54,8 +54,8 @@ def action(way=0.0, **more):
 def test_success_and_failure():
     done = run(trial())
     assert (done.outcome, done.steps) == ("success", STEPS)
-    assert done.extension == pytest.approx(0.3)
-    assert done.pose == POSES["b1"]
+    assert done.measures["extension"] == pytest.approx(0.3)
+    assert done.start == POSES["b1"]
     assert len(done.frame_hash) == 32
     assert run(trial(), Still()).outcome == "failure"
     assert run(trial(task="close"), Still()).outcome == "failure"
@@ -107,8 +107,8 @@ def test_every_variant_gets_its_own_environment_and_its_domains_poses():
     variants = ("base", "base", "darker")
     results = [run(trial(domain="varagg", variant=v, pose="c2"), stage=stage) for v in variants]
     assert made == [("varagg", "base"), ("varagg", "darker")]
-    assert {result.pose for result in results} == {(0.85, 0.2, 0.0)}
-    assert run(trial(domain="vismatch", variant="plain", pose="c2")).pose == POSES["c2"]
+    assert {result.start for result in results} == {(0.85, 0.2, 0.0)}
+    assert run(trial(domain="vismatch", variant="plain", scene="top/c2")).start == POSES["c2"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
