@@ -79,7 +79,8 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
             "suite": {"kind": "drawer", **config.pop("env", {})},
             "scenes": scenes,
             "variants": {
-                domain: variants.get(domain) or list(VARIANTS[domain]) for domain in config["domains"]
+                domain: variants.get(domain) or list(VARIANTS.get(domain, ("",)))
+                for domain in config["domains"]
             },
             "tasks": config.get("tasks", TASKS),
             "max_steps": config.get("max_steps", 113),

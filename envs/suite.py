@@ -160,7 +160,7 @@ def check_suite(suite: Any, what: str) -> None:
                 not isinstance(name, str)
                 or "/" in name
                 or not name.isprintable()
-                or (not name and group[:7] != "domains")
+                or (not name and not group.startswith("domains["))
             ):
                 raise SimeditError(f"{what}: {group} holds {name!r}: names are text without slashes")
     for axis in suite.scenes:
@@ -168,7 +168,7 @@ def check_suite(suite: Any, what: str) -> None:
             raise SimeditError(f"{what}: no axis of scenes can be called {axis!r}")
     if "edited" in suite.domains:
         raise SimeditError(f"{what}: the domain edited is every study's own, not a suite's")
-    if not isinstance(suite.max_steps, int) or suite.max_steps < 1:
+    if type(suite.max_steps) is not int or suite.max_steps < 1:
         raise SimeditError(f"{what}: max_steps must be a whole number of 1 or more, not {suite.max_steps!r}")
 
 
