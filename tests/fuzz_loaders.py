@@ -124,7 +124,9 @@ def _rates(folder: Path) -> None:
     from simedit.eval.config import RealConfig
     from simedit.eval.published import load_real
 
-    rates = load_real(RealConfig(source=str(folder / "real.yaml")), DrawerSuite(), ["a", "b"], ["open", "close"])
+    rates = load_real(
+        RealConfig(source=str(folder / "real.yaml")), DrawerSuite(), ["a", "b"], ["open", "close"]
+    )
     assert all(0 <= float(rates.policies[p].rate(t) or 0) <= 1 for p in "ab" for t in ("open", "close"))
 
 

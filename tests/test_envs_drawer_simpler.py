@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.drawer.simpler: on the original where it is installed, and everywhere on its format."""
+"""Tests of simedit.envs.drawer.simpler: on the original where it is installed, else on its format."""
 
 from __future__ import annotations
 

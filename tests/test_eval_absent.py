@@ -6,7 +6,7 @@ import pytest
 
 from simedit.envs.drawer.assets import ROOMS, room_mesh
 from simedit.errors import SimeditError
-from simedit.eval.absent import absent, describe, is_absent, playable
+from simedit.eval.absent import absent_variants, describe, is_absent, playable
 from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.trials import trials
 
@@ -15,7 +15,7 @@ def config(root, **changes):
     settings = {
         "policies": {"a": {"kind": "scripted"}},
         "domains": ["vismatch", "varagg"],
-        "env": {"skin": "simpler", "asset_root": str(root)},
+        "suite": {"kind": "drawer", "skin": "simpler", "asset_root": str(root)},
     }
     return resolved(StudyConfig.model_validate({**settings, **changes}))
 
@@ -33,7 +33,7 @@ def root(tmp_path):
 
 def test_variants_without_their_room_are_found_and_their_trials_left_out(root):
     study = config(root)
-    absent = absent(study)
+    absent = absent_variants(study)
     assert absent == {"varagg": {"modern_bedroom": room_mesh(ROOMS[1]), "modern_office": room_mesh(ROOMS[2])}}
     assert f"varagg/modern_office ({room_mesh(ROOMS[2])})" in describe(absent)
     wanted = list(trials(study))
@@ -44,8 +44,8 @@ def test_variants_without_their_room_are_found_and_their_trials_left_out(root):
 
 
 def test_rooms_that_nobody_wants_are_not_missed(root):
-    assert absent(config(root, variants={"varagg": ["base", "darker"]})) == {}
-    assert absent(config("nowhere", domains=["vismatch"])) == {}
-    assert absent(config("nowhere", domains=["varagg"], env={"skin": "primitive"})) == {}
+    assert absent_variants(config(root, variants={"varagg": ["base", "darker"]})) == {}
+    assert absent_variants(config("nowhere", domains=["vismatch"])) == {}
+    assert absent_variants(config("nowhere", domains=["varagg"], suite={"kind": "drawer"})) == {}
     with pytest.raises(SimeditError, match="nowhere is not a folder"):
-        absent(config("nowhere"))
+        absent_variants(config("nowhere"))

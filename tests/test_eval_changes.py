@@ -19,13 +19,15 @@ from simedit.eval.summary import Facts
 from simedit.eval.trials import Result, Trial, scenes, trials
 from simedit.eval.two_runs import read_runs
 
-CONFIG = resolved(StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted"} for name in ("able", "fair", "poor")},
-        "domains": ["raw", "edited"],
-    }
-    | {"styles": ["gold", "wood"]}
-))
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted"} for name in ("able", "fair", "poor")},
+            "domains": ["raw", "edited"],
+        }
+        | {"styles": ["gold", "wood"]}
+    )
+)
 SKILL = {"able": 20, "fair": 12, "poor": 3}
 
 

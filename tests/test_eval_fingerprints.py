@@ -69,7 +69,9 @@ def test_other_assets_are_others_wherever_they_lie(tmp_path, monkeypatch):
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        config = study(domains=["varagg"], suite={"kind": "drawer", "skin": "simpler", "asset_root": str(folder)})
+        config = study(
+            domains=["varagg"], suite={"kind": "drawer", "skin": "simpler", "asset_root": str(folder)}
+        )
         return current_meaning(config, {})
 
     before = now(tmp_path / "one", **files)

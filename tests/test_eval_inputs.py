@@ -49,7 +49,8 @@ def videos(folder: Path) -> dict[Path, tuple[Trial, int]]:
 
 def first_frame(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     env = SmallDrawer()
-    obs, _ = env.reset(options={"pose": trial.pose, "task": trial.task, "drawer": trial.drawer})
+    drawer, pose = trial.scene.split("/")
+    obs, _ = env.reset(options={"pose": pose, "task": trial.task, "drawer": drawer})
     camera = obs["sensor_data"]["overhead_camera"]
     return camera["rgb"][0].numpy(), camera["segmentation"][0, ..., 0].numpy() == 2
 

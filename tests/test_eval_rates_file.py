@@ -108,10 +108,10 @@ def test_what_is_no_rate_is_refused_in_a_sentence(tmp_path, value, said):
     [
         ("r.csv", "", "it is empty"),
         ("r.csv", "\n , \n", "it is empty"),
-        ("r.csv", "A,0.5,0.5\n", "its first line is 'A, 0.5, 0.5', not policy,open,close"),
+        ("r.csv", "A,0.5,0.5\n", "its first line is 'A, 0.5, 0.5', not policy,TASK,TASK"),
         ("r.csv", "policy\nA\n", "its first line"),
         ("r.csv", "policy,open,open\nA,0.5,0.5\n", "its first line"),
-        ("r.csv", "policy,open,close,n\nA,0.5,0.5,3\n", "its first line"),
+        ("r.csv", "policy,open,close,n\nA,0.5,0.5,3\n", "policies.A.n: 3 is no rate"),
         ("r.csv", "policy,open,close\nA,0.5\n", "the line of 'A' has 2 entries, the first line 3"),
         ("r.csv", "policy,open,close\nA,0,815,0,5\n", "the line of 'A' has 5 entries"),
         ("r.csv", "policy,open,close\n,0.5,0.5\n", "names no policy"),

@@ -36,15 +36,17 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-ge
 EVIL = "<img src=x onerror=alert(1)>"
 MESSAGE = "policy died: </script><script>alert(2)</script><b>bold</b>"
 SKILL = {EVIL: 0.9, "fair": 0.6, f'it\'s "odd" & = #? {"long" * 18}': 0.4, "poor": 0.1}
-CONFIG = resolved(StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILL.items()},
-        "domains": ["raw", "edited"],
-        "styles": [f"style {number}" for number in range(13)],
-        "max_steps": 60,
-        "report": {"videos": 2, "strips": 3},
-    }
-))
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILL.items()},
+            "domains": ["raw", "edited"],
+            "styles": [f"style {number}" for number in range(13)],
+            "max_steps": 60,
+            "report": {"videos": 2, "strips": 3},
+        }
+    )
+)
 REAL = Rates.model_validate(
     {"source": "made up", "policies": {name: {"open": s, "close": s / 2} for name, s in SKILL.items()}}
 )

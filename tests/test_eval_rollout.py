@@ -16,8 +16,7 @@ from simedit.protocols import Action
 def trial(**changes):
     fields = {
         "task": "open",
-        "drawer": "top",
-        "pose": "b1",
+        "scene": "top/b1",
         "domain": "raw",
         "variant": "",
         "style": "",
@@ -103,9 +102,9 @@ def test_style_changes_without_a_new_environment():
 
 def test_every_variant_gets_its_own_environment_and_its_domains_poses():
     made = []
-    stage = Stage(lambda *place: made.append(place) or SmallDrawer())
+    stage = Stage(lambda *place: made.append(place) or make_env(place[0], SmallDrawer()))
     variants = ("base", "base", "darker")
-    results = [run(trial(domain="varagg", variant=v, pose="c2"), stage=stage) for v in variants]
+    results = [run(trial(domain="varagg", variant=v, scene="top/c2"), stage=stage) for v in variants]
     assert made == [("varagg", "base"), ("varagg", "darker")]
     assert {result.start for result in results} == {(0.85, 0.2, 0.0)}
     assert run(trial(domain="vismatch", variant="plain", scene="top/c2")).start == POSES["c2"]

@@ -13,14 +13,16 @@ from simedit.eval.summary import Facts, status, summarise
 from simedit.eval.trials import Result, scenes, trials
 from simedit.policies.kinds.scripted import Scripted
 
-CONFIG = resolved(StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
-        "domains": ["raw", "edited"],
-        "styles": ["gold", "wood"],
-        "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "a1"]},
-    }
-))
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
+            "domains": ["raw", "edited"],
+            "styles": ["gold", "wood"],
+            "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "a1"]},
+        }
+    )
+)
 REAL = Rates.model_validate(
     {
         "source": "robot",
@@ -70,7 +72,7 @@ def summary(results=RESULTS, config=CONFIG, real=REAL, facts=None):
 def test_the_json_layout():
     found = summary()
     assert json.loads(json.dumps(found)) == found
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert list(found["domains"]) == ["raw", "edited"]
     assert list(found["domains"]["raw"]) == ["open", "close", "average"]
     block = found["domains"]["raw"]["open"]
@@ -112,8 +114,7 @@ def test_styles_and_cells():
     (cell,) = (
         c
         for c in found["cells"]
-        if (c["domain"], c["policy"], c["task"], c["scene"])
-        == ("edited", "good", "open", "bottom/a0")
+        if (c["domain"], c["policy"], c["task"], c["scene"]) == ("edited", "good", "open", "bottom/a0")
     )
     assert (cell["n"], cell["successes"]) == (2, 1)
 
@@ -170,9 +171,7 @@ def test_equal_averages_tie_whatever_their_floating_point_sums():
 @pytest.mark.parametrize("seeds", [[0], list(range(5))])
 def test_equal_results_have_equal_intervals_with_any_domain_styles_and_seeds(seeds):
     """Repeats, styles and variants of a situation say nothing about other situations."""
-    config = WIDE.model_copy(
-        update={"domains": ["raw", "edited"], "styles": ["gold", "wood", "steel"], "seeds": seeds}
-    )
+    config = changed(WIDE, domains=["raw", "edited"], styles=["gold", "wood", "steel"], seeds=seeds)
     alone = summary(WIDE_RESULTS, WIDE, WIDE_REAL)["domains"]["raw"]
     results = {t: Result(t, wide_outcome(t)) for t in trials(config)}
     domains = summary(results, config, WIDE_REAL)["domains"]
@@ -196,9 +195,7 @@ def test_intervals_hold_their_estimates_and_say_how_sure_they_are():
 
 def test_a_mean_lies_in_its_interval_however_unequal_its_parts():
     """Opening 0 of 27, closing 1 of 1: the mean, 0.5, is not in the pooled counts' interval."""
-    played = {
-        t: r for t, r in WIDE_RESULTS.items() if t.task == "open" or t.scene == "top/a0"
-    }
+    played = {t: r for t, r in WIDE_RESULTS.items() if t.task == "open" or t.scene == "top/a0"}
     results = {t: Result(t, "success" if t.task == "close" else "failure") for t in played}
     entry = summary(results, WIDE, WIDE_REAL)["domains"]["raw"]["average"]["policies"]["good"]
     assert (entry["sim"], entry["successes"], entry["n"]) == (0.5, 1, 28)
@@ -306,7 +303,7 @@ def test_repeated_episodes_are_found_by_their_first_frame():
 
     def ended(t, repeat):
         frame = f"{t.task}{t.scene}{t.variant}" + ("" if repeat else str(t.seed))
-        return Result(t, wide_outcome(t), 5, 0.1, None, frame)
+        return Result(t, wide_outcome(t), 5, 0.1, frame_hash=frame)
 
     results = {t: ended(t, repeat=t.domain == "raw") for t in trials(config)}
     (warning,) = (text for text in summary(results, config, WIDE_REAL)["warnings"] if "repeat" in text)
@@ -406,15 +403,17 @@ def test_status_by_policy_and_domain():
 
 
 ROOM = "data/hab2_bench_assets/stages/modern_office_no_roof.glb"
-AGGREGATED = resolved(StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
-        "domains": ["raw", "varagg"],
-        "variants": {"varagg": ["base", "darker", "modern_office"]},
-        "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "a1"]},
-        "suite": {"kind": "drawer", "skin": "simpler"},
-    }
-))
+AGGREGATED = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
+            "domains": ["raw", "varagg"],
+            "variants": {"varagg": ["base", "darker", "modern_office"]},
+            "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "a1"]},
+            "suite": {"kind": "drawer", "skin": "simpler"},
+        }
+    )
+)
 
 
 def test_absent_variants_are_named_and_rates_are_over_what_ran():

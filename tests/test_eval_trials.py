@@ -26,16 +26,18 @@ def test_environment_and_style_change_once_each():
 
 
 def test_variants_and_seeds_of_each_domain():
-    config = resolved(StudyConfig.model_validate(
-        {
-            "policies": {"a": {"kind": "scripted"}},
-            "domains": ["raw", "vismatch", "varagg", "edited"],
-            "variants": {"varagg": ["base", "darker"]},
-            "styles": ["gold", "wood"],
-            "suite": {"kind": "drawer", "skin": "simpler"},
-            "editor": {"seeds": [3, 4, 5]},
-        }
-    ))
+    config = resolved(
+        StudyConfig.model_validate(
+            {
+                "policies": {"a": {"kind": "scripted"}},
+                "domains": ["raw", "vismatch", "varagg", "edited"],
+                "variants": {"varagg": ["base", "darker"]},
+                "styles": ["gold", "wood"],
+                "suite": {"kind": "drawer", "skin": "simpler"},
+                "editor": {"seeds": [3, 4, 5]},
+            }
+        )
+    )
     wanted = list(trials(config))
     assert len(set(wanted)) == len(wanted)
     assert Counter(t.domain for t in wanted) == {
@@ -56,7 +58,9 @@ def test_variants_and_seeds_of_each_domain():
 
 
 def test_a_full_grid_has_54_trials_a_seed():
-    config = resolved(StudyConfig.model_validate({"policies": {"a": {"kind": "scripted"}}, "domains": ["raw"]}))
+    config = resolved(
+        StudyConfig.model_validate({"policies": {"a": {"kind": "scripted"}}, "domains": ["raw"]})
+    )
     assert len(list(trials(config))) == 54
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from object_server import ObjectServer, serving
 
-from simedit.envs.drawer.suite import DrawerSuite
 from simedit.config import load_config
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import load_published
