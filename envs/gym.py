@@ -83,12 +83,20 @@ class GymSuite(SuiteKind):
         return self
 
     def problems(self, places: Places) -> list[str]:
-        if self.mask in (None, "segmentation"):
-            return []
-        return factories.problems(str(self.mask), None)
+        found = []
+        try:
+            _register(self.id)
+        except SimeditError as error:
+            found.append(str(error))
+        if self.mask not in (None, "segmentation"):
+            found += factories.problems(str(self.mask), None)
+        return found
 
     def meaning(self, places: Places) -> dict[str, Any]:
+        """The settings, and fingerprints of the module that registers it and of the mask's."""
         found = super().meaning(places)
+        if module := _register(self.id):
+            found["environment"] = factories.sources(module)
         if self.mask not in (None, "segmentation"):
             found |= factories.fingerprints(str(self.mask), {})
         return found
@@ -171,7 +179,26 @@ class _StudyEnv(gymnasium.Env):
         return {_FRAME: obs} if self._bare else obs
 
 
+def _register(name: str) -> str:
+    """Import the module before the colon, where there is one; its name.
+
+    Raises:
+        SimeditError: it cannot be imported, or no environment of that id is registered then.
+    """
+    module, _, registered = name.rpartition(":")
+    try:
+        if module:
+            factories.module(module)
+        gymnasium.spec(registered)
+    except SimeditError as error:
+        raise SimeditError(f"cannot make the environment {name}: {error}") from error
+    except (gymnasium.error.Error, ValueError) as error:
+        raise SimeditError(f"cannot make the environment {name}: {told(error)}") from error
+    return module
+
+
 def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
+    _register(suite.id)
     try:
         env = gymnasium.make(suite.id, **args, max_episode_steps=_ENDLESS)
         if suite.image_key == "render":

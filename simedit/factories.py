@@ -39,7 +39,7 @@ def find(factory: str) -> Callable[..., Any]:
         SimeditError: no such module or name there, a module that raises, or what cannot be called.
     """
     name, _, path = factory.partition(":")
-    found: Any = _module(name)
+    found: Any = module(name)
     for part in path.split("."):
         if not hasattr(found, part):
             known = [each for each in vars(found) if not each.startswith("_")]
@@ -84,24 +84,36 @@ def fingerprints(factory: str, args: Mapping[str, Any]) -> dict[str, Any]:
         SimeditError: as `find`, or a file cannot be read.
     """
     find(factory)
-    name = factory.partition(":")[0]
-    file = Path(_file(name))
-    packed = "." in name or hasattr(sys.modules[name], "__path__")
-    found: dict[str, Any] = {
-        "factories": digest(file.parent, file.parent.rglob("*.py")) if packed else digest(file)
-    }
+    found: dict[str, Any] = {"factories": sources(factory.partition(":")[0])}
     if files := {path: digest(Path(os.path.expanduser(path))) for path in _paths(args)}:
         found["files"] = files
     return found
 
 
-def _module(name: str) -> Any:
+def sources(name: str) -> str:
+    """A digest of a module's file (in a package, of all .py files of its folder).
+
+    Raises:
+        SimeditError: as `module`, or a file cannot be read.
+    """
+    module(name)
+    file = Path(_file(name))
+    packed = "." in name or hasattr(sys.modules[name], "__path__")
+    return digest(file.parent, file.parent.rglob("*.py")) if packed else digest(file)
+
+
+def module(name: str) -> Any:
+    """The module of that name, found as Python finds modules, and in the working directory.
+
+    Raises:
+        SimeditError: there is none, or it raises, or is no Python file.
+    """
     here = os.getcwd()
     if here not in sys.path:
         # Last, for what else lies there must not stand in for packages that are yet to be imported.
         sys.path.append(here)
     try:
-        module = import_module(name)
+        found = import_module(name)
     except KeyboardInterrupt:
         raise
     except ModuleNotFoundError as error:
@@ -112,13 +124,13 @@ def _module(name: str) -> Any:
         said = told(error).splitlines()[-1]
         line = f" ({error.filename}, line {error.lineno})" if isinstance(error, SyntaxError) else ""
         raise SimeditError(f"cannot import {name}: {said}{line or raised_at(error)}") from error
-    if not getattr(module, "__file__", None):
+    if not getattr(found, "__file__", None):
         raise SimeditError(f"{name} is no Python file, so it cannot be told whether it changed")
     top = name.partition(".")[0]
     spec = PathFinder.find_spec(top, [here])
     if spec and spec.origin and not os.path.samefile(spec.origin, str(sys.modules[top].__file__)):
         raise SimeditError(f"{spec.origin} is hidden by {_file(top)}, of the same name: rename it")
-    return module
+    return found
 
 
 def _file(name: str) -> str:
