@@ -13,7 +13,7 @@ ID = "small_gym:SmallPoint-v0"
 class Point(gym.Env):
     """The first number moves it; it is done at 0.5. Its observation is a picture."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
     def __init__(self, render_mode=None, picture=True, discrete=False, tells=True):
         self.render_mode, self._picture, self._tells = render_mode, picture, tells
