@@ -130,7 +130,7 @@ class Painter:
 
 def painted() -> gym.Env:
     """The drawer behind a painter."""
-    return EditObservation(StudyEnv(SmallDrawer(), "raw"), Painter(), "gold", keep_raw="raw_rgb")
+    return EditObservation(SmallDrawer(), Painter(), "gold", keep_raw="raw_rgb")
 
 
 class Mover:

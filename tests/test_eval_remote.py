@@ -15,6 +15,7 @@ import pytest
 import small_drawer
 from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, changed, painted
 
+from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError
 from simedit.eval.remote import RemoteEnv, SharedEditor
 from simedit.eval.rollout import RAW_KEY, Stage
@@ -171,9 +172,13 @@ if __name__ == "__main__":
     assert errors == ""
 
 
+def studied(build):
+    return StudyEnv(build(), "raw")
+
+
 def play(folder, build, editor, slots, config=CONFIG, progress=lambda result: None):
     def make(domain, _):
-        env = RemoteEnv(build) if slots > 1 else build()
+        env = RemoteEnv(partial(studied, build)) if slots > 1 else studied(build)
         return EditObservation(env, editor, "gold", keep_raw=RAW_KEY) if domain == "edited" else env
 
     stages = [Stage(make) for _ in range(slots)]
