@@ -283,7 +283,9 @@ def test_a_rate_leads_to_the_trials_it_is_of(study, visit):
 
 def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_them(study, visit):
     with visit(
-        study.report, f"#policy=fair&style={FAIR.style}&drawer={FAIR.drawer}", reduced_motion="reduce"
+        study.report,
+        f"#policy=fair&style={FAIR.style}&drawer={FAIR.scene.split('/')[0]}",
+        reduced_motion="reduce",
     ) as page:
         assert "1 recorded episode below" in count(page)
         assert page.locator("figure.episode:visible").count() == 1
@@ -298,7 +300,7 @@ def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_t
         page.locator("#list").get_by_role("button", name="details: fair").first.click()
         assert "No recording" in detail.inner_text()
         words = shlex.split(detail.locator("code").inner_text())
-    with visit(study.report, f"#policy=fair&style={FAIR.style}&drawer={FAIR.drawer}") as page:
+    with visit(study.report, f"#policy=fair&style={FAIR.style}&drawer={FAIR.scene.split('/')[0]}") as page:
         page.get_by_role("button", name="▶ play: fair").click()
         until(page, "!document.querySelector('tr.details video').paused")
     assert words[:2] == ["simedit-eval", "run"]
@@ -306,7 +308,8 @@ def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_t
 
 @pytest.mark.parametrize("trial", [ALL[-1], ALL[60], BROKEN], ids=["odd", "raw", "evil"])
 def test_the_command_of_an_unrecorded_trial_plays_that_one(study, visit, tmp_path, trial):
-    other = replace(trial, pose="b1" if trial.pose != "b1" else "b2")
+    drawer, pose = trial.scene.split("/")
+    other = replace(trial, scene=f"{drawer}/{'b1' if pose != 'b1' else 'b2'}")
     asked = "&".join(f"{key}={getattr(other, key)}" for key in ("task", "drawer", "pose", "domain", "style"))
     with visit(study.report, f"#{asked}") as page:
         row = page.locator("#list tbody tr").nth(list(SKILL).index(other.policy))
