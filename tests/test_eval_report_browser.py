@@ -52,6 +52,7 @@ REAL = Rates.model_validate(
 )
 ALL = list(trials(CONFIG))
 FAIR = next(t for t in ALL if t.policy == "fair" and t.domain == "edited")
+DRAWER = FAIR.scene.split("/")[0]
 BROKEN = next(t for t in ALL if t.policy == EVIL and t.domain == "raw")
 
 
@@ -238,7 +239,7 @@ def test_columns_sort_all_trials_both_ways_and_pages_turn(study, visit):
         assert header.get_attribute("aria-sort") == "descending"
         assert [int(text) for text in shown(page, "steps")] == every[::-1][:25]
         # What is not known comes last in either order.
-        page.locator("#list thead .of-extension button").click()
+        page.locator("#list thead .of-progress button").click()
         assert "\N{EN DASH}" not in shown(page, "extension")
 
 
