@@ -240,7 +240,7 @@ def test_columns_sort_all_trials_both_ways_and_pages_turn(study, visit):
         assert [int(text) for text in shown(page, "steps")] == every[::-1][:25]
         # What is not known comes last in either order.
         page.locator("#list thead .of-progress button").click()
-        assert "\N{EN DASH}" not in shown(page, "extension")
+        assert "\N{EN DASH}" not in shown(page, "progress")
 
 
 def test_a_point_a_cell_and_a_rate_lead_to_their_trials(study, visit):
