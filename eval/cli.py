@@ -96,7 +96,9 @@ def run(
 
     if num_envs < 1:
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
-    study = load_config(StudyConfig, config_file("eval", config), overrides)
+    file = config_file("eval", config)
+    sys.path.append(str(file.absolute().parent))  # a policy of the user's own may lie beside it
+    study = load_config(StudyConfig, file, overrides)
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
@@ -471,6 +473,8 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
                 if not problems:
                     store.check(current_meaning(study, specialists))
         todo = remaining(wanted, stored)
+        for name, policy in study.policies.items():
+            print(f"policy {name}: {json.dumps(policy.model_dump(mode='json', exclude_defaults=True))}")
         print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
         print(f"control steps: at most {len(todo) * study.max_steps}")
         print(f"frames to edit: at most {frames_to_edit(study, todo)}")
