@@ -36,7 +36,7 @@ Measure how well simulated success rates predict real ones.
 
   simedit-eval run --config demo --out runs/demo
   simedit-eval run --config paper --out runs/paper --dry-run
-  simedit-eval run --config demo --out runs/more --set seeds=[0,1,2] editor.steps=4
+  simedit-eval run --config demo --out runs/more --set 'seeds=[0,1,2]' editor.steps=2
   simedit-eval status runs/demo
   simedit-eval status
   simedit-eval report runs/demo --json
@@ -236,7 +236,7 @@ def published(json: Flag = False) -> None:
 
 
 def configs(
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None,
     out: Path | None = None,
 ) -> None:
     """List the configs that ship, or show or copy one: studies (simedit-eval run --config NAME), trainings
