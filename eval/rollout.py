@@ -114,7 +114,7 @@ def rollout(
         for step in range(1, max_steps + 1):
             if recording is not None:
                 recording.add(frame, raw)
-            given = _given(env, obs, frame, player.needs, stage.image_key)
+            given = _given(env, obs, frame, player.needs, stage.image_key, who)
             with _blaming(_PolicyDied, who):
                 action = player.act(given)
                 terminate = isinstance(action, Action) and bool(action.terminate)
@@ -152,10 +152,12 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
         obs, info = _reset(env, trial)
         frame, _ = _frames(obs, stage.image_key)
         instruction = str(info["instruction"])
+    who = f"policy {trial.policy!r}"
     try:
-        with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
+        with _blaming(_PolicyDied, who):
             player = Player(policy, size=_size(env))
-            given = _given(env, obs, frame, player.needs, stage.image_key)
+        given = _given(env, obs, frame, player.needs, stage.image_key, who)
+        with _blaming(_PolicyDied, who):
             player.reset(instruction, seed=trial.episode_seed)
             player.act(given)
     except _PolicyDied as died:
@@ -175,17 +177,19 @@ def _size(env: gym.Env) -> int:
     return math.prod(space.shape)
 
 
-def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], image_key: str | None) -> Any:
+def _given(
+    env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], image_key: str | None, who: str
+) -> Any:
     """What a policy with these needs sees."""
     if tuple(needs) == ("frame",):
         return frame
     seen: dict[str, Any] = {"frame": frame}
     if "proprioception" in needs:
+        kind: Any = env.unwrapped
+        if not hasattr(kind, "proprioception"):
+            raise SimeditError(f"{who} needs proprioception, but a {type(kind).__name__} has none")
         with _blaming(EnvironmentDied, "the environment"):
-            ask = getattr(env.unwrapped, "proprioception", None)
-            if ask is None:
-                raise SimeditError(f"a {type(env.unwrapped).__name__} has no proprioception")
-            seen["proprioception"] = ask()
+            seen["proprioception"] = kind.proprioception()
     if "cameras" in needs:
         seen["cameras"] = _cameras(obs, image_key)
     if "observation" in needs:
