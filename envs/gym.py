@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Literal
 
 import gymnasium
@@ -97,16 +98,22 @@ class GymSuite(SuiteKind):
             found.append(str(error))
         if self.mask not in (None, "segmentation"):
             found += factories.problems(str(self.mask), None)
+        if self.mask_ids is not None and self.mask != "segmentation":
+            found.append("suite.mask_ids are of a segmentation: they need suite.mask: segmentation")
+        if any("max_episode_steps" in args for args in (self.args, *(t.args for t in self.tasks.values()))):
+            found.append("max_episode_steps is none of suite.args: set the study's max_steps")
         return found
 
     def meaning(self, places: Places) -> dict[str, Any]:
-        """The settings, and fingerprints of the module that registers it and of the mask's."""
-        found = super().meaning(places)
-        _registered(self.id)
-        if module := self.id.rpartition(":")[0]:
-            found["environment"] = factories.sources(module)
+        """The settings, and fingerprints of the modules that make and register it, of the mask's, and of the
+        files that arguments name. Starts and tasks may be added to a study."""
+        found = self.model_dump(mode="json", exclude={"starts", "tasks"})
+        found["files"] = factories.files([self.args, *(t.model_dump() for t in self.tasks.values())])
+        found |= {f"tasks.{name}": task.model_dump(mode="json") for name, task in self.tasks.items()}
+        modules = dict.fromkeys((self.id.rpartition(":")[0], _maker(_registered(self.id))))
+        found["environment"] = {name: factories.sources(name) for name in modules if name}
         if self.mask not in (None, "segmentation"):
-            found |= factories.fingerprints(str(self.mask), {})
+            found["masks"] = factories.fingerprints(str(self.mask), {})["factories"]
         return found
 
     def editing(self) -> dict[str, Any]:
@@ -143,7 +150,7 @@ class _StudyEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Dict({_FRAME: observed}) if self._bare else observed
         if isinstance(asked, gymnasium.spaces.Discrete):
             low, high = np.array([asked.start]), np.array([asked.start + asked.n - 1])
-            asked = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+            asked = gymnasium.spaces.Box(low, high, dtype=np.int64)
         if not isinstance(asked, gymnasium.spaces.Box):
             raise SimeditError(f"{suite.id} takes actions of {asked}: a study plays Box and Discrete ones")
         self.action_space = asked
@@ -164,20 +171,25 @@ class _StudyEnv(gymnasium.Env):
         self._task, (start,) = options["task"], options["scene"]
         self._build()
         task = self._suite.tasks[self._task]
-        obs, info = self._env.reset(seed=int(start), options=dict(task.options) or None)
+        obs, info = self._env.reset(seed=int(start), options=deepcopy(task.options) or None)
         return self._seen(obs), {**info, "instruction": task.instruction}
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         space = self._env.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
-            given: Any = int(np.rint(action).item())
+            given: Any = int(action.item())
         else:
             given = np.asarray(action, space.dtype).reshape(space.shape or ())
         obs, reward, terminated, truncated, info = self._env.step(given)
         known = {"reward": reward, **info}
-        success = _number(known, self._suite.success)
-        done = float(success > 0) if self._suite.progress is None else _number(known, self._suite.progress)
-        told = {"success": success > 0, "progress": min(1.0, max(0.0, done))}
+        # One that tells it at an episode's end alone is asked for it there alone.
+        over = bool(as_numpy(terminated).item() or as_numpy(truncated).item())
+        told: dict[str, Any] = {}
+        if over or self._suite.success in known:
+            told = {"success": _number(known, self._suite.success) > 0}
+            told["progress"] = float(told["success"])
+        if self._suite.progress is not None and (over or self._suite.progress in known):
+            told["progress"] = min(1.0, max(0.0, _number(known, self._suite.progress)))
         return self._seen(obs), reward, terminated, truncated, {**info, **told}
 
     def close(self) -> None:
@@ -204,10 +216,17 @@ def _registered(name: str) -> EnvSpec:
         raise SimeditError(f"cannot make the environment {name}: {told(error)}") from error
 
 
+def _maker(spec: EnvSpec) -> str:
+    """The module of what makes a registered environment; "" where that is not to be told."""
+    if isinstance(spec.entry_point, str):
+        return spec.entry_point.partition(":")[0]
+    return getattr(getattr(spec.entry_point, "func", spec.entry_point), "__module__", "") or ""
+
+
 def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
     try:
         _registered(suite.id)
-        env = gymnasium.make(suite.id, **args, max_episode_steps=_ENDLESS)
+        env = gymnasium.make(suite.id, **deepcopy(dict(args)), max_episode_steps=_ENDLESS)
         if suite.image_key == "render":
             env = gymnasium.wrappers.AddRenderObservation(env, render_only=False, render_key=_FRAME)
     except SimeditError:
@@ -231,12 +250,10 @@ def _check_picture(space: gymnasium.Space, suite: GymSuite) -> None:
 
 def _number(info: Mapping[str, Any], key: str) -> float:
     if key not in info:
-        raise SimeditError(
+        raise KeyError(
             f"the environment's info: {unknown('key', key, info)}. Set suite.success and suite.progress"
         )
-    try:
-        return float(as_numpy(info[key]).item())
-    except (TypeError, ValueError):
-        raise SimeditError(
-            f"{key} of the environment's info is no number, but {shortened(repr(info[key]))}"
-        ) from None
+    found = as_numpy(info[key])
+    if found.size != 1 or found.dtype.kind not in "biuf" or not np.isfinite(found).all():
+        raise ValueError(f"{key} of the environment's info is {shortened(repr(info[key]))}, and no number")
+    return float(found.item())

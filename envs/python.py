@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from simedit import factories
 from simedit.envs.suite import Places, Suite, SuiteKind, check_suite
+from simedit.errors import SimeditError, raised_at, shortened, told
 from simedit.factories import FactoryName
 
 
@@ -53,8 +54,22 @@ class PythonSuite(SuiteKind):
 
     @property
     def realities(self) -> tuple[str, ...]:
-        return tuple(getattr(self.suite(), "realities", ()))
+        found = getattr(self.suite(), "realities", ())
+        return (found,) if isinstance(found, str) else tuple(found)
 
     def _own(self, name: str, *args: Any, default: Any) -> Any:
         found = getattr(self.suite(), name, None)
-        return default if found is None else found(*args)
+        try:
+            answer = default if found is None else found(*args)
+        except (KeyboardInterrupt, SimeditError):
+            raise
+        except BaseException as error:
+            raise SimeditError(
+                f"{name}() of what {self.factory} makes raised {told(error)}{raised_at(error)}"
+            ) from error
+        if not isinstance(answer, type(default)):
+            raise SimeditError(
+                f"{name}() of what {self.factory} makes gave {shortened(repr(answer))}, and no "
+                f"{type(default).__name__}"
+            )
+        return answer

@@ -16,7 +16,7 @@ import gymnasium as gym
 from pydantic import Field
 
 from simedit.config import Config
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, shortened
 
 Places = Mapping[str, Sequence[str]]
 """From domain to those of its variants that a study wants."""
@@ -149,16 +149,20 @@ def check_suite(suite: Any, what: str) -> None:
     for part in ("tasks", "scenes", "domains", "max_steps", "make"):
         if not hasattr(suite, part):
             raise SimeditError(f"{what} is no suite: it has no {part} (see simedit.envs.suite.Suite)")
+    if not callable(suite.make):
+        raise SimeditError(f"{what}: make cannot be called")
     groups = {
         "tasks": suite.tasks,
         **_named("scenes", suite.scenes, what),
         **_named("domains", suite.domains, what),
     }
     for group, names in groups.items():
-        found = list(names)
+        if isinstance(names, str) or not isinstance(names, Collection):
+            raise SimeditError(f"{what}: {group} must be a list of names, not {shortened(repr(names))}")
+        found = list(map(str, names))
         if not found or len(set(found)) < len(found):
             raise SimeditError(f"{what}: {group} must hold one name or more, each once")
-        for name in found:
+        for name in names:
             if (
                 not isinstance(name, str)
                 or "/" in name
@@ -169,6 +173,8 @@ def check_suite(suite: Any, what: str) -> None:
     for axis in suite.scenes:
         if axis in RESERVED:
             raise SimeditError(f"{what}: no axis of scenes can be called {axis!r}")
+    if "average" in suite.tasks:
+        raise SimeditError(f"{what}: no task can be called average, which is that of all tasks")
     if "edited" in suite.domains:
         raise SimeditError(f"{what}: the domain edited is every study's own, not a suite's")
     if type(suite.max_steps) is not int or suite.max_steps < 1:
@@ -178,7 +184,7 @@ def check_suite(suite: Any, what: str) -> None:
 def _named(kind: str, groups: Any, what: str) -> dict[str, Any]:
     if not isinstance(groups, Mapping) or not groups:
         raise SimeditError(f"{what}: {kind} must map one name or more to their values")
-    return {kind: list(groups)} | {f"{kind}[{name!r}]": values for name, values in groups.items()}
+    return {kind: [*groups]} | {f"{kind}[{name!r}]": values for name, values in groups.items()}
 
 
 def _found() -> tuple[type[SuiteKind], ...]:

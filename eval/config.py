@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from simedit.config import Config
 from simedit.envs.earlier import MOVED
-from simedit.envs.suite import Places, SuiteKind, any_suite, default_suite
+from simedit.envs.suite import Places, SuiteKind, any_suite, check_suite, default_suite
 from simedit.errors import unknown
 from simedit.names import Name
 from simedit.policies.kinds import AnyPolicy
@@ -180,13 +180,15 @@ def resolved(config: StudyConfig) -> StudyConfig:
         SimeditError: a task, domain, variant, axis or value of one that the suite does not have; or no suite.
     """
     suite = config.suite.suite()
+    check_suite(suite, f"the suite {getattr(config.suite, 'factory', config.suite.kind)}")
+    realities = list(dict.fromkeys([*config.suite.realities, *config.realities]))
     domains = {**suite.domains, EDITED: ("",)}
     over = config.editor.over or next(iter(suite.domains))
     _check("task", config.tasks, suite.tasks)
     _check("domain", config.domains, domains)
     _check("domain", config.variants, domains)
     _check("domain", [over], suite.domains)
-    _check("domain", config.realities, suite.domains)
+    _check("domain", realities, suite.domains)
     _check("axis of scenes", config.scenes, suite.scenes)
     for domain, variants in config.variants.items():
         _check(f"variant of {domain}", variants, domains[domain])
@@ -198,7 +200,7 @@ def resolved(config: StudyConfig) -> StudyConfig:
                 domain: list(config.variants[domain] if domain in config.variants else domains[domain])
                 for domain in config.domains
             },
-            "realities": list(dict.fromkeys([*config.suite.realities, *config.realities])),
+            "realities": realities,
             "tasks": list(config.tasks or suite.tasks),
             "scenes": {axis: list(config.scenes.get(axis, values)) for axis, values in suite.scenes.items()},
             "max_steps": config.max_steps or suite.max_steps,

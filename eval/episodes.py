@@ -13,6 +13,7 @@ from typing import Any
 
 from scipy.stats import norm, t
 
+from simedit.envs.suite import RESERVED
 from simedit.eval.compare import comparable, counted
 from simedit.eval.config import StudyConfig
 from simedit.eval.metrics import LEVEL
@@ -71,6 +72,7 @@ def study_rows(config: StudyConfig, results: Mapping[Trial, Result]) -> list[Row
     stored = {trial: results[trial] for trial in trials(config) if trial in results}
     outcomes: dict[Trial, Outcome] = {trial: counted(config, result) for trial, result in stored.items()}
     same, _ = comparable(config, outcomes)
+    taken = {*RESERVED, *config.scenes}
     return [
         Row(
             trial,
@@ -79,7 +81,10 @@ def study_rows(config: StudyConfig, results: Mapping[Trial, Result]) -> list[Row
                 "compared": "yes" if trial in same else "no",
                 "steps": result.steps,
                 "progress": result.progress,
-                **result.measures,
+                **{
+                    f"{name} (measured)" if name in taken else name: value
+                    for name, value in result.measures.items()
+                },
             },
             outcomes[trial],
             [("message", result.message)] if result.message else [],

@@ -20,6 +20,7 @@ from simedit.policies import kinds
 _BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
 _PACKAGES = (
     *("torch", "diffusers", "transformers", "peft", "openvino", "numpy", "opencv-python"),
+    "gymnasium",
     *("mani_skill", "sapien", "mani_skill2_real2sim", "tensorflow", "tensorflow-cpu"),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from simedit.errors import SimeditError, raised_at, told
+from simedit.errors import SimeditError, raised_at, shortened, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
 from simedit.policies.player import Player
@@ -102,9 +102,13 @@ def rollout(
             env = stage.env(trial)
             obs, info = _reset(env, trial)
             frame, raw = _frames(obs, stage.image_key)
+            instruction, misplaced = str(_of(info, "instruction")), info.get("misplaced")
             if "start" in info:
-                seen["start"] = tuple(float(value) for value in _array(info["start"]).ravel())
-            instruction, misplaced = str(info["instruction"]), info.get("misplaced")
+                start = tuple(float(value) for value in _array(info["start"]).ravel())
+                if np.isfinite(start).all():
+                    seen["start"] = start
+                elif not misplaced:
+                    raise ValueError(f"its scene starts at {start}")
         seen["frame_hash"] = _digest(frame if raw is None else raw)
         if misplaced:
             return Result(trial, "error", message=str(misplaced), **seen)
@@ -118,21 +122,17 @@ def rollout(
             with _blaming(_PolicyDied, who):
                 action = player.act(given)
                 terminate = isinstance(action, Action) and bool(action.terminate)
-                array = action.to_array() if isinstance(action, Action) else action
+                array = _fitting(action.to_array() if isinstance(action, Action) else action, env)
             with _blaming(EnvironmentDied, "the environment"):
                 obs, _, terminated, truncated, info = env.step(array)
                 frame, raw = _frames(obs, stage.image_key)
-                success = bool(_array(info["success"]).item())
-                progress = float(_array(info["progress"]).item())
-                measures = {
-                    name: float(_array(value).item()) for name, value in info.get("measures", {}).items()
-                }
-                for name, value in {"progress": progress, **measures}.items():
-                    if not np.isfinite(value):
-                        raise ValueError(f"{name} is {value}")
                 over = terminate or bool(_array(terminated).item()) or bool(_array(truncated).item())
-            if over or step == max_steps:
-                break
+                if over or step == max_steps:
+                    success, progress = _share(info, "success") == 1, _share(info, "progress")
+                    measures = {
+                        name: _number(name, value) for name, value in info.get("measures", {}).items()
+                    }
+                    break
     except _PolicyDied as died:
         return Result(trial, "error", step, message=f"{died} (step {step})", **seen)
     if recording is not None:
@@ -151,7 +151,7 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
         env = stage.env(trial)
         obs, info = _reset(env, trial)
         frame, _ = _frames(obs, stage.image_key)
-        instruction = str(info["instruction"])
+        instruction = str(_of(info, "instruction"))
     who = f"policy {trial.policy!r}"
     try:
         with _blaming(_PolicyDied, who):
@@ -159,7 +159,8 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
         given = _given(env, obs, frame, player.needs, stage.image_key, who)
         with _blaming(_PolicyDied, who):
             player.reset(instruction, seed=trial.episode_seed)
-            player.act(given)
+            action = player.act(given)
+            _fitting(action.to_array() if isinstance(action, Action) else action, env)
     except _PolicyDied as died:
         raise SimeditError(f"{died} (tried before the first trial)") from died
 
@@ -175,6 +176,40 @@ def _size(env: gym.Env) -> int:
     if not isinstance(space, gym.spaces.Box):
         raise SimeditError(f"this environment takes actions of {space}: a study plays Box ones")
     return math.prod(space.shape)
+
+
+def _fitting(action: np.ndarray, env: gym.Env) -> np.ndarray:
+    """The action as the environment takes it: whole numbers within their bounds, where it takes those."""
+    space = env.action_space
+    assert isinstance(space, gym.spaces.Box)
+    if not np.issubdtype(space.dtype, np.integer):
+        return action
+    whole = np.rint(action)
+    if not ((whole >= space.low.ravel()) & (whole <= space.high.ravel())).all():
+        raise SimeditError(f"its action {action.tolist()} is outside {space.low} to {space.high}")
+    return whole.astype(space.dtype)
+
+
+def _of(info: Mapping[str, Any], key: str) -> Any:
+    if key not in info:
+        raise KeyError(f"its info holds no {key!r}, only {', '.join(map(repr, info)) or 'nothing'}")
+    return info[key]
+
+
+def _number(name: str, value: Any) -> float:
+    found = _array(value)
+    if found.size != 1 or found.dtype.kind not in "biuf" or not np.isfinite(found).all():
+        raise ValueError(f"{name} is {shortened(repr(value))}, and no finite number")
+    return float(found.item())
+
+
+def _share(info: Mapping[str, Any], key: str) -> float:
+    found = _number(key, _of(info, key))
+    if not (0 <= found <= 1 and (key != "success" or found in (0, 1))):
+        raise ValueError(
+            f"{key} is {found:g}, and not {'true or false' if key == 'success' else 'in [0, 1]'}"
+        )
+    return found
 
 
 def _given(

@@ -203,11 +203,13 @@ def rehearse_policies(todo: Sequence[Trial], stored: Mapping[Trial, Result], slo
     able = {trial.policy for trial, result in stored.items() if result.outcome != "error"}
     try:
         for trial in todo:
-            if trial.policy not in able:
+            if trial.policy in able:
+                continue
+            able.add(trial.policy)
+            try:
                 rehearse(trial, slot.stage, slot.policies[trial.policy])
-                able.add(trial.policy)
-    except EnvironmentDied:  # the study meets that again, and counts it
-        slot.stage.close()
+            except EnvironmentDied:  # the study meets that again, and counts it
+                slot.stage.close()
     except BaseException:
         slot.stage.close()
         raise

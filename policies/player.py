@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,8 @@ class Player:
 
 def _needs(policy: Any) -> tuple[str, ...]:
     found = getattr(policy, "needs", ("frame",))
+    if not isinstance(found, str | Sequence | Set):
+        raise SimeditError(f"a policy's needs are names such as 'frame', not {shortened(repr(found))}")
     needs = (found,) if isinstance(found, str) else tuple(found)
     for need in needs:
         if need not in NEEDS:
@@ -74,8 +77,8 @@ def _actions(answer: Any, execute: int | None, size: int) -> list[Any]:
     """What is to be played of a policy's answer, all of it finite numbers."""
     whole = isinstance(answer, Action)
     steps = _numbers(answer.to_array() if whole else answer, size)
-    if steps.shape == (size,):
-        steps = steps[None]
+    if steps.shape == (size,) or (steps.ndim == 0 and size == 1):
+        steps = steps.reshape(1, size)
     if steps.ndim != 2 or steps.shape[1] != size or not len(steps):
         raise SimeditError(f"its action should be {_expected(size)}, not of shape {list(steps.shape)}")
     if execute is not None and len(steps) < execute:
@@ -105,6 +108,8 @@ def _numbers(answer: Any, size: int) -> np.ndarray:
         answer = answer.detach().float().cpu()
     try:
         if answer is None:  # to NumPy a number
+            raise TypeError
+        if np.asarray(answer).dtype.kind not in "biuf":
             raise TypeError
         with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, and is refused
             return np.asarray(answer, np.float32)

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -57,7 +58,7 @@ def call(factory: str, args: Mapping[str, Any]) -> Any:
         SimeditError: as `find`, or it raised.
     """
     try:
-        return find(factory)(**args)
+        return find(factory)(**deepcopy(dict(args)))
     except (KeyboardInterrupt, SimeditError):
         raise
     except BaseException as error:  # it may call sys.exit
@@ -84,10 +85,16 @@ def fingerprints(factory: str, args: Mapping[str, Any]) -> dict[str, Any]:
         SimeditError: as `find`, or a file cannot be read.
     """
     find(factory)
-    found: dict[str, Any] = {"factories": sources(factory.partition(":")[0])}
-    if files := {path: digest(Path(os.path.expanduser(path))) for path in _paths(args)}:
-        found["files"] = files
-    return found
+    return {"factories": sources(factory.partition(":")[0]), "files": files(args)}
+
+
+def files(args: Any) -> dict[str, str]:
+    """Fingerprints of the files and folders that strings of `args` name.
+
+    Raises:
+        SimeditError: one cannot be read.
+    """
+    return {path: digest(Path(os.path.expanduser(path))) for path in _paths(args)}
 
 
 def sources(name: str) -> str:

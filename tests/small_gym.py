@@ -15,14 +15,15 @@ class Point(gym.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
-    def __init__(self, render_mode=None, picture=True, discrete=False, tells=True):
-        self.render_mode, self._picture, self._tells = render_mode, picture, tells
+    def __init__(self, render_mode=None, picture=True, discrete=False, tells=True, odd=None):
+        self.render_mode, self._picture, self._tells, self._odd = render_mode, picture, tells, odd
         box = gym.spaces.Box
         self.observation_space = box(0, 255, (8, 10, 3), np.uint8) if picture else box(-1, 1, (1,))
         self.action_space = gym.spaces.Discrete(3, start=-1) if discrete else box(-1, 1, (2,), np.float64)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
+        self.options = options
         self.x = float(self.np_random.uniform(-0.5, 0)) if options is None else options["at"]
         return self._seen(), {}
 
@@ -30,6 +31,7 @@ class Point(gym.Env):
         assert self.action_space.contains(action)
         self.x += 0.25 * float(np.ravel(action)[0])
         info = {"is_done": self.x >= 0.5, "near": self.x + 0.5} if self._tells else {"close": 1}
+        info["odd"] = self._odd
         return self._seen(), self.x, self.x >= 0.5, False, info
 
     def render(self):

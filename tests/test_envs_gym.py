@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_gym import ID
@@ -10,7 +12,9 @@ from simedit.errors import SimeditError
 from simedit.eval.checks import find_problems
 from simedit.eval.cli import main
 from simedit.eval.config import StudyConfig, resolved
+from simedit.eval.rollout import Stage, rollout
 from simedit.eval.store import Store
+from simedit.eval.trials import Trial
 
 
 def suite(**settings) -> GymSuite:
@@ -84,8 +88,50 @@ def test_an_environment_that_cannot_be_played_is_refused(settings, message):
 
 def test_info_without_success_names_what_is_there():
     env, *_ = begun(suite(success="success", args={"tells": False}))
-    with pytest.raises(SimeditError, match=r"'success'.*close.* Set suite.success"):
+    assert "success" not in env.step(np.zeros(2))[-1]  # it may be told at the end alone
+    env.unwrapped.x = 0.4
+    with pytest.raises(KeyError, match=r"'success'.*close.* Set suite.success"):
+        env.step(np.ones(2))
+
+
+def test_what_is_no_finite_number_is_no_success():
+    env, *_ = begun(suite(success="odd", tasks={"nan": {"args": {"odd": "nan"}}}), task="nan")
+    with pytest.raises(ValueError, match="odd of the environment's info is 'nan', and no number"):
         env.step(np.zeros(2))
+
+
+def test_episodes_share_no_options():
+    found = suite(tasks={"task": {"options": {"at": 0.0, "seen": []}}})
+    for start in "012":
+        env, *_ = begun(found, start=start)
+        assert env.unwrapped.options["seen"] == []
+        env.unwrapped.options["seen"].append(start)
+
+
+def test_what_a_trial_means_is_how_it_is_made_and_not_how_many_there_are(tmp_path):
+    scene = tmp_path / "scene.xml"
+    scene.write_text("one")
+    settings = {"args": {"odd": str(scene)}, "tasks": {"a": {}}}
+    before = suite(**settings).meaning({})
+    assert set(before["environment"]) == {"small_gym"}
+    more = suite(**settings | {"tasks": {"a": {}, "b": {}}, "starts": 30}).meaning({})
+    assert {key: more[key] for key in before} == before
+    scene.write_text("two")
+    assert suite(**settings).meaning({})["files"] != before["files"]
+    assert suite(id="CartPole-v1").meaning({})["environment"].keys() == {
+        "gymnasium.envs.classic_control.cartpole"
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"args": {"max_episode_steps": 5}}, "set the study's max_steps"),
+        ({"mask_ids": [3]}, "need suite.mask: segmentation"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings, message):
+    assert message in suite(**settings).problems({})[0]
 
 
 @pytest.mark.parametrize("settings", [{"tasks": {}}, {"tasks": {"a/b": {}}}, {"starts": 0}, {"mask": "left"}])
@@ -98,7 +144,7 @@ def test_a_mask_of_ones_own_is_part_of_what_a_trial_means():
     found = suite(mask="small_gym:left")
     assert found.problems({}) == []
     assert found.editing()["mask"](None).sum() == 40
-    assert found.meaning({})["factories"]
+    assert found.meaning({})["masks"]
     assert "did you mean 'left'" in suite(mask="small_gym:lift").problems({})[0]
 
 
@@ -134,3 +180,14 @@ def test_edits_without_a_mask_are_refused_before_anything_is_built(tmp_path):
     }
     (problem,), _ = find_problems(resolved(parse_config(StudyConfig, study, where="study")), tmp_path)
     assert "editor.composition: none" in problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(1, "success"), (0.9, "success"), (-1, "failure"), (9, "error")]
+)
+def test_a_number_of_the_discrete_ones_is_played_and_another_is_the_policys_error(answer, outcome):
+    policy = SimpleNamespace(reset=lambda *_, **__: None, act=lambda _: answer)
+    stage = Stage(suite(args={"discrete": True}).make, "frame")
+    found = rollout(Trial("p", "task", "0", "raw", "", "", 0), stage, policy, max_steps=6)
+    assert found.outcome == outcome
+    assert ("outside" in found.message) == (outcome == "error")

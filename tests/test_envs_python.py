@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import small_gym
 
 from simedit.config import parse_config
+from simedit.envs.python import PythonSuite
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig, meaning, resolved
 from simedit.eval.trials import trials
@@ -77,3 +79,25 @@ def test_a_config_that_names_no_suite_is_refused(settings, message):
 def test_what_the_suite_does_not_have_is_refused(settings, message):
     with pytest.raises(SimeditError, match=message):
         resolved(study(**settings))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"realities": "labb"}, "did you mean 'lab'"),
+        ({"realities": ["real"]}, "unknown domain 'real'"),
+    ],
+)
+def test_realities_are_domains(parts, message):
+    with pytest.raises(SimeditError, match=message):
+        resolved(study(suite={"kind": "python", "factory": "small_gym:Suite", "args": parts}))
+
+
+def test_what_a_suite_raises_is_one_sentence(monkeypatch):
+    kind = parse_config(PythonSuite, {"kind": "python", "factory": "small_gym:Suite"}, where="suite")
+    monkeypatch.setattr(small_gym.Suite, "problems", lambda *_: 1 / 0, raising=False)
+    with pytest.raises(SimeditError, match=r"problems\(\) of what small_gym:Suite makes raised ZeroDivision"):
+        kind.problems({})
+    monkeypatch.setattr(small_gym.Suite, "problems", lambda *_: "bad")
+    with pytest.raises(SimeditError, match="gave 'bad', and no list"):
+        kind.problems({})

@@ -212,3 +212,11 @@ def test_a_stand_in_is_named_wherever_rates_are(folder):
     assert ">real</text>" not in page
     assert "the toy does" in headline(summary)
     assert "reality" not in headline(summary)
+
+
+def test_measures_take_no_other_column():
+    config = small_drawer.CONFIG
+    one = next(iter(trials(config)))
+    (row,) = study_rows(config, {one: Result(one, "failure", 3, 0.5, measures={"outcome": 1.0, "pose": 2.0})})
+    assert row.more["outcome"] == "failure"
+    assert (row.more["outcome (measured)"], row.more["pose (measured)"]) == (1.0, 2.0)

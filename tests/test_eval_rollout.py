@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -298,3 +299,33 @@ def test_what_a_policy_refuses_in_mid_episode_costs_that_trial():
 
     result = run(trial(), Refusing())
     assert (result.outcome, result.message) == ("error", "policy 'p': the server is away (step 1)")
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"success": "False"}, "success is 'False', and no finite number"),
+        ({"success": float("nan")}, "success is nan"),
+        ({"success": None}, "success is None"),
+        ({"success": 2}, "success is 2, and not true or false"),
+        ({"success": [True, False]}, "success is "),
+    ],
+)
+def test_what_is_neither_true_nor_false_is_no_outcome(told, message):
+    class Odd(SmallDrawer):
+        def _info(self):
+            return super()._info() | told
+
+    with pytest.raises(EnvironmentDied, match=message):
+        run(trial(), env=Odd)
+
+
+def test_an_environment_without_an_instruction_is_told_so():
+    class Silent(gym.Wrapper):
+        def reset(self, **more):
+            obs, info = self.env.reset(**more)
+            return obs, {key: value for key, value in info.items() if key != "instruction"}
+
+    stage = Stage(lambda domain, _: Silent(make_env(domain, SmallDrawer())))
+    with pytest.raises(EnvironmentDied, match="its info holds no 'instruction', only"):
+        run(trial(), Still(), stage=stage)

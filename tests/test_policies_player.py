@@ -93,6 +93,8 @@ def test_a_new_episode_forgets_what_was_left_of_a_chunk():
         ("left", "not a str: 'left'"),
         ({"actions": np.zeros((4, 7))}, "not a dict: {'actions'"),
         ([Action(STEP[:3], STEP[3:6], 0.0)], "not a list"),
+        (np.full(7, 1j), "not a ndarray"),
+        (["1"] * 7, "not a list"),
         (np.zeros(6), r"not of shape \[6\]"),
         (np.zeros(8), r"not of shape \[8\]"),
         (np.zeros((7, 1)), r"not of shape \[7, 1\]"),
@@ -152,3 +154,17 @@ def test_a_player_plays_a_player_as_it_is():
     outer.reset("a", seed=1)
     assert [outer.act(FRAME).gripper, outer.act(FRAME).gripper] == [0, 1]
     assert outer.needs == ("cameras",)
+
+
+def test_one_number_needs_no_array():
+    player = Player(Saying(3, np.int64(2), torch.tensor(1)), size=1)
+    player.reset("a")
+    assert [player.act(FRAME).tolist() for _ in range(3)] == [[3], [2], [1]]
+
+
+@pytest.mark.parametrize("needs", [None, 5])
+def test_needs_that_are_no_names_are_refused(needs):
+    policy = Saying()
+    policy.needs = needs
+    with pytest.raises(SimeditError, match="needs are names"):
+        Player(policy)
