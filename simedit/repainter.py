@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -19,6 +20,11 @@ KNOWN_IMAGE_KEYS = ("sensor_data/overhead_camera/rgb", "image/overhead_camera/rg
 # The segmentation's key beside the image, in ManiSkill 3 and in SIMPLER, and the channel that holds the
 # id of the actor or link.
 _SEGMENTATION_CHANNELS = {"segmentation": 0, "Segmentation": 1}
+
+_BYTES, _TRUTHS = ("uint8", "torch.uint8"), ("bool", "torch.bool")
+
+Mask = str | Callable[[Any], Any]
+"""Where an edit may show: see `simedit.wrapper.EditObservation`."""
 
 
 def get_path(obs: Any, path: str) -> Any:
@@ -39,23 +45,23 @@ def get_path(obs: Any, path: str) -> Any:
 
 
 def find_image_key(space_or_obs: Any) -> str:
-    """The first of `KNOWN_IMAGE_KEYS` at which an observation, or its space, holds an image.
+    """Where an observation, or its space, holds its image: the first of `KNOWN_IMAGE_KEYS` that does, or the
+    one image (uint8 [..., H, W, 3]) that there is.
 
     Raises:
-        SimeditError: none does; the message names what looks like an image (uint8 [..., H, W, 3]).
+        SimeditError: there is none, or it could be any of several; the message names them.
     """
     keys = list(_image_keys(space_or_obs))
     for key in KNOWN_IMAGE_KEYS:
         if key in keys:
             return key
-    raise SimeditError(
-        f"no camera image at {' or '.join(map(repr, KNOWN_IMAGE_KEYS[:2]))}; "
-        + (
-            f"pass image_key=..., one of: {', '.join(keys)}"
-            if keys
-            else "nothing here is uint8 [..., H, W, 3]"
-        )
-    )
+    if len(keys) == 1:
+        return keys[0]
+    if keys:
+        raise SimeditError(f"several camera images: pass image_key=..., one or more of: {', '.join(keys)}")
+    found = [(key, node, _why_not(node)) for key, node in _leaves(space_or_obs)]
+    near = [f"; {key!r} is {what(node)}{why}" for key, node, why in found if why]
+    raise SimeditError(f"no camera image: nothing here is uint8 [..., H, W, 3]{''.join(near)}")
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -79,7 +85,7 @@ def as_numpy(array: Any) -> np.ndarray:
 
 
 class Repainter:
-    """Repaints the image of observations of one or several environments.
+    """Repaints the images of observations of one or several environments.
 
     Args:
         space: of the observations.
@@ -91,14 +97,11 @@ class Repainter:
         count: how many environments an observation holds; if several, along its images' first axis.
 
     Attributes:
-        shown: uint8 [count, H, W, 3], what was painted last: of an environment with several frames (a stack,
-            several cameras) its last one; None at first.
+        image_keys: the paths of the images.
 
     Raises:
         SimeditError: as `simedit.wrapper.EditObservation`.
     """
-
-    shown: np.ndarray | None = None
 
     def __init__(
         self,
@@ -107,8 +110,8 @@ class Repainter:
         ids: Callable[[], tuple[int, ...] | list[tuple[int, ...]]],
         *,
         count: int,
-        image_key: str | None,
-        mask: Literal["segmentation"] | Callable[[Any], Any],
+        image_key: str | Sequence[str] | None,
+        mask: Mask | Mapping[str, Mask],
         mask_ids: Iterable[int] | None,
         composition: Literal["mask", "none"],
         keep_raw: str | None,
@@ -121,29 +124,28 @@ class Repainter:
         if composition not in ("mask", "none"):
             raise unknown("composition", composition, ("mask", "none"))
         self.editor, self.count = editor, count
-        self.image_key = _checked_image_key(space, image_key)
-        self._parent_key, _, self._image_name = self.image_key.rpartition("/")
+        self.image_keys = _checked_image_keys(space, image_key)
         self._keep_raw = keep_raw
-        if keep_raw is not None and not (
-            self.image_key
-            and isinstance(keep_raw, str)
-            and keep_raw
-            and "/" not in keep_raw
-            and keep_raw not in set(get_path(space, self._parent_key))
-        ):
-            raise SimeditError(f"keep_raw={keep_raw!r} needs a free key beside the image {self.image_key!r}")
+        if keep_raw is not None:
+            self._check_raw(space, keep_raw)
         self._ids = ids if mask_ids is None else _constant(mask_ids)
-        self._mask: Callable[[Any], Any] | None = None
+        self._masks: dict[str, Callable[[Any], Any]] = {}
         if composition == "mask":
-            if callable(mask):
-                self._mask = mask
-            elif isinstance(mask, str) and mask == "segmentation":
-                self._check_segmentation(space)
-                self._mask = self._segmentation_mask
-            else:
+            if isinstance(mask, Mapping) and set(mask) != set(self.image_keys):
                 raise SimeditError(
-                    f"mask must be 'segmentation' or a function of the observation, not {mask!r}"
+                    f"mask must have one entry for each image, {', '.join(map(repr, self.image_keys))}, "
+                    f"but it has {', '.join(map(repr, mask)) or 'none'}"
                 )
+            for key in self.image_keys:
+                self._masks[key] = self._mask_of(space, key, mask[key] if isinstance(mask, Mapping) else mask)
+        self._unseen = set(self._masks)  # whose masks have not been looked at
+        self._shown: Any = None
+
+    @property
+    def shown(self) -> np.ndarray | None:
+        """uint8 [count, H, W, 3], what was painted last: of the first image, and of an environment with
+        several frames (a stack) its last one; None at first."""
+        return None if self._shown is None else as_numpy(self._shown)
 
     def check_style(self, style: Any) -> str:
         """The style, if it is one of the editor's.
@@ -157,91 +159,171 @@ class Repainter:
 
     def extended(self, space: gym.Space) -> gym.Space:
         """The space of what `repaint` returns; the very same where that is no other."""
-        image = get_path(space, self.image_key)
-        changes = {} if self._keep_raw is None else {self._keep_raw: image}
-        if isinstance(image, gym.spaces.Box) and (image.low.any() or (image.high < 255).any()):
-            changes[self._image_name] = gym.spaces.Box(0, 255, image.shape, np.uint8)
-        if not self.image_key:
-            return changes.get("", space)
-        return _replaced(space, self._parent_key, changes) if changes else space
+        for key in self.image_keys:
+            image = edited = get_path(space, key)
+            if isinstance(image, gym.spaces.Box) and (image.low.any() or (image.high < 255).any()):
+                edited = gym.spaces.Box(0, 255, image.shape, np.uint8)
+            if edited is not image or self._keep_raw is not None:
+                space = self._changed(space, key, edited, image)
+        return space
 
     def with_raw(self, observation: Any) -> Any:
-        """The observation with its image under both keys."""
-        image = get_path(observation, self.image_key)
-        return _replaced(observation, self._parent_key, {str(self._keep_raw): image})
+        """The observation with its images under both keys."""
+        for key in self.image_keys:
+            image = get_path(observation, key)
+            observation = self._changed(observation, key, image, image)
+        return observation
 
-    def repaint(self, observation: Any, styles: Sequence[str], seeds: Sequence[int]) -> Any:
-        """The observation with its image repainted; the one given is not changed.
+    def repaint(
+        self,
+        observation: Any,
+        styles: Sequence[str],
+        seeds: Sequence[int],
+        which: Sequence[int] | None = None,
+    ) -> Any:
+        """The observation with its images repainted; the one given is not changed. All frames of one size
+        are edited in one call.
 
         Args:
             styles, seeds: of each environment, for all its frames.
+            which: repaint those environments alone.
 
         Raises:
-            SimeditError: no seeds yet, an image that is not as its space says, or a mask of another size or
-                dtype.
+            SimeditError: no seeds yet, an image that is not as its space says, a mask of another size or
+                dtype, or an editor that gives no edits of the frames' shape and dtype.
         """
         if not seeds:
             raise SimeditError("no episode has begun: call reset() first")
-        image = get_path(observation, self.image_key)
-        raw = as_numpy(image)
-        if raw.dtype != np.uint8 or raw.ndim < 3 or raw.shape[-1] != 3 or len(raw.reshape(-1)) == 0:
-            raise SimeditError(
-                f"the image {self.image_key!r} must be uint8 [..., H, W, 3], "
-                f"but it is {raw.dtype} {list(raw.shape)}"
+        images = {key: self._image(observation, key) for key in self.image_keys}
+        alike: dict[tuple[Any, ...], list[str]] = {}
+        for key, image in images.items():
+            alike.setdefault((*image.shape[-3:], getattr(image, "device", "")), []).append(key)
+        edited: dict[str, Any] = {}
+        for keys in alike.values():
+            frames, masks, owners = [], [], []
+            for key in keys:
+                image = images[key]
+                each = math.prod(image.shape[:-3]) // self.count
+                frames.append(self._of(which, image.reshape(-1, *image.shape[-3:]), each))
+                owners += [i for i in (range(self.count) if which is None else which) for _ in range(each)]
+                if self._masks:
+                    masks.append(self._of(which, self._mask(observation, key, image), each))
+            edits = self._edit(
+                _joined(frames),
+                [styles[i] for i in owners],
+                _joined(masks) if masks else None,
+                [seeds[i] for i in owners],
             )
-        if self.count > 1 and (raw.ndim < 4 or len(raw) != self.count):
-            raise SimeditError(
-                f"{self.count} environments, but images {list(raw.shape)}, not [{self.count}, ..., H, W, 3]"
-            )
-        frames = raw.reshape(-1, *raw.shape[-3:])
-        each = len(frames) // self.count
-        edits = self.editor.edit(
-            frames,
-            styles=[style for style in styles for _ in range(each)],
-            masks=self._masks(observation, raw.shape[:-1]),
-            seeds=[seed for seed in seeds for _ in range(each)],
-        )
-        self.shown = edits[each - 1 :: each].copy()
-        edits = edits.reshape(raw.shape)
-        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
-        edited = image.new_tensor(edits) if hasattr(image, "new_tensor") else edits
-        if not self.image_key:
-            return edited
-        changes = {self._image_name: edited}
-        if self._keep_raw is not None:
-            changes[self._keep_raw] = image
-        return _replaced(observation, self._parent_key, changes)
+            for key, some in zip(keys, frames, strict=True):
+                edited[key], edits = edits[: len(some)], edits[len(some) :]
+        if which is None:
+            first = edited[self.image_keys[0]]
+            each = len(first) // self.count
+            self._shown = _copied(first[each - 1 :: each])
+        for key, image in images.items():
+            raw, result = get_path(observation, key), edited[key]
+            if which is None:
+                result = result.reshape(image.shape)
+            else:
+                painted = result.reshape(len(which), -1, *image.shape[-3:])
+                result = _copied(image).reshape(self.count, -1, *image.shape[-3:])
+                result[list(which)] = painted
+                result = result.reshape(image.shape)
+            # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
+            if isinstance(result, np.ndarray) and hasattr(raw, "new_tensor"):
+                result = raw.new_tensor(result)
+            observation = self._changed(observation, key, result, raw)
+        return observation
 
-    def _masks(self, observation: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-        """bool [N, H, W] for an image of `shape` [..., H, W]."""
-        if self._mask is None:
-            return None
-        mask = as_numpy(self._mask(observation))
-        size = shape[-2:]
-        frames = int(np.prod(shape[:-2]))
-        fits = mask.shape == size or (mask.shape[-2:] == size and mask.size == frames * np.prod(size))
-        if mask.dtype != bool or not fits:
+    def _of(self, which: Sequence[int] | None, rows: Any, each: int) -> Any:
+        """Of frames or masks, `each` of one environment, those of some environments."""
+        return rows if which is None else rows[[i * each + j for i in which for j in range(each)]]
+
+    def _edit(self, frames: Any, styles: list[str], masks: Any, seeds: list[int]) -> Any:
+        edits = self.editor.edit(frames, styles=styles, masks=masks, seeds=seeds)
+        same = hasattr(edits, "new_tensor") == hasattr(frames, "new_tensor")
+        if not same or what(edits) != what(frames):
+            raise SimeditError(
+                f"the editor must give what its frames are, a {type(frames).__name__} {what(frames)}, "
+                f"but it gave a {type(edits).__name__} {what(edits)}"
+            )
+        return edits
+
+    def _image(self, observation: Any, key: str) -> Any:
+        """The image: an array, or a tensor that does not lie on the host."""
+        image = get_path(observation, key)
+        image = image if _off_host(image) else as_numpy(image)
+        shape = tuple(image.shape)
+        if str(image.dtype) not in _BYTES or len(shape) < 3 or shape[-1] != 3 or 0 in shape:
+            raise SimeditError(f"the image {key!r} must be uint8 [..., H, W, 3], but it is {what(image)}")
+        if self.count > 1 and (len(shape) < 4 or shape[0] != self.count):
+            raise SimeditError(
+                f"{self.count} environments, but images {list(shape)}, not [{self.count}, ..., H, W, 3]"
+            )
+        return image
+
+    def _mask(self, observation: Any, key: str, image: Any) -> Any:
+        """bool [N, H, W], where the image, of shape [..., H, W, 3], lies."""
+        mask = self._masks[key](observation)
+        if _off_host(image):
+            import torch  # the observation's maker has imported it
+
+            mask = torch.as_tensor(mask, device=image.device)
+        else:
+            mask = as_numpy(mask)
+        shape, size, found = tuple(image.shape[:-1]), tuple(image.shape[-3:-1]), tuple(mask.shape)
+        fits = found == size or (found[-2:] == size and math.prod(found) == math.prod(shape))
+        if str(mask.dtype) not in _TRUTHS or not fits:
             many = f" or {list(shape)}" if shape != size else ""
             raise SimeditError(
-                f"the mask must be bool {list(size)}{many}, like the image, "
-                f"got {mask.dtype} {list(mask.shape)}"
+                f"the mask must be bool {list(size)}{many}, like the image {key!r}, got {what(mask)}"
             )
-        return np.broadcast_to(mask.reshape(-1, *size), (frames, *size))
+        if key in self._unseen:
+            self._unseen.remove(key)
+            if not mask.any():
+                gym.logger.warn(
+                    f"the first mask of the image {key!r} is empty: nothing of it is repainted "
+                    "(later ones are not looked at)"
+                )
+        mask = mask.reshape(-1, *size)
+        many = (math.prod(shape[:-2]), *size)
+        return np.broadcast_to(mask, many) if isinstance(mask, np.ndarray) else mask.expand(many)
 
-    def _segmentation_mask(self, observation: Any) -> np.ndarray:
-        beside = get_path(observation, self._parent_key)
-        name = next(name for name in _SEGMENTATION_CHANNELS if name in beside)
-        shown = as_numpy(beside[name])[..., _SEGMENTATION_CHANNELS[name]]
-        ids = self._ids()
-        if isinstance(ids, list):
-            return np.stack([np.isin(one, wanted) for one, wanted in zip(shown, ids, strict=True)])
-        return np.isin(shown, ids)
-
-    def _check_segmentation(self, space: gym.Space) -> None:
+    def _mask_of(self, space: gym.Space, image_key: str, mask: Any) -> Callable[[Any], Any]:
+        """What gives an image's mask."""
+        if callable(mask):
+            return mask
+        wanted = "mask must be 'segmentation', a segmentation's path or a function of the observation"
+        if not isinstance(mask, str):
+            raise SimeditError(f"{wanted}, not {mask!r}")
         ways_out = "pass mask=<function of the observation>, or composition='none' to show the whole edit"
-        beside = get_path(space, self._parent_key)
-        if not (isinstance(beside, Mapping) and set(beside) & set(_SEGMENTATION_CHANNELS)):
-            raise SimeditError(f"no segmentation beside the image {self.image_key!r}: {ways_out}")
+        path = mask
+        if mask == "segmentation":
+            parent = image_key.rpartition("/")[0]
+            beside = get_path(space, parent)
+            there = set(beside) if isinstance(beside, Mapping) else set()
+            names = [name for name in _SEGMENTATION_CHANNELS if name in there]
+            if not names:
+                raise SimeditError(f"no segmentation beside the image {image_key!r}: {ways_out}")
+            path = f"{parent}/{names[0]}" if parent else names[0]
+        try:
+            labels = get_path(space, path)
+        except SimeditError as error:
+            raise SimeditError(f"{wanted}: {error}") from None
+        size = get_path(space, image_key).shape[-3:-1]
+        shape, kind = (
+            getattr(labels, "shape", None) or (),
+            np.dtype(getattr(labels, "dtype", None) or "O").kind,
+        )
+        flat = shape[-2:] == size
+        if not (flat or shape[-3:-1] == size) or kind not in "iub":
+            raise SimeditError(
+                f"the segmentation {path!r} must be whole numbers or bool [..., {size[0]}, {size[1]}(, C)], "
+                f"like the image {image_key!r}, but the observation space has {what(labels)}"
+            )
+        channel = ... if flat else (..., _SEGMENTATION_CHANNELS.get(path.rpartition("/")[2], 0))
+        if kind == "b":
+            return lambda observation: get_path(observation, path)[channel]
         try:
             self._ids()
         except AttributeError:
@@ -249,41 +331,163 @@ class Repainter:
                 "the environment does not say which segmentation ids to repaint: "
                 f"pass mask_ids=..., or {ways_out}"
             ) from None
+        return lambda observation: self._in_ids(get_path(observation, path)[channel])
+
+    def _in_ids(self, labels: Any) -> Any:
+        ids = self._ids()
+        if not _off_host(labels):
+            labels = as_numpy(labels)
+            if isinstance(ids, list):
+                return np.stack([np.isin(one, wanted) for one, wanted in zip(labels, ids, strict=True)])
+            return np.isin(labels, ids)
+        import torch
+
+        several = [
+            torch.tensor(one, device=labels.device) for one in (ids if isinstance(ids, list) else [ids])
+        ]
+        if not isinstance(ids, list):
+            return torch.isin(labels, several[0])
+        return torch.stack([torch.isin(one, wanted) for one, wanted in zip(labels, several, strict=True)])
+
+    def _check_raw(self, space: gym.Space, keep_raw: Any) -> None:
+        parents = [key.rpartition("/")[0] for key in self.image_keys]
+        for key, parent in zip(self.image_keys, parents, strict=True):
+            fit = key and isinstance(keep_raw, str) and keep_raw and "/" not in keep_raw
+            if not fit or keep_raw in set(get_path(space, parent)):
+                raise SimeditError(f"keep_raw={keep_raw!r} needs a free key beside the image {key!r}")
+            if parents.count(parent) > 1:
+                raise SimeditError(
+                    f"keep_raw={keep_raw!r} has room for one image beside {key!r}, but image_key has several "
+                    "there: put one EditObservation around another, each with a key of its own"
+                )
+
+    def _changed(self, node: Any, key: str, edited: Any, raw: Any) -> Any:
+        """A copy of an observation, or its space, with the edited image at its key, and the raw one."""
+        if not key:
+            return edited
+        parent, _, name = key.rpartition("/")
+        changes = {name: edited}
+        if self._keep_raw is not None:
+            changes[self._keep_raw] = raw
+        return _replaced(node, parent, changes)
+
+
+def named_ids(
+    mask_ids: Iterable[int | str], names: Callable[[], Mapping[str, int]]
+) -> Callable[[], tuple[int, ...]]:
+    """Gives the segmentation ids of `mask_ids`, which has numbers and names.
+
+    Args:
+        names: gives the id of each name; asked anew each time, as a reset may rebuild the scene.
+
+    Raises:
+        SimeditError: no whole number, or a name that is not among them, now or when the ids are asked for.
+    """
+    numbers = [each if isinstance(each, str) else whole_number("each of mask_ids", each) for each in mask_ids]
+
+    def ids() -> tuple[int, ...]:
+        known = names()
+        for each in numbers:
+            if isinstance(each, str) and each not in known:
+                raise unknown("name in mask_ids", each, sorted(known))
+        return tuple(known[each] if isinstance(each, str) else each for each in numbers)
+
+    ids()
+    return ids
 
 
 def _constant(mask_ids: Iterable[int]) -> Callable[[], tuple[int, ...]]:
-    if not isinstance(mask_ids, Iterable):
+    if not isinstance(mask_ids, Iterable) or isinstance(mask_ids, str):
         raise SimeditError(f"mask_ids must be several whole numbers, such as [3, 4], got {mask_ids!r}")
     ids = tuple(whole_number("each of mask_ids", each) for each in mask_ids)
     return lambda: ids
 
 
-def _checked_image_key(space: gym.Space, key: str | None) -> str:
-    if key is None:
-        return find_image_key(space)
-    if not isinstance(key, str):
-        raise SimeditError(f"image_key must be one path, such as 'image/camera/rgb', not {key!r}")
+def _checked_image_keys(space: gym.Space, keys: Any) -> tuple[str, ...]:
+    if keys is None:
+        return (find_image_key(space),)
+    several = [keys] if isinstance(keys, str) else keys
+    if not isinstance(several, list | tuple) or not several or not all(isinstance(k, str) for k in several):
+        raise SimeditError(
+            f"image_key must be a path, such as 'image/camera/rgb', or a list of paths, not {keys!r}"
+        )
+    if len(set(several)) < len(several):
+        raise SimeditError(f"image_key names an image twice: {list(several)}")
+    for key in several:
+        _check_image_key(space, key)
+    return tuple(several)
+
+
+def _check_image_key(space: gym.Space, key: str) -> None:
     keys = list(_image_keys(space))
     if key in keys:
-        return key
+        return
     try:
         found = get_path(space, key)
     except SimeditError:
+        if not keys:
+            find_image_key(space)  # says what there is in place of images
         raise unknown("image key", key, keys) from None
     raise SimeditError(
-        f"the image {key!r} must be uint8 [..., H, W, 3], but the observation space has {found}"
+        f"the image {key!r} must be uint8 [..., H, W, 3], "
+        f"but the observation space has {what(found)}{_why_not(found)}"
     )
 
 
-def _image_keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Paths of everything in an observation, or in its space, that is uint8 [..., H, W, 3]."""
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in an observation, or in its space, and its path."""
     if isinstance(node, Mapping):
         for key in node:
-            yield from _image_keys(node[key], f"{prefix}/{key}" if prefix else str(key))
-        return
-    shape, dtype = getattr(node, "shape", None) or (), str(getattr(node, "dtype", ""))
-    if len(shape) >= 3 and shape[-1] == 3 and dtype in ("uint8", "torch.uint8"):
-        yield prefix
+            yield from _leaves(node[key], f"{prefix}/{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _image_keys(node: Any) -> Iterator[str]:
+    """Paths of everything in an observation, or in its space, that is uint8 [..., H, W, 3]."""
+    for path, leaf in _leaves(node):
+        shape, dtype = getattr(leaf, "shape", None) or (), str(getattr(leaf, "dtype", ""))
+        if len(shape) >= 3 and shape[-1] == 3 and dtype in _BYTES:
+            yield path
+
+
+def what(found: Any) -> str:
+    """What an array, a tensor or a space is, for messages."""
+    if getattr(found, "shape", None) is None or getattr(found, "dtype", None) is None:
+        return type(found).__name__
+    return f"{found.dtype} {list(found.shape)}"
+
+
+def _why_not(found: Any) -> str:
+    """Why what looks like a picture is no image that can be edited; "" of what does not look like one."""
+    shape, dtype = tuple(getattr(found, "shape", None) or ()), str(getattr(found, "dtype", ""))
+    if len(shape) >= 3 and shape[-1] == 3 and "float" in dtype:
+        return " (floats: edit bytes of 0 to 255, and put what scales them around EditObservation)"
+    if len(shape) >= 3 and shape[-3] == 3 and shape[-1] > 3:
+        return " (channels first: put what moves them there around EditObservation)"
+    if "uint8" in dtype and (len(shape) == 2 or (len(shape) > 2 and shape[-1] == 1)):
+        return " (grey: put what takes the colours around EditObservation)"
+    if "uint8" in dtype and len(shape) > 2 and shape[-1] == 4:
+        return " (four channels: drop the fourth below EditObservation)"
+    return ""
+
+
+def _off_host(array: Any) -> bool:
+    return hasattr(array, "new_tensor") and array.device.type != "cpu"
+
+
+def _joined(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    import torch
+
+    return torch.cat(parts)
+
+
+def _copied(array: Any) -> Any:
+    return array.copy() if isinstance(array, np.ndarray) else array.clone()
 
 
 def _replaced(node: Any, path: str, changes: dict[str, Any]) -> Any:

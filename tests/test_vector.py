@@ -214,7 +214,7 @@ def test_the_space_gains_the_unedited_image():
     [
         ({"style": "ligth"}, "did you mean 'light'"),
         ({"style": None}, "styles must be a list of 3 names, got None"),
-        ({"image_key": ["a"]}, "image_key must be one path"),
+        ({"image_key": ["a"]}, "unknown image key 'a'"),
         ({"style": ["light"]}, "3 environments need as many styles, got 1"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"image_key": "sensor_data/overhead_camera/rgd"}, "overhead_camera/rgb"),
@@ -226,6 +226,29 @@ def test_mistakes_are_named(settings, message):
         vector(**settings)
 
 
-def test_resets_within_a_step_are_refused():
-    with pytest.raises(ValueError, match="NEXT_STEP or DISABLED"):
-        vector(mode=AutoresetMode.SAME_STEP)
+@pytest.mark.parametrize("batch", [(), (1,)])
+def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_frame(batch):
+    lengths = (2, 3)
+    makers = [functools.partial(Clock, length, batch) for length in lengths]
+    inner = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    envs = EditVectorObservation(inner, Noise(), ["light", "dark"], seed=5, keep_raw="raw")
+    lone = [
+        EditObservation(Clock(length, batch), Noise(), style, seed=5)
+        for length, style in zip(lengths, ("light", "dark"), strict=True)
+    ]
+    envs.reset(seed=7)
+    for i, env in enumerate(lone):
+        env.reset(seed=7 + i)
+    ended = 0
+    for _ in range(6):
+        obs, _, over, _, infos = envs.step(np.zeros(2, int))
+        for i, env in enumerate(lone):
+            last, _, done, _, _ = env.step(0)
+            assert over[i] == done
+            if done:
+                final = infos["final_obs"][i]
+                assert final in envs.single_observation_space
+                np.testing.assert_array_equal(shown(final), shown(last))
+                last, ended = env.reset()[0], ended + 1
+            np.testing.assert_array_equal(shown(obs)[i], shown(last))
+    assert ended == 5
