@@ -241,9 +241,9 @@ def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_fram
         env.reset(seed=7 + i)
     ended = 0
     for _ in range(6):
-        obs, _, over, _, infos = envs.step(np.zeros(2, int))
+        obs, _, _, over, infos = envs.step(np.zeros(2, int))
         for i, env in enumerate(lone):
-            last, _, done, _, _ = env.step(0)
+            last, _, _, done, _ = env.step(0)
             assert over[i] == done
             if done:
                 final = infos["final_obs"][i]

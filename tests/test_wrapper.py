@@ -256,7 +256,7 @@ def test_user_path_top_level_key_and_bare_image():
     assert list(obs) == ["pixels"]
     bare = Seen(image, box(H, W, 3))
     env = EditObservation(bare, Negative(), "negative", composition="none")
-    assert env.image_key == ""
+    assert env.image_keys == ("",)
     np.testing.assert_array_equal(env.reset(seed=0)[0], obs["pixels"])
     with pytest.raises(SimeditError, match="keep_raw"):
         EditObservation(bare, Negative(), "negative", composition="none", keep_raw="raw")
@@ -495,6 +495,124 @@ def test_a_specification_makes_the_wrapped_environment_anew(registered):
         env.spec.to_json()
 
 
+def two_cameras(size: tuple[int, int] = (H, W)) -> gym.Env:
+    camera = {"front": box(H, W, 3), "side": box(*size, 3), "labels": box(H, W, dtype=np.int16)}
+
+    def look(obs):
+        side = np.full((*size, 3), 60, np.uint8)
+        return {"front": image(obs), "side": side, "labels": np.int16(np.arange(W) < np.full((H, 1), 4))}
+
+    return Seen(look, spaces.Dict(camera))
+
+
+class Counted(Negative):
+    calls = 0
+
+    def edit(self, frames, **settings):
+        self.calls += 1
+        return super().edit(frames, **settings)
+
+
+@pytest.mark.parametrize(("size", "calls"), [((H, W), 1), ((H, 2 * W), 2)])
+def test_several_cameras_are_edited_in_one_call_for_each_size(size, calls):
+    editor, env = Counted(), two_cameras(size)
+    half = np.zeros(size, bool)
+    half[:, :3] = True
+    both = EditObservation(
+        env,
+        editor,
+        "negative",
+        image_key=["side", "front"],
+        mask={"front": "labels", "side": lambda obs: half},
+        mask_ids=[1],
+    )
+    obs, _ = both.reset(seed=0)
+    assert editor.calls == calls
+    assert (obs["side"][~half] == 60).all()
+    assert (obs["side"][half] != 60).any(-1).mean() > 0.9
+    alone = EditObservation(env, Negative(), "negative", image_key="front", mask="labels", mask_ids=[1])
+    np.testing.assert_array_equal(obs["front"], alone.reset(seed=0)[0]["front"])
+    with pytest.raises(SimeditError, match="room for one image"):
+        EditObservation(
+            env, editor, "negative", image_key=["side", "front"], composition="none", keep_raw="raw"
+        )
+
+
+@pytest.mark.parametrize(
+    ("space", "why"),
+    [
+        (box(H, W, 3, dtype=np.float32), "floats"),
+        (box(3, H, W), "channels first"),
+        (box(H, W, 1), "grey"),
+        (box(H, W), "grey"),
+        (box(H, W, 4), "four channels"),
+    ],
+)
+@pytest.mark.parametrize("key", [None, "pixels"])
+def test_what_is_no_image_is_refused_with_the_reason(space, why, key):
+    env = Seen(lambda obs: obs, spaces.Dict(pixels=space))
+    with pytest.raises(SimeditError, match=rf"uint8 \[..., H, W, 3\].*{space.dtype} .*{why}"):
+        EditObservation(env, Negative(), "negative", image_key=key)
+
+
+def test_ids_by_name_follow_the_scene():
+    class Thing:
+        name = "cube"
+
+    env = SimplerLike()
+    env.segmentation_id_map = {7: Thing}
+    wrapped = EditObservation(env, Negative(), "negative", mask_ids=["cube"])
+    for number in (7, 9):  # a reset may rebuild the scene
+        env.segmentation_id_map = {number: Thing}
+        changed = (image(wrapped.reset(seed=0)[0]) != env.frame).any(-1)
+        assert changed.any()
+        assert not changed[env.labels != number].any()
+    with pytest.raises(SimeditError, match="did you mean 'cube'"):
+        EditObservation(env, Negative(), "negative", mask_ids=["cub"])
+
+
+def test_an_empty_mask_is_said_once():
+    env = EditObservation(SimplerLike(), Negative(), "negative", mask=lambda obs: np.zeros((H, W), bool))
+    with pytest.warns(UserWarning, match="first mask of the image .* is empty"):
+        env.reset(seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.step(0)
+
+
+def test_an_editor_that_gives_something_else_is_refused():
+    class Float(Negative):
+        def edit(self, frames, **settings):
+            return frames / 255
+
+    with pytest.raises(SimeditError, match=r"must give .*uint8 \[1, 12, 16, 3\].*float64"):
+        EditObservation(SimplerLike(), Float(), "negative").reset(seed=0)
+
+
+def test_frames_on_a_gpu_stay_there():
+    """On fake tensors, which raise where devices mix and hold nothing that could come to the host."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from simedit import on_device
+
+    class OnDevice(Negative):
+        def edit(self, frames, *, styles, masks, seeds):
+            assert frames.device == masks.device == torch.device("cuda:0")
+            small, kept = (on_device.shrunk(each, H - 4, W - 4) for each in (frames, masks))
+            edits = on_device.brought_back(frames, small, 255 - small, kept)
+            return on_device.compose(frames, edits, masks)
+
+    with FakeTensorMode():
+        env = ManiSkillLike(3)
+        env.frame, env.labels = env.frame.to("cuda"), env.labels.to("cuda")
+        wrapped = EditObservation(env, OnDevice(), "negative")
+        wrapped._repainter._unseen.clear()  # the one number that comes to the host: is the first mask empty
+        edited = image(wrapped.reset(seed=0)[0])
+        assert edited.device == torch.device("cuda:0")
+        assert edited.shape == (3, H, W, 3)
+        assert edited.dtype == torch.uint8
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("key", "message"),
@@ -556,7 +674,7 @@ class TestBadInput:
             ({"seed": 1.5}, "seed must be .* a whole number, got 1.5"),
             ({"seed": None}, "seed must be .* got None"),
             ({"seed": True}, "seed must be .* got True"),
-            ({"image_key": ["image", "rgb"]}, "unknown image key 'image'"),
+            ({"image_key": ["image", "rgb"]}, "the image 'image' must be uint8 .* has Dict"),
             ({"image_key": 3}, "image_key must be a path, .* or a list of paths, not 3"),
             ({"image_key": []}, "or a list of paths"),
             ({"image_key": ["image/overhead_camera/rgb"] * 2}, "an image twice"),
