@@ -589,30 +589,6 @@ def test_an_editor_that_gives_something_else_is_refused():
         EditObservation(SimplerLike(), Float(), "negative").reset(seed=0)
 
 
-def test_frames_on_a_gpu_stay_there():
-    """On fake tensors, which raise where devices mix and hold nothing that could come to the host."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    from simedit import on_device
-
-    class OnDevice(Negative):
-        def edit(self, frames, *, styles, masks, seeds):
-            assert frames.device == masks.device == torch.device("cuda:0")
-            small, kept = (on_device.shrunk(each, H - 4, W - 4) for each in (frames, masks))
-            edits = on_device.brought_back(frames, small, 255 - small, kept)
-            return on_device.compose(frames, edits, masks)
-
-    with FakeTensorMode():
-        env = ManiSkillLike(3)
-        env.frame, env.labels = env.frame.to("cuda"), env.labels.to("cuda")
-        wrapped = EditObservation(env, OnDevice(), "negative")
-        wrapped._repainter._unseen.clear()  # the one number that comes to the host: is the first mask empty
-        edited = image(wrapped.reset(seed=0)[0])
-        assert edited.device == torch.device("cuda:0")
-        assert edited.shape == (3, H, W, 3)
-        assert edited.dtype == torch.uint8
-
-
 class TestBadInput:
     @pytest.mark.parametrize(
         ("key", "message"),
