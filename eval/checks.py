@@ -7,19 +7,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from simedit import extras
-from simedit.envs.assets import resolve_asset_root, verify
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants
-from simedit.eval.config import ClonedConfig, RT1Config, StudyConfig
+from simedit.eval.config import StudyConfig
 from simedit.eval.estimate import disk_bytes
 from simedit.eval.library import find_specialists
 from simedit.eval.published import load_real
 from simedit.eval.trials import Trial
-from simedit.packaged import library_folder, policy_folder
-from simedit.policies.checkpoints import check_saved_model
-
-_FETCH = "`simedit-eval checkpoints fetch all` gets the public ones"
+from simedit.packaged import library_folder
 
 
 def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -34,42 +29,26 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
 
     if os.path.exists(out) and not os.path.isdir(out):
         found.append(f"cannot write to {out}: it is no folder")
-    check(load_real, study.real, list(study.policies), list(study.tasks))
-    original = study.env.simulator == "original"
-    if original and not extras.has("mani_skill2_real2sim"):
-        found.append(
-            "the original simulator needs SimplerEnv, in a Python environment of its own: "
-            "docs/from-nothing.md says how to install it"
-        )
-    if not original and not extras.has("mani_skill"):
-        found.append(f"the drawer twin needs ManiSkill 3: {extras.install('mani_skill')}")
-    rt1 = {name: policy for name, policy in study.policies.items() if isinstance(policy, RT1Config)}
-    if rt1 and not extras.has("tensorflow"):
-        found.append(f"RT-1 needs TensorFlow: {extras.install('tensorflow')}")
-    for name, policy in rt1.items():
-        check(check_saved_model, Path(policy.checkpoint).absolute(), _FETCH)
-        if policy.embeddings is None:
-            found.append(f"policy {name!r} needs embeddings, its sentence encoder: {_FETCH}")
-        elif not policy.embeddings.endswith((".json", ".npz")):
-            check(check_saved_model, Path(policy.embeddings).absolute(), _FETCH)
-        elif not Path(policy.embeddings).is_file():
-            table = Path(policy.embeddings).absolute()
-            found.append(f"no table of embeddings at {table}: `simedit-eval checkpoints embed` makes one")
-    for checkpoint in [p.checkpoint for p in study.policies.values() if isinstance(p, ClonedConfig)]:
-        check(_load_cloned, checkpoint)
+    check(load_real, study.real, study.suite, list(study.policies), study.tasks)
+    check(lambda: found.extend(study.suite.problems(study.places())))
+    found += _of_policies(study)
     if "edited" in study.domains and study.editor.library != "tiny":
         check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
     absent: dict[str, dict[str, str]] = {}
-    if study.needs_assets:
-        check(lambda: verify(resolve_asset_root(study.env.asset_root)))
-        check(lambda: absent.update(absent_variants(study)))
+    check(lambda: absent.update(absent_variants(study)))
     return list(dict.fromkeys(found)), absent
 
 
-def _load_cloned(checkpoint: str) -> None:
-    from simedit.policies.cloned import load  # here, for it brings torch
-
-    load(policy_folder(checkpoint))
+def _of_policies(study: StudyConfig) -> list[str]:
+    """Each problem with the policies that have it."""
+    having: dict[str, list[str]] = {}
+    for name, policy in study.policies.items():
+        for problem in policy.problems():
+            having.setdefault(problem, []).append(repr(name))
+    return [
+        f"{'policies' if len(names) > 1 else 'policy'} {', '.join(names)}: {problem}"
+        for problem, names in having.items()
+    ]
 
 
 def check_disk(study: StudyConfig, todo: Sequence[Trial], out: Path) -> None:

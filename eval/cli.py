@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +67,7 @@ def run(
     Args:
         config: The study: a YAML file (paths in it are relative to the working directory), or the name of one
             that ships (simedit-eval configs). Real rates of your own are a file that its real.source names:
-            CSV (the line policy,open,close, then one for each policy, such as A,22/27,81.5%), or YAML or JSON
+            CSV (the line policy,TASK,..., then one for each policy, such as A,22/27,81.5%), or YAML or JSON
             laid out like lab/data/real.yaml.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
@@ -82,7 +81,7 @@ def run(
     from simedit.config import load_config
     from simedit.eval.absent import describe, playable
     from simedit.eval.checks import check_disk, find_problems
-    from simedit.eval.config import StudyConfig
+    from simedit.eval.config import StudyConfig, resolved
     from simedit.eval.fingerprints import current_meaning, played_with
     from simedit.eval.library import is_untrained
     from simedit.eval.published import load_real
@@ -96,7 +95,9 @@ def run(
 
     if num_envs < 1:
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
-    study = load_config(StudyConfig, config_file("eval", config), overrides)
+    file = config_file("eval", config)
+    sys.path.append(str(file.absolute().parent))  # a policy of the user's own may lie beside it
+    study = resolved(load_config(StudyConfig, file, overrides))
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
@@ -115,12 +116,13 @@ def run(
         todo = remaining(wanted, store.results())
         check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
-        facts = Facts(untrained=untrained, blind=_blind(study), absent=absent)
-        keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
+        blind = [name for name, policy in study.policies.items() if not policy.uses_images]
+        facts = Facts(untrained=untrained, blind=blind, absent=absent)
+        keep(store, study, load_real(study.real, study.suite, list(study.policies), study.tasks), facts)
         if todo:
             if differ := keep_player(store, played_with()):
                 print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
-            _work(study, wanted, len(todo), store, specialists, num_envs)
+            _work(study, wanted, todo, store, specialists, num_envs)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -190,14 +192,14 @@ def status(
         folder: The run folder. Without one only the published protocols' trials for a policy are printed.
         json: Print JSON instead of a table.
     """
-    from simedit.eval.published import protocol_counts
+    from simedit.envs.suite import default_suite
     from simedit.eval.run_folder import kept
     from simedit.eval.store import Store
     from simedit.eval.summary import status
     from simedit.eval.terminal import print_table
 
     if folder is None:
-        published = protocol_counts()
+        published = default_suite().published_trials()
         if json:
             return _print_json({"published": published})
         return print_table(["domain", "published trials for a policy"], list(published.items()))
@@ -310,15 +312,6 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
     return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
 
 
-def _blind(study: StudyConfig) -> list[str]:
-    from simedit.policies.cloned import ClonedPolicy
-    from simedit.policies.rt1 import RT1Policy
-    from simedit.policies.scripted import ScriptedExpert
-
-    kinds = {"scripted": ScriptedExpert, "rt1": RT1Policy, "cloned": ClonedPolicy}
-    return [name for name, policy in study.policies.items() if not kinds[policy.kind].uses_images]
-
-
 def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
     """As many slots as environments, with their editor and policies, all loaded."""
     import torch
@@ -345,7 +338,8 @@ def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1)
         env = RemoteEnv(build, **study.deadlines.model_dump())
         return _painted(env, study, shared) if paint and shared else env
 
-    stages = [Stage(make) for _ in range(num_envs)]
+    image_key = study.suite.editing().get("image_key")
+    stages = [Stage(make, image_key) for _ in range(num_envs)]
     return [Slot(stage, _policies(study, stage)) for stage in stages]
 
 
@@ -390,67 +384,42 @@ def _painted(env: gym.Env, study: StudyConfig, editor: Editor) -> gym.Env:
     from simedit.eval.rollout import RAW_KEY
     from simedit.wrapper import EditObservation
 
-    composition = study.editor.composition
-    return EditObservation(env, editor, study.styles[0], composition=composition, keep_raw=RAW_KEY)
+    settings: dict[str, Any] = {"composition": study.editor.composition, **study.suite.editing()}
+    return EditObservation(env, editor, study.styles[0], keep_raw=RAW_KEY, **settings)
 
 
 def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None = None) -> gym.Env:
     """The environment of a domain and variant, edited where there is an editor."""
-    import gymnasium as gym
-
-    import simedit.envs  # noqa: F401  registers the environments
-    from simedit.envs.domains import scene
-    from simedit.envs.proxy_real import ProxyReal, VisualMatching
-
-    original = study.env.simulator == "original"
-    env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"
-    apart = {"simulator", "photographs"} | ({"skin"} if original else set())
-    settings = study.env.model_dump(exclude=apart)
-    look = scene(domain, variant, over=study.editor.over)
-    in_kitchen = look.overlay and study.env.photographs == "proxy_real"
-    if in_kitchen:
-        look = replace(look, overlay=False)
-    env = gym.make(env_id, **settings, **asdict(look), max_episode_steps=study.max_steps)
-    if domain == "proxy_real":
-        env = ProxyReal(env)
-    elif in_kitchen:
-        env = VisualMatching(env)
+    env = study.suite.suite().make(*study.behind(domain, variant))
     return env if editor is None else _painted(env, study, editor)
 
 
 def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
     """The study's policies, acting on that stage alone."""
-    from simedit.eval.config import ClonedConfig, RT1Config
-    from simedit.packaged import policy_folder
-    from simedit.policies.cloned import ClonedPolicy
-    from simedit.policies.rt1 import RT1Policy
-    from simedit.policies.scripted import ScriptedExpert
-
-    policies: dict[str, Policy] = {}
+    loaded = {}
     for name, policy in study.policies.items():
-        if isinstance(policy, RT1Config):
-            policies[name] = RT1Policy(policy.checkpoint, embeddings=policy.embeddings, gpu=policy.gpu)
-        elif isinstance(policy, ClonedConfig):
-            policies[name] = ClonedPolicy(policy_folder(policy.checkpoint))
-        else:
-            policies[name] = ScriptedExpert(stage.state, noise=policy.noise, delay=policy.delay)
-    return policies
+        try:
+            loaded[name] = policy.load(stage.state)
+        except SimeditError as error:
+            raise SimeditError(f"policy {name!r}: {error}") from error
+    return loaded
 
 
 def _work(
     study: StudyConfig,
     wanted: Sequence[Trial],
-    todo: int,
+    todo: Sequence[Trial],
     store: Store,
     specialists: Mapping[str, Path],
     num_envs: int,
 ) -> None:
-    from simedit.eval.study import run_study
+    from simedit.eval.study import rehearse_policies, run_study
     from simedit.eval.terminal import progress
 
-    slots = wire(study, specialists, min(num_envs, todo))
+    slots = wire(study, specialists, min(num_envs, len(todo)))
+    rehearse_policies(todo, store.results(), slots[0])
     try:
-        with progress(todo) as advance:
+        with progress(len(todo)) as advance:
             queue = run_study(
                 wanted,
                 store=store,
@@ -475,7 +444,7 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
     from simedit.eval.estimate import disk_bytes, frames_to_edit, seconds_per_step
     from simedit.eval.fingerprints import current_meaning
     from simedit.eval.store import Store
-    from simedit.eval.study import remaining
+    from simedit.eval.study import rehearse_policies, remaining
 
     stored = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -486,6 +455,8 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
                 if not problems:
                     store.check(current_meaning(study, specialists))
         todo = remaining(wanted, stored)
+        for name, policy in study.policies.items():
+            print(f"policy {name}: {json.dumps(policy.model_dump(mode='json', exclude_defaults=True))}")
         print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
         print(f"control steps: at most {len(todo) * study.max_steps}")
         print(f"frames to edit: at most {frames_to_edit(study, todo)}")
@@ -497,6 +468,7 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
         if problems or not todo:
             return
         (slot,) = wire(study, specialists)
+        rehearse_policies(todo, stored, slot)
         measured = seconds_per_step(todo, slot.stage, slot.policies)
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")

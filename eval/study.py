@@ -12,7 +12,7 @@ from typing import TypeVar
 from simedit.errors import SimeditError
 from simedit.eval.config import ReportConfig
 from simedit.eval.recording import Recording, chosen_trials, save_strip, save_video, strip_path, video_path
-from simedit.eval.rollout import EnvironmentDied, Stage, rollout
+from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, Trial
 from simedit.protocols import Policy
@@ -47,7 +47,7 @@ class Queue:
 
     Fresh trials come first, in order; then those that ended in an error, so that what always fails keeps
     nothing else from being played. After a death the next trial is taken from elsewhere: neighbours share
-    pose and scene, and so what kills the environment.
+    scene and look, and so what kills the environment.
 
     Args:
         fresh, errors: never played, and stored as errors.
@@ -186,6 +186,31 @@ def run_study(
         queue.clear()
         for slot in slots:
             slot.stage.close()
+
+
+def rehearse_policies(todo: Sequence[Trial], stored: Mapping[Trial, Result], slot: Slot) -> None:
+    """Have each policy choose an action, so that one that cannot act is refused before the first trial.
+
+    Those that have finished a trial are left alone: what one raises in a single scene is that trial's error.
+
+    Args:
+        todo: the trials to be played; each policy rehearses its first.
+        stored: what is there already.
+
+    Raises:
+        SimeditError: a policy needs what the environment has not, raised, or chose no action.
+    """
+    able = {trial.policy for trial, result in stored.items() if result.outcome != "error"}
+    try:
+        for trial in todo:
+            if trial.policy not in able:
+                rehearse(trial, slot.stage, slot.policies[trial.policy])
+                able.add(trial.policy)
+    except EnvironmentDied:  # the study meets that again, and counts it
+        slot.stage.close()
+    except BaseException:
+        slot.stage.close()
+        raise
 
 
 def _together(parts: Sequence[Iterator[T]]) -> Iterator[T]:

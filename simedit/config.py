@@ -5,6 +5,7 @@ Configs, cards and tables come from other people too: whatever is in one is read
 
 from __future__ import annotations
 
+import ast
 import json
 import reprlib
 from collections.abc import Sequence
@@ -231,6 +232,12 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     location = ".".join(shortened(part) for part in error["loc"])
     if error["type"] == "missing":
         return f"{location}: this key is required"
+    if error["type"] == "union_tag_not_found" and isinstance(error["input"], dict):
+        return f"{location}: the key {error['ctx']['discriminator']} is required"
+    if error["type"] == "union_tag_invalid":
+        found = error["ctx"]
+        known = ast.literal_eval(f"[{found['expected_tags']}]")
+        return f"{location}: {unknown(ast.literal_eval(found['discriminator']), found['tag'], known)}"
     if error["type"] == "extra_forbidden":
         fields = _fields_at(cls, error["loc"][:-1])
         prefix = location.rpartition(".")[0]

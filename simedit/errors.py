@@ -8,6 +8,7 @@ import errno
 import os
 import select
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -71,6 +72,18 @@ def told(error: BaseException) -> str:
     """
     text = "".join(traceback.format_exception_only(error)).strip()  # its own str may raise
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def raised_at(error: BaseException) -> str:
+    """ " (own_policy.py, line 12)": the last line that an error came through of code that is neither an
+    installed package's nor simedit's; "" where there is none."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
+        theirs = "site-packages" in file or file.startswith((sysconfig.get_path("stdlib"), "<frozen"))
+        if not theirs and not module.startswith("simedit."):
+            found = f" ({os.path.basename(file)}, line {line})"
+    return found
 
 
 def run_cli(command: Callable[[], object]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
@@ -67,32 +67,49 @@ class Action:
         return np.concatenate([self.world_vector, self.rot_axangle, [self.gripper]]).astype(np.float32)
 
 
+NEEDS = ("frame", "proprioception", "cameras", "observation")
+"""What a policy may ask to see."""
+
+
+class Proprioception(TypedDict):
+    """What a robot knows of itself.
+
+    joint_positions: float32 [J], radians, of the active joints.
+    gripper: 0 open to 1 closed.
+    tool_pose: float32 [7], the tool centre point in robot base axes: x, y, z (metres), quaternion w, x, y, z.
+    """
+
+    joint_positions: np.ndarray
+    gripper: float
+    tool_pose: np.ndarray
+
+
 class Policy(Protocol):
-    """Acts on one camera frame at a time."""
+    """Acts in one environment at a time.
+
+    It may have an attribute `needs`, some of `NEEDS`. Unless that is ("frame",), or there is none, what it
+    sees is a dict with these keys: "frame", the frame; "proprioception", a `Proprioception`; "cameras", the
+    frame of each camera by its name; "observation", all that the environment gives, as NumPy arrays.
+    """
 
     uses_images: bool
-    """False for a policy that acts from privileged state: its success says nothing about frames."""
+    """False for a policy that does not look at frames: its success says nothing about them."""
 
     def reset(self, instruction: str, *, seed: int = 0) -> None:
         """Start an episode. `instruction` is e.g. "open top drawer"; `seed` fixes the policy's own noise."""
         ...
 
-    def act(self, frame: np.ndarray) -> Action:
-        """Choose the next action from `frame`, uint8 [H, W, 3] RGB."""
-        ...
+    def act(self, seen: Any, /) -> Any:
+        """Choose the next action.
 
+        Args:
+            seen: the frame, uint8 [H, W, 3] RGB, or a dict of what it `needs`.
 
-class BatchPolicy(Protocol):
-    """A policy that acts for N environments at once, each with its own episode state."""
-
-    uses_images: bool
-
-    def reset(self, indices: Sequence[int], instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
-        """Start an episode in the environments `indices`."""
-        ...
-
-    def act(self, frames: np.ndarray) -> list[Action]:
-        """Choose an action for every environment from uint8 [N, H, W, 3]."""
+        Returns:
+            an `Action`, or an array or tensor [7] (world_vector, rot_axangle, gripper), which never
+            terminates, or a chunk of such, [T, 7], to be played in order. In an environment of another
+            action space as many numbers as that takes, [D] or [T, D].
+        """
         ...
 
 

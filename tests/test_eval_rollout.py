@@ -5,10 +5,10 @@ import pytest
 import torch
 from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
-from simedit.eval.rollout import EnvironmentDied, Stage, rollout
+from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
 from simedit.eval.trials import Trial
 from simedit.protocols import Action
 
@@ -16,8 +16,7 @@ from simedit.protocols import Action
 def trial(**changes):
     fields = {
         "task": "open",
-        "drawer": "top",
-        "pose": "b1",
+        "scene": "top/b1",
         "domain": "raw",
         "variant": "",
         "style": "",
@@ -54,8 +53,8 @@ def action(way=0.0, **more):
 def test_success_and_failure():
     done = run(trial())
     assert (done.outcome, done.steps) == ("success", STEPS)
-    assert done.extension == pytest.approx(0.3)
-    assert done.pose == POSES["b1"]
+    assert done.measures["extension"] == pytest.approx(0.3)
+    assert done.start == POSES["b1"]
     assert len(done.frame_hash) == 32
     assert run(trial(), Still()).outcome == "failure"
     assert run(trial(task="close"), Still()).outcome == "failure"
@@ -103,12 +102,12 @@ def test_style_changes_without_a_new_environment():
 
 def test_every_variant_gets_its_own_environment_and_its_domains_poses():
     made = []
-    stage = Stage(lambda *place: made.append(place) or SmallDrawer())
+    stage = Stage(lambda *place: made.append(place) or make_env(place[0], SmallDrawer()))
     variants = ("base", "base", "darker")
-    results = [run(trial(domain="varagg", variant=v, pose="c2"), stage=stage) for v in variants]
+    results = [run(trial(domain="varagg", variant=v, scene="top/c2"), stage=stage) for v in variants]
     assert made == [("varagg", "base"), ("varagg", "darker")]
-    assert {result.pose for result in results} == {(0.85, 0.2, 0.0)}
-    assert run(trial(domain="vismatch", variant="plain", pose="c2")).pose == POSES["c2"]
+    assert {result.start for result in results} == {(0.85, 0.2, 0.0)}
+    assert run(trial(domain="vismatch", variant="plain", scene="top/c2")).start == POSES["c2"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -166,7 +165,7 @@ def test_ctrl_c_is_nobodys_error():
     "answer",
     [
         None,
-        [0.0] * 7,
+        [0.0] * 6,
         Action(np.zeros(300_000), np.zeros(3), 0.0),
         Action(np.array(["a", "b", "c"]), np.zeros(3), 0.0),
         Action(np.zeros(3), np.zeros(3), 0.0, terminate=np.zeros(2)),
@@ -224,3 +223,78 @@ def test_a_dying_environment_is_no_failure_of_the_policy(method, monkeypatch):
 def test_a_refused_setting_stops_at_once():
     with pytest.raises(SimeditError, match="unknown style 'gld'"):
         run(trial(domain="edited", style="gld"))
+
+
+class Needing(Still):
+    def __init__(self, *needs):
+        super().__init__()
+        self.needs = needs
+
+
+class Knowing(SmallDrawer):
+    def proprioception(self):
+        return {"joint_positions": np.ones(2, np.float32), "gripper": 0.5, "tool_pose": np.zeros(7)}
+
+
+def test_a_policy_sees_what_it_asks_for_and_nothing_else():
+    policy = Needing("proprioception", "cameras")
+    assert run(trial(domain="edited", style="gold"), policy, env=Knowing).outcome == "failure"
+    seen, looking = policy.seen[0], Still()
+    assert set(seen) == {"proprioception", "cameras"}
+    assert seen["proprioception"]["gripper"] == 0.5
+    run(trial(domain="edited", style="gold"), looking)
+    np.testing.assert_array_equal(seen["cameras"]["overhead_camera"], looking.seen[0])  # the edit
+    policy = Needing("frame", "cameras")
+    run(trial(), policy)
+    np.testing.assert_array_equal(policy.seen[0]["frame"], policy.seen[0]["cameras"]["overhead_camera"])
+    policy = Needing("frame")
+    run(trial(), policy)
+    assert policy.seen[0].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_policy_that_needs_what_the_environment_has_not_is_refused():
+    for play in (run, rehearsed):
+        with pytest.raises(SimeditError, match="'p' needs proprioception, but a SmallDrawer has none"):
+            play(trial(), Needing("proprioception"))
+
+
+def rehearsed(one, policy):
+    rehearse(one, Stage(lambda domain, _: make_env(domain, SmallDrawer())), policy)
+
+
+def test_a_rehearsal_asks_once_and_moves_nothing():
+    stage, policy = Stage(lambda domain, _: make_env(domain, SmallDrawer())), Still(0.1)
+    rehearse(trial(), stage, policy)
+    assert len(policy.seen) == 1
+    assert stage.state().extension == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(np.zeros(6), r"not of shape \[6\]"), (np.full(7, np.nan), "7 finite"), (None, "not None")],
+)
+def test_a_first_action_that_is_none_is_refused_in_a_rehearsal(answer, message):
+    class Odd(Still):
+        def act(self, frame):
+            return answer
+
+    with pytest.raises(SimeditError, match=f"policy 'p': .*{message}"):
+        rehearsed(trial(), Odd())
+
+
+def test_where_a_policy_raised_is_told():
+    class Broken(Still):
+        def act(self, frame):
+            return np.zeros(3)[frame.shape[0]]
+
+    with pytest.raises(SimeditError, match=r"IndexError: .* \(test_eval_rollout.py, line \d+\)"):
+        rehearsed(trial(), Broken())
+
+
+def test_what_a_policy_refuses_in_mid_episode_costs_that_trial():
+    class Refusing(Still):
+        def act(self, frame):
+            raise SimeditError("the server is away")
+
+    result = run(trial(), Refusing())
+    assert (result.outcome, result.message) == ("error", "policy 'p': the server is away (step 1)")

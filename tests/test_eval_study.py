@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 import small_drawer
-from small_drawer import CONFIG, SKILLS, Mover, SmallDrawer, make_env
+from small_drawer import CONFIG, SKILLS, Mover, SmallDrawer, changed, make_env
 
 from simedit.errors import SimeditError
 from simedit.eval.recording import chosen_trials, strip_path, video_path
 from simedit.eval.rollout import Stage
 from simedit.eval.store import Store
-from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, remaining, run_study
+from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, rehearse_policies, remaining, run_study
 from simedit.eval.trials import Result, trials
 
-FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": ["top"]})
+FEW = changed(CONFIG, domains=["raw"], scenes={"pose": ["a0"], "drawer": ["top"]})
 
 
 def run(store, env=SmallDrawer, config=FEW, **instead):
@@ -165,13 +165,13 @@ def test_a_broken_pose_keeps_nothing_else_from_being_played(tmp_path, seeds):
         run(store, Broken, config)
         results = store.results()
         assert set(results) == set(trials(config))
-        assert {t.pose for t, r in results.items() if r.outcome == "error"} == {"a0"}
-        assert all(r.outcome != "error" for t, r in results.items() if t.pose != "a0")
+        assert {t.scene[-2:] for t, r in results.items() if r.outcome == "error"} == {"a0"}
+        assert all(r.outcome != "error" for t, r in results.items() if t.scene[-2:] != "a0")
         with pytest.raises(SimeditError, match="no such place"):  # nothing else is left
             run(store, Broken, config)
         more = config.model_copy(update={"seeds": list(range(seeds + 1))})
         fresh = run(store, Broken, more)
-        assert {r.trial.seed for r in fresh if r.trial.pose != "a0"} == {seeds}
+        assert {r.trial.seed for r in fresh if r.trial.scene[-2:] != "a0"} == {seeds}
 
 
 def test_an_edit_that_is_refused_stops_the_study(tmp_path, monkeypatch):
@@ -251,3 +251,23 @@ def test_what_remains_is_fresh_trials_first_and_errors_last():
     wanted = list(trials(FEW))
     done = {wanted[0]: Result(wanted[0], "failure"), wanted[2]: Result(wanted[2], "error")}
     assert remaining(wanted, done) == [wanted[1], *wanted[3:], wanted[2]]
+
+
+def test_policies_rehearse_once_each_and_not_those_that_have_finished_a_trial():
+    class Noting(Mover):
+        asked = 0
+
+        def act(self, frame):
+            self.asked += 1
+            return super().act(frame)
+
+    stage = Stage(lambda *_: SmallDrawer())
+    policies = {name: Noting(stage.state, 1.0) for name in FEW.policies}
+    wanted, (first, *others) = list(trials(FEW)), FEW.policies
+    done = [next(trial for trial in wanted if trial.policy == name) for name in (first, others[0])]
+    stored = {done[0]: Result(done[0], "failure"), done[1]: Result(done[1], "error")}
+    rehearse_policies(wanted, stored, Slot(stage, policies))
+    assert {name: policy.asked for name, policy in policies.items()} == {
+        first: 0,
+        **dict.fromkeys(others, 1),
+    }

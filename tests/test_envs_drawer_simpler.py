@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.simpler: on the original where it is installed, and everywhere on its format."""
+"""Tests of simedit.envs.drawer.simpler: on the original where it is installed, else on its format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import simpler_format
 
 import simedit.envs  # noqa: F401 (registers the environment)
-from simedit.envs.poses import DRAWERS, POSES, TASKS
+from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS
 from simedit.errors import SimeditError
 from simedit.eval.rollout import Stage, rollout
 from simedit.eval.trials import Trial
@@ -98,6 +98,16 @@ def test_state_is_what_the_reset_asked_for(env):
     np.testing.assert_allclose(before - (state.base @ state.handle)[:3, 3], (0.2, 0, 0), atol=1e-5)
 
 
+def test_the_robot_knows_of_itself(formatted):
+    env = gym.make(ID, width=WIDTH, height=HEIGHT)
+    env.reset()
+    found, tcp = env.unwrapped.proprioception(), env.unwrapped.privileged_state().tcp
+    np.testing.assert_allclose(found["joint_positions"], np.arange(11) / 10, atol=1e-6)
+    assert found["gripper"] == pytest.approx((0.7 + 0.8) / 4)
+    np.testing.assert_allclose(found["tool_pose"][:3], tcp[:3, 3], atol=1e-6)
+    assert found["tool_pose"].dtype == np.float32
+
+
 def test_an_edit_changes_the_cabinet_alone(env, tiny_root):
     library = SpecialistLibrary.load(tiny_root, steps=1)
     edited = EditObservation(env, library, "gold", keep_raw="raw_rgb")
@@ -137,7 +147,7 @@ def test_success_is_that_of_the_last_step(formatted, ways, outcome):
     env = gym.make(ID, width=WIDTH, height=HEIGHT)
     result = roll(env, Mover(*ways), task="open", max_steps=len(ways))
     assert (result.outcome, result.steps, result.message) == (outcome, len(ways), "")
-    assert result.pose == pytest.approx(POSES["b1"], abs=1e-6)
+    assert result.start == pytest.approx(POSES["b1"], abs=1e-6)
 
 
 @needs_original
@@ -248,7 +258,7 @@ def test_without_the_original_it_says_how_to_install_it(monkeypatch):
 
 
 def test_the_numpy_that_crashes_sapien_2_is_refused(formatted, monkeypatch):
-    monkeypatch.setattr("simedit.envs.simpler.version", lambda _: "2.2.2")
+    monkeypatch.setattr("simedit.envs.drawer.simpler.version", lambda _: "2.2.2")
     monkeypatch.setattr(np, "__version__", "2.2.6")
     with pytest.raises(SimeditError, match=r"numpy 2\.2\.6: pip install 'numpy<2'"):
         gym.make(ID)

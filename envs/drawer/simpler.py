@@ -29,11 +29,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from simedit.envs.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
-from simedit.envs.checks import check_action, check_options, check_sizes
-from simedit.envs.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
+from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
+from simedit.envs.drawer.checks import check_action, check_options, check_sizes
+from simedit.envs.drawer.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
+from simedit.envs.drawer.proprioception import proprioception
 from simedit.errors import SimeditError, unknown
-from simedit.protocols import DrawerState
+from simedit.protocols import DrawerState, Proprioception
 from simedit.repainter import whole_number
 
 _LIGHT_MODES = {"simple": "simple", "base": None, "brighter": "brighter", "darker": "darker"}
@@ -59,7 +60,7 @@ _NO_VULKAN = (
 class SimplerDrawerEnv(gym.Env):
     """The original drawer tasks; `gym.make("simedit/SimplerDrawer-v1", ...)`.
 
-    An action is float32 [7], as in `simedit.envs.drawer.DrawerEnv`; so is what `reset` takes as options.
+    An action is float32 [7], as in `simedit.envs.drawer.twin.DrawerEnv`; so is what `reset` takes as options.
 
     An observation is the original's nested dict of NumPy arrays. `image/overhead_camera` holds `rgb` uint8
     [H, W, 3], `depth` float32 [H, W, 1] (m) and `Segmentation` uint32 [H, W, 4], whose channel 1 is the id of
@@ -293,6 +294,13 @@ class SimplerDrawerEnv(gym.Env):
             task=self._task,
             drawer=self._drawer,
         )
+
+    def proprioception(self) -> Proprioception:
+        """What the robot knows of itself; the joints are in the order of `envs.proprioception.JOINTS`."""
+        robot = self._scene.agent.robot
+        tool = robot.pose.inv() * self._scene.tcp.pose
+        names = [joint.name for joint in robot.get_active_joints()]
+        return proprioception(names, robot.get_qpos(), robot.get_qlimits(), tool.p, tool.q)
 
 
 def _data_folder(asset_root: str | Path | None) -> Path:
