@@ -10,9 +10,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
+from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
 from simedit.protocols import Editor
-from simedit.repainter import Mask, Repainter, as_numpy, whole_number
+from simedit.repainter import Repainter
+from simedit.segmentation import Mask
 
 
 class EditVectorObservation(gym.vector.VectorWrapper):
@@ -144,29 +146,38 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         obs, rewards, terminations, truncations, infos = self.env.step(actions)
         over = np.logical_or(terminations, truncations)
         if self._mode == AutoresetMode.SAME_STEP:
-            infos = self._with_final(obs, infos)
+            infos = self._with_final(obs, over, infos)
             self._begin(over)
         elif self._mode == AutoresetMode.NEXT_STEP:
             self._begin(self._over)
         self._over = over
         return self.observations(obs), rewards, terminations, truncations, infos
 
-    def _with_final(self, observations: Any, infos: dict[str, Any]) -> dict[str, Any]:
-        """The infos with the last observations of episodes repainted."""
-        over = [i for i, last in enumerate(infos.get("final_obs", ())) if last is not None]
+    def _with_final(self, observations: Any, over: Any, infos: dict[str, Any]) -> dict[str, Any]:
+        """The infos with the last observations of episodes repainted: N of them or None, as gymnasium's own
+        vector environments give, or one batch, where `_final_obs`, or else `over`, tells whose are meant."""
+        final = infos.get("final_obs")
+        if final is None:
+            return infos
+        one_each = isinstance(final, np.ndarray) and final.dtype.kind == "O"
+        if not (one_each or isinstance(final, list | tuple)):
+            over = np.flatnonzero(as_numpy(infos.get("_final_obs", over))).tolist()
+            painted = self._repainter.repaint(final, self._styles, self._noise, over) if over else final
+            return {**infos, "final_obs": painted}
+        over = [i for i, last in enumerate(final) if last is not None]
         if not over:
             return infos
         space = self.env.single_observation_space
         batch = list(iterate(self.env.observation_space, observations))  # the others only fill it
-        final = infos["final_obs"].copy()
         for i in over:
             batch[i] = final[i]
-        joined = concatenate(space, batch, create_empty_array(space, self.num_envs))
-        painted = self._repainter.repaint(joined, self._styles, self._noise, over)
+        whole = concatenate(space, batch, create_empty_array(space, self.num_envs))
+        painted = self._repainter.repaint(whole, self._styles, self._noise, over)
         edited = list(iterate(self.observation_space, painted))
+        last = np.full(self.num_envs, None, object)
         for i in over:
-            final[i] = edited[i]
-        return {**infos, "final_obs": final}
+            last[i] = edited[i]
+        return {**infos, "final_obs": last}
 
     def observations(self, observations: Any) -> Any:
         """The observations with their images repainted; those given are not changed."""

@@ -10,18 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
+from simedit.observations import KNOWN_IMAGE_KEYS, find_image_key, get_path
 from simedit.protocols import Editor
-from simedit.repainter import (
-    KNOWN_IMAGE_KEYS,
-    Mask,
-    Repainter,
-    as_numpy,
-    find_image_key,
-    get_path,
-    named_ids,
-    whole_number,
-)
+from simedit.repainter import Repainter
+from simedit.segmentation import Mask, named_ids
 
 __all__ = ["KNOWN_IMAGE_KEYS", "EditObservation", "find_image_key", "get_path"]
 
@@ -275,8 +269,8 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         return [np.random.default_rng((self._seed, *key)) for key in keys]
 
 
-def _names(env: gym.Env) -> dict[str, int]:
-    """The segmentation ids of ManiSkill's actors and links by name.
+def _names(env: gym.Env) -> dict[str, list[int]]:
+    """The segmentation ids of ManiSkill's actors and links by name: two robots have links of one name.
 
     Raises:
         SimeditError: the environment has no such names.
@@ -288,7 +282,10 @@ def _names(env: gym.Env) -> dict[str, int]:
             "names in mask_ids need ManiSkill's `segmentation_id_map`, which this environment has not: "
             "give numbers"
         ) from None
-    return {thing.name: int(number) for number, thing in named.items()}
+    found: dict[str, list[int]] = {}
+    for number, thing in named.items():
+        found.setdefault(thing.name, []).append(int(number))
+    return found
 
 
 def _environments(env: gym.Env) -> int:
