@@ -25,15 +25,16 @@ def keys_of(node: Any, path: str) -> tuple[str, ...]:
         SimeditError: there is no such entry; the message names the keys where the path ends.
     """
     found: list[str] = []
-    rest = path
-    while rest:
+    rest = path or None
+    while rest is not None:
         # A Dict space's own `in` asks whether it contains an observation, so ask its keys.
         keys = list(node) if isinstance(node, Mapping) else []
         fit = [key for key in keys if isinstance(key, str) and f"{rest}/".startswith(f"{key}/")]
         if not fit:
             raise unknown(f"key (of the path {path!r})", rest.partition("/")[0], keys)
-        found.append(max(fit, key=len))
-        node, rest = node[found[-1]], rest[len(found[-1]) + 1 :]
+        key = max(fit, key=len)
+        found.append(key)
+        node, rest = node[key], None if key == rest else rest[len(key) + 1 :]
     return tuple(found)
 
 
@@ -157,7 +158,8 @@ def why_not(found: Any) -> str:
         return " (floats: edit bytes of 0 to 255, and put what scales them around EditObservation)"
     if len(shape) >= 3 and shape[-3] == 3 and shape[-1] > 3:
         return " (channels first: put what moves them there around EditObservation)"
-    if "uint8" in dtype and len(shape) in (1, 2) and shape[-1] > 8 * shape[0] ** (len(shape) - 1):
+    flat = len(shape) == 1 or (len(shape) == 2 and shape[1] > 8 * shape[0])
+    if "uint8" in dtype and flat:
         return " (flat: put what flattens it around EditObservation)"
     if "uint8" in dtype and (len(shape) == 2 or (len(shape) > 2 and shape[-1] == 1)):
         return " (grey: put what takes the colours around EditObservation)"

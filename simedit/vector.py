@@ -213,5 +213,5 @@ class EditVectorObservation(gym.vector.VectorWrapper):
 
     def _mask_ids(self) -> list[tuple[int, ...]]:
         if not self._ids:
-            self._ids = [tuple(ids) for ids in self.env.get_attr("edit_segmentation_ids")]  # type: ignore[attr-defined]
+            self._ids = [tuple(ids) for ids in self.env.unwrapped.get_attr("edit_segmentation_ids")]  # type: ignore[attr-defined]
         return self._ids

@@ -10,6 +10,7 @@ from gymnasium import spaces
 pytest.importorskip("gymnasium", minversion="1.1", reason="gymnasium's vector environments as of 1.1")
 
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from simedit.errors import SimeditError
 from simedit.vector import EditVectorObservation
@@ -226,11 +227,31 @@ def test_mistakes_are_named(settings, message):
         vector(**settings)
 
 
-@pytest.mark.parametrize("batch", [(), (1,)])
-def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_frame(batch):
+class OneBatch(gym.vector.VectorWrapper):
+    """Has the last observations of episodes in one batch, as environments on a GPU do."""
+
+    def step(self, actions):
+        obs, rewards, terminations, truncations, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            both = zip(iterate(self.observation_space, obs), infos["final_obs"], strict=True)
+            last = [seen if end is None else end for seen, end in both]
+            whole = create_empty_array(self.single_observation_space, self.num_envs)
+            infos = {**infos, "final_obs": concatenate(self.single_observation_space, last, whole)}
+        return obs, rewards, terminations, truncations, infos
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind"),
+    [((), "sync"), ((1,), "sync"), ((), "one batch"), ((), "async")],
+)
+def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_frame(batch, kind):
     lengths = (2, 3)
     makers = [functools.partial(Clock, length, batch) for length in lengths]
-    inner = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    if kind == "async":
+        inner = AsyncVectorEnv(makers, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP)
+    else:
+        inner = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+        inner = OneBatch(inner) if kind == "one batch" else inner
     envs = EditVectorObservation(inner, Noise(), ["light", "dark"], seed=5, keep_raw="raw")
     lone = [
         EditObservation(Clock(length, batch), Noise(), style, seed=5)
@@ -246,9 +267,13 @@ def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_fram
             last, _, _, done, _ = env.step(0)
             assert over[i] == done
             if done:
-                final = infos["final_obs"][i]
+                final = infos["final_obs"]
+                if kind == "one batch":
+                    final = list(iterate(envs.observation_space, final))
+                final = final[i]
                 assert final in envs.single_observation_space
                 np.testing.assert_array_equal(shown(final), shown(last))
                 last, ended = env.reset()[0], ended + 1
             np.testing.assert_array_equal(shown(obs)[i], shown(last))
     assert ended == 5
+    envs.close()
