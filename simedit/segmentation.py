@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from simedit.arrays import as_numpy, off_host, whole_number
+from simedit.arrays import as_numpy, joined, off_host, whole_number
 from simedit.errors import SimeditError, unknown
 from simedit.observations import get_path, leaves, what
 
@@ -79,16 +79,13 @@ def _beside(space: gym.Space, image_key: str) -> str:
 
 
 def _in_ids(labels: Any, ids: Ids) -> Any:
-    if off_host(labels):
-        import torch  # the observation's maker has imported it
-
-        stack: Any = torch.stack
-        found: Any = lambda some, wanted: torch.isin(some, some.new_tensor(wanted))  # noqa: E731
-    else:
-        labels, stack, found = as_numpy(labels), np.stack, np.isin
     if isinstance(ids, list):
-        return stack([found(some, wanted) for some, wanted in zip(labels, ids, strict=True)])
-    return found(labels, ids)
+        return joined([_in_ids(some, wanted)[None] for some, wanted in zip(labels, ids, strict=True)])
+    if not off_host(labels):
+        return np.isin(as_numpy(labels), ids)
+    import torch  # the observation's maker has imported it
+
+    return torch.isin(labels, torch.tensor(ids, dtype=torch.int64, device=labels.device))
 
 
 def fixed_ids(mask_ids: Any) -> Callable[[], tuple[int, ...]]:

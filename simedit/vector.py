@@ -144,7 +144,7 @@ class EditVectorObservation(gym.vector.VectorWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         obs, rewards, terminations, truncations, infos = self.env.step(actions)
-        over = np.logical_or(terminations, truncations)
+        over = as_numpy(terminations) | as_numpy(truncations)
         if self._mode == AutoresetMode.SAME_STEP:
             infos = self._with_final(obs, over, infos)
             self._begin(over)
