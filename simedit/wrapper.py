@@ -59,9 +59,10 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         editor: what repaints, for example a `simedit.library.SpecialistLibrary`.
         style: one of `editor.styles`. It may be set again at any time: `env.style = "wood"`.
         seed: the noise's seed, 0 or more.
-        image_key: path of the image, for example "image/overhead_camera/rgb", or a list of them: several
-            cameras, whose frames of one size are edited in one call. None looks in `KNOWN_IMAGE_KEYS`, or
-            takes the only image that there is, and "" is an observation that is the image itself.
+        image_key: path of the image, for example "image/overhead_camera/rgb" (keys may have slashes
+            themselves), or a list of them: several cameras, whose frames of one size are edited in one call.
+            None looks in `KNOWN_IMAGE_KEYS`, or takes the only image that there is, and "" is an observation
+            that is the image itself.
         mask: where edits may show under composition "mask". "segmentation" takes the pixels whose id, in
             the segmentation beside the image, is in `mask_ids`; another path is a segmentation elsewhere in
             the observation, whole numbers [..., H, W] or [..., H, W, C], or a bool mask; a callable gets the
