@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -14,14 +13,6 @@ from simedit.window import extents as extents  # with the rest, what `simedit.on
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 DARK = 8 / 255  # keeps the ratio of two dark pixels near 1
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
-
-
-def copied(images: np.ndarray) -> np.ndarray:
-    return images.copy()
-
-
-def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
-    return np.stack(images)
 
 
 def like(frames: np.ndarray, images: Any) -> np.ndarray:

@@ -18,6 +18,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from simedit import composition, on_device
+from simedit.arrays import copied, joined
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
 from simedit.isolation import isolated
@@ -26,7 +27,7 @@ from simedit.pipeline import Conditioning, SpecialistPipeline, check_edits, deno
 from simedit.samplers import Schedule, is_integer
 from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
-from simedit.window import Extent, Window, around, extents
+from simedit.window import Extent, Window, around
 
 FAR = 4
 """So many times larger or smaller than the sizes that a base knows, frames are far outside its range."""
@@ -267,7 +268,7 @@ class SpecialistLibrary:
         for i, style in enumerate(styles):
             if within is None or within[i] is not None:
                 sizes.setdefault(edited_at(self._loaded[style].card, frames.shape[1:3]), []).append(i)
-        edits = arrays.copied(frames)
+        edits = copied(frames)
         for size, members in sizes.items():
             some = frames[members]
             chosen, drawn = [styles[i] for i in members], [seeds[i] for i in members]
@@ -292,7 +293,7 @@ class SpecialistLibrary:
     ) -> _Array:
         """Whole edits of frames of one size, at that size; what lies outside their windows, around the
         extents of their masks, is the frames'."""
-        edits = _arrays(frames).copied(frames)
+        edits = copied(frames)
         windows: dict[int, Window] = {}
         runs: dict[tuple[Any, ...], list[int]] = {}
         for i, style in enumerate(styles):
@@ -300,7 +301,7 @@ class SpecialistLibrary:
             if within is not None and extent is None:
                 continue
             card = self._loaded[style].card
-            windows[i] = self._window(card, frames[i].shape, extent)
+            windows[i] = self.window(card, frames[i].shape, extent)
             shape = frames[i][windows[i]].shape
             key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
             runs.setdefault(key, []).append(i)
@@ -335,11 +336,8 @@ class SpecialistLibrary:
                 stacklevel=5,
             )
 
-    def window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
-        """What a specialist edits of a frame [H, W, ...] with that mask, bool [H, W]."""
-        return self._window(card, shape, None if mask is None else extents(mask[None])[0])
-
-    def _window(self, card: Card, shape: tuple[int, ...], extent: Extent | None) -> Window:
+    def window(self, card: Card, shape: tuple[int, ...], extent: Extent | None) -> Window:
+        """What a specialist edits of a frame [H, W, ...] whose mask has that extent; None: all of it."""
         if extent is None or not card.crop:
             return slice(0, shape[0]), slice(0, shape[1])
         unit = self.pipeline.size_factor
@@ -383,7 +381,7 @@ class SpecialistLibrary:
         pipe, (height, width) = self.pipeline, frames[parts[0][0]][parts[0][1]].shape[:2]
         numbers, windows = [i for i, _ in parts], [window for _, window in parts]
         places = [self._latent_window(window) for window in windows]
-        given = arrays.stacked([frames[i][window] for i, window in parts])
+        given = joined([frames[i][window][None] for i, window in parts])
         draw = self._noise(frames.shape[1:3], places, [seeds[i] for i in numbers])
         styles = [styles[i] for i in numbers]
         loaded = [self._loaded[style] for style in styles]

@@ -10,9 +10,6 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from simedit.composition import DARK, LUMA
 from simedit.window import Extent
 
-copied = torch.clone
-stacked = torch.stack
-
 
 def like(frames: Tensor, images: Tensor) -> Tensor:
     return images

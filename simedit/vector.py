@@ -130,7 +130,7 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         if not isinstance(options, Mapping | None):
             raise SimeditError(f"options must be a dict or None, not {options!r}")
         seeds: Any = self._each(seed)
-        which = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        which = as_numpy((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         # gymnasium takes the mask out of the options that it is given.
         obs, info = self.env.reset(
             seed=None if seed is None else seeds, options=None if options is None else dict(options)

@@ -1,8 +1,9 @@
 """Tensors are treated as `simedit.composition` treats arrays, within rounding, and where they are.
 
 The fake GPU shows that frames go from the environment through the wrapper, VAE, U-Net and composition and
-back without a copy to the host, and that no two devices mix. It has no values: that a real GPU's edits look
-as the CPU's do, and autocast and compiling, are for a machine that has one.
+back without a copy to the host, and that no two devices mix, with networks in 16 bits. It has no values: that
+a real GPU's edits look as the CPU's do is for a machine that has one. Nor does it cover compiled networks, and
+the second try in float32 where float16 overflows (whether it did is one more bool for each call of the VAE).
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class OnGpu(gym.Env):
 
 
 def _library(root: Path, card: dict[str, Any]) -> SpecialistLibrary:
-    library = SpecialistLibrary.load([root / "gold", root / "wood"], steps=2, device="cpu")
+    folders = [root / "gold", root / "wood"]
+    library = SpecialistLibrary.load(folders, steps=2, device="cpu", dtype=torch.bfloat16)
     for one in library._loaded.values():
         for name, value in card.items():
             object.__setattr__(one.card, name, value)
