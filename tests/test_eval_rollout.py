@@ -8,7 +8,7 @@ from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
 from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
-from simedit.eval.rollout import EnvironmentDied, Stage, _cameras, _frames, rehearse, rollout
+from simedit.eval.rollout import RAW_KEY, EnvironmentDied, Stage, _cameras, _frames, rehearse, rollout
 from simedit.eval.trials import Trial
 from simedit.protocols import Action
 
