@@ -3,7 +3,7 @@
 The fake GPU shows that frames go from the environment through the wrapper, VAE, U-Net and composition and
 back without a copy to the host, and that no two devices mix, with networks in 16 bits. It has no values: that
 a real GPU's edits look as the CPU's do is for a machine that has one. Compiled networks are not covered, nor
-is the second try in float32 where float16 overflows (whether it did is one more bool for each call of the VAE).
+is the second try in float32 where float16 overflows (whether it did is one more bool a call of the VAE).
 """
 
 from __future__ import annotations
