@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -13,7 +13,7 @@ from simedit.arrays import as_numpy, copied, joined, off_host
 from simedit.errors import SimeditError, unknown
 from simedit.observations import beside, checked_image_keys, get_path, keys_of, replaced, what
 from simedit.protocols import Editor
-from simedit.segmentation import Ids, Mask, fixed_ids, mask_of
+from simedit.segmentation import Ids, Mask, mask_of
 
 _BYTES, _TRUTHS = ("uint8", "torch.uint8"), ("bool", "torch.bool")
 
@@ -24,8 +24,7 @@ class Repainter:
     Args:
         space: of the observations.
         editor, image_key, mask, composition, keep_raw: as `simedit.wrapper.EditObservation`'s.
-        mask_ids: the segmentation ids to repaint, or None.
-        ids: gives them where `mask_ids` does not: a tuple for all environments, or a list of tuples, one for
+        ids: gives the segmentation ids to repaint: a tuple for all environments, or a list of tuples, one for
             each. It is asked for each observation, as a reset may rebuild the scene, and raises
             AttributeError where the environment does not say.
         count: how many environments an observation holds; if several, along its images' first axis.
@@ -46,7 +45,6 @@ class Repainter:
         count: int,
         image_key: str | Sequence[str] | None,
         mask: Mask | Mapping[str, Mask],
-        mask_ids: Iterable[int] | None,
         composition: Literal["mask", "none"],
         keep_raw: str | None,
     ) -> None:
@@ -63,7 +61,6 @@ class Repainter:
         self._keep_raw = keep_raw
         if keep_raw is not None:
             self._check_raw(space, keep_raw)
-        ids = ids if mask_ids is None else fixed_ids(mask_ids)
         self._masks: dict[str, Callable[[Any], Any]] = {}
         if composition == "mask":
             if isinstance(mask, Mapping) and set(mask) != set(self.image_keys):

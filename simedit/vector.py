@@ -14,7 +14,7 @@ from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
 from simedit.protocols import Editor
 from simedit.repainter import Repainter
-from simedit.segmentation import Mask
+from simedit.segmentation import Mask, fixed_ids
 
 
 class EditVectorObservation(gym.vector.VectorWrapper):
@@ -87,11 +87,10 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         self._repainter = Repainter(
             env.observation_space,
             editor,
-            self._mask_ids,
+            self._mask_ids if mask_ids is None else fixed_ids(mask_ids),
             count=self.num_envs,
             image_key=image_key,
             mask=mask,
-            mask_ids=mask_ids,
             composition=composition,
             keep_raw=keep_raw,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -15,7 +15,7 @@ from simedit.errors import SimeditError
 from simedit.observations import KNOWN_IMAGE_KEYS, find_image_key, get_path
 from simedit.protocols import Editor
 from simedit.repainter import Repainter
-from simedit.segmentation import Mask, named_ids
+from simedit.segmentation import Mask, fixed_ids, named_ids
 
 __all__ = ["KNOWN_IMAGE_KEYS", "EditObservation", "find_image_key", "get_path"]
 
@@ -131,18 +131,13 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         self._seed = whole_number("seed", seed)
         _forget_raw(env)
         space, count = env.observation_space, _environments(env)
-        ids: Any = lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids"))  # noqa: E731
-        numbers: Any = mask_ids
-        if isinstance(mask_ids, tuple) and any(isinstance(each, str) for each in mask_ids):
-            ids, numbers = named_ids(mask_ids, lambda: _names(env)), None
         self._repainter = Repainter(
             space,
             shared.editor,
-            ids,
+            _ids(env, mask_ids),
             count=count,
             image_key=image_key,
             mask=mask,
-            mask_ids=numbers,
             composition=composition,
             keep_raw=keep_raw,
         )
@@ -268,6 +263,15 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
             raise SimeditError(f"{count} environments take one seed or {count}, got {len(seeds)}")
         keys = [(s, 0) for s in seeds] if len(seeds) == count else [(seeds[0], i) for i in range(count)]
         return [np.random.default_rng((self._seed, *key)) for key in keys]
+
+
+def _ids(env: gym.Env, mask_ids: Any) -> Callable[[], tuple[int, ...]]:
+    """Gives the segmentation ids to repaint."""
+    if mask_ids is None:
+        return lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids"))
+    if isinstance(mask_ids, tuple) and any(isinstance(each, str) for each in mask_ids):
+        return named_ids(mask_ids, lambda: _names(env))
+    return fixed_ids(mask_ids)
 
 
 def _names(env: gym.Env) -> dict[str, list[int]]:
