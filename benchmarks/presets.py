@@ -43,6 +43,7 @@ from simedit.specialist import Card, Specialist
 from simedit.training.data import fit
 from simedit.training.painted import frame_shading, paint
 from simedit.training.worth import distance, edges_kept
+from simedit.window import extents
 
 WHOLE = (0.0, 1.0)
 PRESETS: dict[str, tuple[int, tuple[float, float]]] = {
@@ -120,7 +121,7 @@ def edit(
     edits, seconds = [], []
     sizes = {}  # of windows, from the first frame of each
     for i, mask in enumerate(masks):
-        sizes.setdefault(mask[library.window(card, mask.shape, mask)].shape, i)
+        sizes.setdefault(mask[library.window(card, mask.shape, extents(mask[None])[0])].shape, i)
     for style in names:
 
         def one(i: int, style: str = style) -> np.ndarray:

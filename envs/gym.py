@@ -12,12 +12,13 @@ from gymnasium.envs.registration import EnvSpec
 from pydantic import Field, JsonValue
 
 from simedit import factories
+from simedit.arrays import as_numpy
 from simedit.config import Config
 from simedit.envs.suite import Places, SuiteKind
 from simedit.errors import SimeditError, shortened, told, unknown
 from simedit.factories import FactoryName
 from simedit.names import Name
-from simedit.repainter import as_numpy, get_path
+from simedit.observations import get_path
 
 _FRAME = "frame"
 """The key of the picture, where the observation is that picture and nothing else."""

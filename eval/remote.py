@@ -20,6 +20,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from simedit.arrays import joined
 from simedit.errors import SimeditError, told
 from simedit.protocols import Editor, Proprioception
 
@@ -176,7 +177,7 @@ class SharedEditor:
 
     def __init__(self, editor: Editor) -> None:
         self._editor = editor
-        self._waiting: SimpleQueue[tuple[dict[str, Any], Future[np.ndarray]]] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[dict[str, Any], Future[Any]]] = SimpleQueue()
         self._busy = threading.Lock()
 
     @property
@@ -185,14 +186,14 @@ class SharedEditor:
 
     def edit(
         self,
-        frames: np.ndarray,
+        frames: Any,
         *,
         styles: Sequence[str],
-        masks: np.ndarray | None = None,
+        masks: Any = None,
         seeds: Sequence[int],
-    ) -> np.ndarray:
+    ) -> Any:
         """See `simedit.protocols.Editor.edit`. All threads' frames have one size, and all or none a mask."""
-        future: Future[np.ndarray] = Future()
+        future: Future[Any] = Future()
         asked = {"frames": frames, "styles": styles, "masks": masks, "seeds": seeds}
         self._waiting.put((asked, future))
         with self._busy:
@@ -200,15 +201,13 @@ class SharedEditor:
                 self._edit([self._waiting.get() for _ in range(self._waiting.qsize())])
         return future.result()
 
-    def _edit(self, batch: list[tuple[dict[str, Any], Future[np.ndarray]]]) -> None:
+    def _edit(self, batch: list[tuple[dict[str, Any], Future[Any]]]) -> None:
         parts = [asked for asked, _ in batch]
         try:
             edits = self._editor.edit(
-                np.concatenate([part["frames"] for part in parts]),
+                joined([part["frames"] for part in parts]),
                 styles=[style for part in parts for style in part["styles"]],
-                masks=None
-                if parts[0]["masks"] is None
-                else np.concatenate([part["masks"] for part in parts]),
+                masks=None if parts[0]["masks"] is None else joined([part["masks"] for part in parts]),
                 seeds=[seed for part in parts for seed in part["seeds"]],
             )
         except BaseException as error:
@@ -216,8 +215,9 @@ class SharedEditor:
                 future.set_exception(error)
             return
         for asked, future in batch:
-            edit, edits = np.split(edits, [len(asked["frames"])])
-            future.set_result(edit)
+            count = len(asked["frames"])
+            future.set_result(edits[:count])
+            edits = edits[count:]
 
 
 def _serve(pipe: Connection, make: Callable[[], gym.Env], parent: int) -> None:

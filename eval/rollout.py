@@ -14,9 +14,9 @@ import numpy as np
 from simedit.errors import SimeditError, raised_at, shortened, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
+from simedit.observations import beside, find_image_key, get_path, keys_of
 from simedit.policies.player import Player
 from simedit.protocols import Action, Policy
-from simedit.wrapper import find_image_key, get_path
 
 RAW_KEY = "raw_rgb"
 
@@ -250,19 +250,21 @@ def _frames(obs: Any, image_key: str | None) -> tuple[np.ndarray, np.ndarray | N
     """What the policy sees and, where that is an edit, the unedited frame: uint8 [H, W, 3] each."""
     path = find_image_key(obs) if image_key is None else image_key
     frame = _frame(get_path(obs, path))
-    beside = get_path(obs, path.rpartition("/")[0]) if path else {}
-    return frame, _frame(beside[RAW_KEY]) if RAW_KEY in beside else None
+    others = beside(obs, path)
+    return frame, _frame(others[RAW_KEY]) if RAW_KEY in others else None
 
 
 def _cameras(obs: Any, image_key: str | None) -> dict[str, np.ndarray]:
     """The frame of every camera by its name, uint8 [H, W, 3]."""
     path = find_image_key(obs) if image_key is None else image_key
-    camera, _, key = path.rpartition("/")
-    if not camera:  # one picture beside what is no camera's
+    *outer, key = keys_of(obs, path) or ("",)
+    if not outer:  # one picture beside what is no camera's
         return {key or "frame": _frame(get_path(obs, path))}
+    for name in outer[:-1]:
+        obs = obs[name]
     return {
         name: _frame(images[key])
-        for name, images in get_path(obs, camera.rpartition("/")[0]).items()
+        for name, images in obs.items()
         if isinstance(images, Mapping) and key in images
     }
 

@@ -1,5 +1,6 @@
 """Pictures of the docs: strip.png, the lab's edits of one frame; seven.png and five.png, photographs and what
-became of them; and scatter.png, a study's result."""
+became of them; anywhere.png, edits of environments that others wrote (needs gym-pusht, pymunk below 7, and
+box2d); and scatter.png, a study's result."""
 
 from __future__ import annotations
 
@@ -22,9 +23,11 @@ from simedit.eval.headline import number
 from simedit.lab.materials import STYLES
 from simedit.lab.quality import episode, strip
 from simedit.library import SpecialistLibrary
+from simedit.observations import get_path
 from simedit.pipeline import SpecialistPipeline, silence_loading
 from simedit.specialist import Specialist
 from simedit.training.data import fit
+from simedit.wrapper import EditObservation
 
 WIDTH, HEIGHT = 640, 512  # SIMPLER's camera
 TIMES = (0.0, 0.5, 0.95)
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--library", default="lab", help="folder of specialists; lab: those that ship")
     parser.add_argument("--run", type=Path, help="folder of a finished study; without it, only the strip")
     parser.add_argument("--five", type=Path, help="folder of specialists to show beside their photographs")
+    parser.add_argument("--anywhere", action="store_true", help="draw anywhere.png, and nothing else")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
     args = parser.parse_args()
     silence_loading()
@@ -45,6 +49,9 @@ def main() -> None:
     folder = Path(str(shipped)) if args.library == "lab" else Path(args.library)
     library = SpecialistLibrary.load(folder)
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.anywhere:
+        save(strip(anywhere(library), columns=3), args.out / "anywhere.png")
+        return
     styles = [style for style in STYLES if style in library.styles]
     pictures = {"raw": pose()[0], **edits(library, styles, *pose())}
     save(strip(small(pictures), columns=4), args.out / "strip.png")
@@ -54,6 +61,48 @@ def main() -> None:
         save(sheet([Specialist.load(card.parent) for card in cards]), args.out / "five.png")
     if summary is not None:
         save(scatter(summary), args.out / "scatter.png")
+
+
+class Watched:
+    """The library, and the last frames that it was given."""
+
+    def __init__(self, library: SpecialistLibrary) -> None:
+        self.library, self.styles = library, library.styles
+
+    def edit(self, frames: Any, **asked: Any) -> Any:
+        self.frames = frames
+        return self.library.edit(frames, **asked)
+
+
+def anywhere(library: SpecialistLibrary) -> dict[str, np.ndarray]:
+    """Of three environments a frame, its edit in gold, and eight times what has changed, each 256 x 256."""
+    import gym_pusht  # noqa: F401 (registers)
+    import mani_skill.envs  # noqa: F401 (registers)
+
+    size = {"width": 256, "height": 256}
+    push_t = {"obs_type": "pixels_agent_pos", "observation_width": 256, "observation_height": 256}
+    cube = {"obs_mode": "rgb+segmentation", "sensor_configs": size}
+    kinds: list[tuple[str, dict[str, Any], str, dict[str, Any], int]] = [
+        ("gym_pusht/PushT-v0", push_t, "the T", {"mask": lambda obs: obs["pixels"].max(-1) < 200}, 0),
+        ("PushCube-v1", cube, "cube and table", {"mask_ids": ["cube", "table-workspace"]}, 0),
+        ("CarRacing-v3", {}, "the whole edit", {"composition": "none"}, 50),  # until it has zoomed in
+    ]
+    rows: list[dict[str, np.ndarray]] = [{}, {}, {}]
+    for name, settings, where, how, steps in kinds:
+        editor = Watched(library)
+        env = EditObservation(gymnasium.make(name, **settings), editor, "gold", **how)
+        obs, _ = env.reset(seed=1)
+        for left in reversed(range(steps)):  # below the wrapper: the last frame alone is edited
+            obs, *_ = env.env.step(np.zeros(3, np.float32))
+            obs = obs if left else env.observation(obs)
+        after = np.asarray(get_path(obs, env.image_keys[0])).reshape(editor.frames[0].shape)
+        env.close()
+        change = np.abs(after.astype(int) - editor.frames[0])
+        pictures = editor.frames[0], after, np.minimum(8 * change, 255).astype(np.uint8)
+        labels = name.rpartition("/")[2], f"gold: {where}", f"its change x 8: {where}"
+        for row, label, picture in zip(rows, labels, pictures, strict=True):
+            row[label] = np.array(Image.fromarray(picture).resize((256, 256), Image.Resampling.LANCZOS))
+    return rows[0] | rows[1] | rows[2]
 
 
 def edits(

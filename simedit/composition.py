@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
 from simedit.errors import SimeditError
+from simedit.window import extents as extents  # with the rest, what `simedit.on_device` has too
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_DARK = 8 / 255  # keeps the ratio of two dark pixels near 1
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+DARK = 8 / 255  # keeps the ratio of two dark pixels near 1
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
+
+
+def like(frames: np.ndarray, images: Any) -> np.ndarray:
+    """A tensor as what its frames are: an array."""
+    return images.cpu().numpy()
 
 
 def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -114,5 +122,10 @@ def restore_detail(frames: np.ndarray, edits: np.ndarray, decoded: np.ndarray) -
     Returns:
         float [N, H, W, 3] in 0..1.
     """
-    before, after = (images @ _LUMA + _DARK for images in (frames / np.float32(255), decoded))
+    before, after = (images @ LUMA + DARK for images in (frames / np.float32(255), decoded))
     return np.clip(edits * np.clip(before / after, 0, 2)[..., None], 0, 1)
+
+
+def as_bytes(edits: np.ndarray) -> np.ndarray:
+    """uint8 of floats in 0..1."""
+    return (edits * 255).round().astype(np.uint8)

@@ -17,7 +17,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from simedit.composition import brought_back, compose, restore_detail, shrunk
+from simedit import composition, on_device
+from simedit.arrays import copied, joined
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
 from simedit.isolation import isolated
@@ -26,12 +27,13 @@ from simedit.pipeline import Conditioning, SpecialistPipeline, check_edits, deno
 from simedit.samplers import Schedule, is_integer
 from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
 from simedit.style_attention import StyleAttention
-from simedit.window import Window, around
+from simedit.window import Extent, Window, around
 
 FAR = 4
 """So many times larger or smaller than the sizes that a base knows, frames are far outside its range."""
 
 
+_Array = Any  # NumPy arrays, or tensors on the library's device: one run has one of the two
 _SIZES = 4  # of windows, a side: each is converted anew for the CPU's engine
 
 
@@ -220,18 +222,26 @@ class SpecialistLibrary:
 
     def edit(
         self,
-        frames: np.ndarray,
+        frames: Any,
         *,
         styles: Sequence[str],
-        masks: np.ndarray | None = None,
+        masks: Any = None,
         seeds: Sequence[int],
-    ) -> np.ndarray:
+    ) -> Any:
         """Repaint each frame in its own style: see `simedit.protocols.Editor.edit`.
 
         With masks only what they show is worth an edit: a frame whose mask is empty comes back as it is, and
         of one whose specialist's card says `crop` the window around the mask is edited.
+
+        Tensors on the library's GPU stay there; of their masks only the extents come to the host, as that
+        many numbers. Their edits differ from those of the same frames as arrays by rounding. Tensors of any
+        other device go through the host.
         """
         _check_input(frames, styles, masks, seeds)
+        if isinstance(frames, Tensor) and not self._stays(frames):
+            arrays = [None if given is None else given.cpu().numpy() for given in (frames, masks)]
+            edits = self.edit(arrays[0], styles=styles, masks=arrays[1], seeds=seeds)
+            return torch.from_numpy(edits).to(frames.device)
         device = self._empty_text.device.type
         if os.getpid() != self._process and (self.compile or device != "cpu" or torch.get_num_threads() > 1):
             raise SimeditError(  # it would wait for ever: the threads of torch stay behind in a fork
@@ -241,41 +251,57 @@ class SpecialistLibrary:
         with self._lock, isolated(self._empty_text.device):
             return self._edit_all(frames, styles, masks, seeds)
 
+    def _stays(self, frames: Tensor) -> bool:
+        """Whether the tensors are edited where they are; on the CPU an array is no copy."""
+        return frames.device == self._empty_text.device and frames.device.type != "cpu"
+
     def _edit_all(
-        self, frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
-    ) -> np.ndarray:
+        self, frames: _Array, styles: Sequence[str], masks: _Array | None, seeds: Sequence[int]
+    ) -> _Array:
+        arrays = _arrays(frames)
         sizes: dict[tuple[int, int], list[int]] = {}
         for style in dict.fromkeys(styles):
             if style not in self._loaded:
                 raise unknown("style", style, self._loaded)
             self._warn_of_size(self._loaded[style].card, frames.shape[1:3])
+        within = None if masks is None else arrays.extents(masks)
         for i, style in enumerate(styles):
-            if masks is None or masks[i].any():
+            if within is None or within[i] is not None:
                 sizes.setdefault(edited_at(self._loaded[style].card, frames.shape[1:3]), []).append(i)
-        edits = frames.copy()
+        edits = copied(frames)
         for size, members in sizes.items():
-            some, kept = frames[members], None if masks is None else masks[members]
+            some = frames[members]
             chosen, drawn = [styles[i] for i in members], [seeds[i] for i in members]
             if size == frames.shape[1:3]:
+                kept = None if within is None else [within[i] for i in members]
                 edits[members] = self._edit_as_they_are(some, chosen, kept, drawn)
                 continue
-            small, shown = shrunk(some, *size), None if kept is None else shrunk(kept, *size)
-            found = self._edit_as_they_are(small, chosen, shown, drawn)
-            edits[members] = brought_back(some, small, found, shown)
-        return edits if masks is None else compose(frames, edits, masks)
+            small = arrays.shrunk(some, *size)
+            shown = None if masks is None else arrays.shrunk(masks[members], *size)
+            found = self._edit_as_they_are(
+                small, chosen, None if shown is None else arrays.extents(shown), drawn
+            )
+            edits[members] = arrays.brought_back(some, small, found, shown)
+        return edits if masks is None else arrays.compose(frames, edits, masks)
 
     def _edit_as_they_are(
-        self, frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
-    ) -> np.ndarray:
-        """Whole edits of frames of one size, at that size; what lies outside their windows is the frames'."""
-        edits = frames.copy()
+        self,
+        frames: _Array,
+        styles: Sequence[str],
+        within: Sequence[Extent | None] | None,
+        seeds: Sequence[int],
+    ) -> _Array:
+        """Whole edits of frames of one size, at that size; what lies outside their windows, around the
+        extents of their masks, is the frames'."""
+        edits = copied(frames)
         windows: dict[int, Window] = {}
         runs: dict[tuple[Any, ...], list[int]] = {}
         for i, style in enumerate(styles):
-            if masks is not None and not masks[i].any():
+            extent = None if within is None else within[i]
+            if within is not None and extent is None:
                 continue
             card = self._loaded[style].card
-            windows[i] = self.window(card, frames[i].shape, None if masks is None else masks[i])
+            windows[i] = self.window(card, frames[i].shape, extent)
             shape = frames[i][windows[i]].shape
             key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
             runs.setdefault(key, []).append(i)
@@ -310,13 +336,13 @@ class SpecialistLibrary:
                 stacklevel=5,
             )
 
-    def window(self, card: Card, shape: tuple[int, ...], mask: np.ndarray | None) -> Window:
-        """What a specialist edits of a frame [H, W, ...] with that mask, bool [H, W]."""
-        if mask is None or not card.crop:
+    def window(self, card: Card, shape: tuple[int, ...], extent: Extent | None) -> Window:
+        """What a specialist edits of a frame [H, W, ...] whose mask has that extent; None: all of it."""
+        if extent is None or not card.crop:
             return slice(0, shape[0]), slice(0, shape[1])
         unit = self.pipeline.size_factor
         multiple = unit * max(1, min(shape[:2]) // (_SIZES * unit))
-        return around(mask, step=self.pipeline.vae_scale_factor, multiple=multiple)
+        return around(extent, shape, step=self.pipeline.vae_scale_factor, multiple=multiple)
 
     def _latent_window(self, window: Window) -> Window:
         """Where a frame's window lies among its latents."""
@@ -344,17 +370,18 @@ class SpecialistLibrary:
 
     def _edit(
         self,
-        frames: np.ndarray,
+        frames: _Array,
         parts: list[tuple[int, Window]],
         styles: Sequence[str],
         seeds: Sequence[int],
         schedule: Schedule,
-    ) -> np.ndarray:
+    ) -> _Array:
         """Edits, uint8 [N, h, w, 3], of N windows of one size, each of the frame of that number."""
+        arrays = _arrays(frames)
         pipe, (height, width) = self.pipeline, frames[parts[0][0]][parts[0][1]].shape[:2]
         numbers, windows = [i for i, _ in parts], [window for _, window in parts]
         places = [self._latent_window(window) for window in windows]
-        given = np.stack([frames[i][window] for i, window in parts])
+        given = joined([frames[i][window][None] for i, window in parts])
         draw = self._noise(frames.shape[1:3], places, [seeds[i] for i in numbers])
         styles = [styles[i] for i in numbers]
         loaded = [self._loaded[style] for style in styles]
@@ -387,10 +414,11 @@ class SpecialistLibrary:
         known = image[detailed] * pipe.vae.config.scaling_factor  # decoded beside the edits, as what they are
         images = pipe.decode(torch.cat([latents, known.to(latents)]), height, width)
         check_edits(images, f"the edit in style {', '.join(dict.fromkeys(styles))}")
-        edits, decoded = np.split(images.permute(0, 2, 3, 1).cpu().numpy(), [len(given)])
+        found = arrays.like(given, images.permute(0, 2, 3, 1))
+        edits, decoded = found[: len(given)], found[len(given) :]
         if detailed:
-            edits[detailed] = restore_detail(given[detailed], edits[detailed], decoded)
-        return (edits * 255).round().astype(np.uint8)
+            edits[detailed] = arrays.restore_detail(given[detailed], edits[detailed], decoded)
+        return arrays.as_bytes(edits)
 
     def _unet_of(self, adapter: str) -> Callable[..., Any]:
         """The U-Net of one specialist."""
@@ -470,11 +498,17 @@ def edited_at(card: Card, size: tuple[int, ...]) -> tuple[int, int]:
     return wanted, max(1, round(width * wanted / height))
 
 
-def _check_input(
-    frames: np.ndarray, styles: Sequence[str], masks: np.ndarray | None, seeds: Sequence[int]
-) -> None:
-    _check_array("frames", frames, "uint8 [N,H,W,3]")
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+def _arrays(frames: _Array) -> Any:
+    """What is done with frames that are arrays, or tensors."""
+    return on_device if isinstance(frames, Tensor) else composition
+
+
+def _check_input(frames: _Array, styles: Sequence[str], masks: _Array | None, seeds: Sequence[int]) -> None:
+    if not isinstance(frames, np.ndarray | Tensor):
+        raise SimeditError(
+            f"frames must be a NumPy array or a torch tensor, uint8 [N,H,W,3], got {type(frames).__name__}"
+        )
+    if frames.dtype not in (np.uint8, torch.uint8) or frames.ndim != 4 or frames.shape[-1] != 3:
         raise SimeditError(f"frames must be uint8 [N,H,W,3], got {frames.dtype} {list(frames.shape)}")
     if 0 in frames.shape[1:3]:
         raise SimeditError(f"frames must have pixels, got {list(frames.shape)}")
@@ -493,23 +527,28 @@ def _check_input(
         if not is_integer(seed) or not -(2**63) <= seed < 2**63:
             raise SimeditError(f"seeds must be integers of 64 bits with a sign, got {seed!r}")
     if masks is not None:
-        _check_array("masks", masks, "bool [N,H,W]")
-        if masks.dtype != bool or masks.shape != frames.shape[:3]:
+        kind = "torch tensor" if isinstance(frames, Tensor) else "NumPy array"
+        if not isinstance(masks, Tensor if isinstance(frames, Tensor) else np.ndarray):
+            raise SimeditError(
+                f"masks must be a {kind}, as the frames are, bool [N,H,W], got {type(masks).__name__}"
+            )
+        if isinstance(frames, Tensor) and masks.device != frames.device:
+            raise SimeditError(
+                f"masks must be on the frames' device, {frames.device}, but they are on {masks.device}"
+            )
+        if masks.dtype not in (bool, torch.bool) or masks.shape != frames.shape[:3]:
             raise SimeditError(
                 f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
                 f"got {masks.dtype} {list(masks.shape)}"
             )
 
 
-def _check_array(name: str, given: object, wanted: str) -> None:
-    if not isinstance(given, np.ndarray):
-        hint = ": give it as .cpu().numpy()" if isinstance(given, Tensor) else ""
-        raise SimeditError(f"{name} must be a NumPy array, {wanted}, got {type(given).__name__}{hint}")
-
-
-def _pixels(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+def _pixels(images: _Array, device: torch.device | str = "cpu") -> Tensor:
     """float32 [N, 3, H, W] in 0..1 of uint8 [N, H, W, 3]."""
-    pixels = torch.tensor(np.ascontiguousarray(images), device=device)  # as bytes: a fourth to copy
+    if isinstance(images, Tensor):
+        pixels = images
+    else:
+        pixels = torch.tensor(np.ascontiguousarray(images), device=device)  # as bytes: a fourth to copy
     return pixels.permute(0, 3, 1, 2).to(torch.float32) / 255
 
 

@@ -19,13 +19,16 @@ class Editor(Protocol):
 
     def edit(
         self,
-        frames: np.ndarray,
+        frames: Any,
         *,
         styles: Sequence[str],
-        masks: np.ndarray | None = None,
+        masks: Any = None,
         seeds: Sequence[int],
-    ) -> np.ndarray:
+    ) -> Any:
         """Repaint each frame in its own style.
+
+        Frames are NumPy arrays, their masks and edits too. The wrappers give frames that lie on a GPU as
+        torch tensors: masks and edits are then tensors on the same device.
 
         Args:
             frames: uint8 [N, H, W, 3], RGB.

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
+from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
 from simedit.protocols import Editor
-from simedit.repainter import Repainter, as_numpy, whole_number
+from simedit.repainter import Repainter
+from simedit.segmentation import Mask, fixed_ids
 
 
-class EditVectorObservation(gym.vector.VectorObservationWrapper):
+class EditVectorObservation(gym.vector.VectorWrapper):
     """Repaints the images of N environments in one call of the editor; see `simedit.wrapper.EditObservation`.
 
-    It needs gymnasium 1.1 or later and an environment that resets its parts at the next step, gymnasium's
-    default, or not at all. (ManiSkill's own batched environments are no vector environments: EditObservation
+    It needs gymnasium 1.1 or later and takes all its autoreset modes. An environment that resets its parts
+    within the step has the last observation of an episode in `infos["final_obs"]`: it is repainted too, with
+    that episode's noise. (ManiSkill's own batched environments are no vector environments: EditObservation
     wraps them.)
 
     Environment i's edits are those of a lone one in an EditObservation with the same seeds: they change
@@ -37,7 +41,6 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
     Raises:
         SimeditError: as EditObservation, another number of styles, or of seeds, or an environment that does
             not say when it resets its parts.
-        ValueError: the environment resets its parts within the step.
 
     Examples:
         Worker processes must be spawned, for a renderer does not survive a fork; so a script needs its
@@ -62,8 +65,8 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         style: str | Sequence[str],
         *,
         seed: int = 0,
-        image_key: str | None = None,
-        mask: Literal["segmentation"] | Callable[[Any], Any] = "segmentation",
+        image_key: str | Sequence[str] | None = None,
+        mask: Mask | Mapping[str, Mask] = "segmentation",
         mask_ids: Iterable[int] | None = None,
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
@@ -84,22 +87,21 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         self._repainter = Repainter(
             env.observation_space,
             editor,
-            self._mask_ids,
+            self._mask_ids if mask_ids is None else fixed_ids(mask_ids),
             count=self.num_envs,
             image_key=image_key,
             mask=mask,
-            mask_ids=mask_ids,
             composition=composition,
             keep_raw=keep_raw,
         )
-        self.image_key = self._repainter.image_key
+        self.image_keys = self._repainter.image_keys
         self.observation_space = self._repainter.extended(env.observation_space)
         self.single_observation_space = self._repainter.extended(env.single_observation_space)
         self.styles = (style,) * self.num_envs if isinstance(style, str) else style
         self._generators = [np.random.default_rng((self._seed, 0, i)) for i in range(self.num_envs)]
         self._noise: list[int] = []
         self._over = np.zeros(self.num_envs, bool)
-        self._resets = env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+        self._mode = env.metadata["autoreset_mode"]
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -127,7 +129,7 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
         if not isinstance(options, Mapping | None):
             raise SimeditError(f"options must be a dict or None, not {options!r}")
         seeds: Any = self._each(seed)
-        which = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
+        which = as_numpy((options or {}).get("reset_mask", np.ones(self.num_envs, bool)))
         # gymnasium takes the mask out of the options that it is given.
         obs, info = self.env.reset(
             seed=None if seed is None else seeds, options=None if options is None else dict(options)
@@ -141,10 +143,40 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         obs, rewards, terminations, truncations, infos = self.env.step(actions)
-        if self._resets:
+        over = as_numpy(terminations) | as_numpy(truncations)
+        if self._mode == AutoresetMode.SAME_STEP:
+            infos = self._with_final(obs, over, infos)
+            self._begin(over)
+        elif self._mode == AutoresetMode.NEXT_STEP:
             self._begin(self._over)
-        self._over = np.logical_or(terminations, truncations)
+        self._over = over
         return self.observations(obs), rewards, terminations, truncations, infos
+
+    def _with_final(self, observations: Any, over: Any, infos: dict[str, Any]) -> dict[str, Any]:
+        """The infos with the last observations of episodes repainted: N of them or None, as gymnasium's own
+        vector environments give, or one batch, where `_final_obs`, or else `over`, tells whose are meant."""
+        final = infos.get("final_obs")
+        if final is None:
+            return infos
+        one_each = isinstance(final, np.ndarray) and final.dtype.kind == "O"
+        if not (one_each or isinstance(final, list | tuple)):
+            over = np.flatnonzero(as_numpy(infos.get("_final_obs", over))).tolist()
+            painted = self._repainter.repaint(final, self._styles, self._noise, over) if over else final
+            return {**infos, "final_obs": painted}
+        over = [i for i, last in enumerate(final) if last is not None]
+        if not over:
+            return infos
+        space = self.env.single_observation_space
+        batch = list(iterate(self.env.observation_space, observations))  # the others only fill it
+        for i in over:
+            batch[i] = final[i]
+        whole = concatenate(space, batch, create_empty_array(space, self.num_envs))
+        painted = self._repainter.repaint(whole, self._styles, self._noise, over)
+        edited = list(iterate(self.observation_space, painted))
+        last = np.full(self.num_envs, None, object)
+        for i in over:
+            last[i] = edited[i]
+        return {**infos, "final_obs": last}
 
     def observations(self, observations: Any) -> Any:
         """The observations with their images repainted; those given are not changed."""
@@ -180,5 +212,5 @@ class EditVectorObservation(gym.vector.VectorObservationWrapper):
 
     def _mask_ids(self) -> list[tuple[int, ...]]:
         if not self._ids:
-            self._ids = [tuple(ids) for ids in self.env.get_attr("edit_segmentation_ids")]  # type: ignore[attr-defined]
+            self._ids = [tuple(ids) for ids in self.env.unwrapped.get_attr("edit_segmentation_ids")]  # type: ignore[attr-defined]
         return self._ids

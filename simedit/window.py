@@ -7,21 +7,33 @@ import numpy as np
 Window = tuple[slice, slice]
 """Rows and columns of a frame."""
 
+Extent = tuple[int, int, int, int]
+"""The first row of a mask and the one after its last, the first column and the one after its last."""
 
-def around(mask: np.ndarray, *, step: int, multiple: int) -> Window:
-    """A small window that holds the mask.
+
+def extents(masks: np.ndarray) -> list[Extent | None]:
+    """Of each mask, bool [N, H, W]; None of an empty one."""
+    found: list[Extent | None] = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        some = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else None
+        found.append(some)
+    return found
+
+
+def around(extent: Extent, shape: tuple[int, ...], *, step: int, multiple: int) -> Window:
+    """A small window that holds a mask of that extent.
 
     Args:
-        mask: bool [H, W], not empty.
+        shape: the frame's, [H, W, ...].
         step: rows and columns begin at a multiple of it, pixels.
         multiple: of it are the window's height and width, pixels, where they are not the frame's.
     """
-    rows, columns = np.nonzero(mask)
-    return _span(rows, mask.shape[0], step, multiple), _span(columns, mask.shape[1], step, multiple)
+    top, bottom, left, right = extent
+    return _span(top, bottom, shape[0], step, multiple), _span(left, right, shape[1], step, multiple)
 
 
-def _span(shown: np.ndarray, side: int, step: int, multiple: int) -> slice:
-    first, end = int(shown.min()), int(shown.max()) + 1
+def _span(first: int, end: int, side: int, step: int, multiple: int) -> slice:
     start = first // step * step
     size = -(-(end - start) // multiple) * multiple
     start = min(start, (side - size) // step * step)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
+from simedit.observations import KNOWN_IMAGE_KEYS, find_image_key, get_path
 from simedit.protocols import Editor
-from simedit.repainter import (
-    KNOWN_IMAGE_KEYS,
-    Repainter,
-    as_numpy,
-    find_image_key,
-    get_path,
-    whole_number,
-)
+from simedit.repainter import Repainter
+from simedit.segmentation import Mask, fixed_ids, named_ids
 
 __all__ = ["KNOWN_IMAGE_KEYS", "EditObservation", "find_image_key", "get_path"]
 
@@ -41,8 +37,9 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
     """Repaints the image of every observation in one style; every other key is left untouched.
 
     The image comes back in the container (NumPy array or torch tensor, on its device), dtype and batch
-    shape in which it came, so the observation space stays as it is. One noise seed is drawn per episode
-    and environment and used for all its frames. With the same `seed` and the same `reset(seed=...)` the
+    shape in which it came, so the observation space stays as it is. The editor gets a tensor that lies on
+    a GPU as such, and anything else as an array. One noise seed is drawn per episode and environment and
+    used for all its frames. With the same `seed` and the same `reset(seed=...)` the
     edits are the same in any process; a reset without a seed goes on in that sequence of episodes.
 
     Where it goes among other wrappers: `FrameStackObservation(EditObservation(env, ...), 4)` edits each frame
@@ -62,18 +59,24 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         editor: what repaints, for example a `simedit.library.SpecialistLibrary`.
         style: one of `editor.styles`. It may be set again at any time: `env.style = "wood"`.
         seed: the noise's seed, 0 or more.
-        image_key: path of the image, for example "image/overhead_camera/rgb"; None looks in
-            `KNOWN_IMAGE_KEYS`, and "" is an observation that is the image itself.
+        image_key: path of the image, for example "image/overhead_camera/rgb" (keys may have slashes
+            themselves), or a list of them: several cameras, whose frames of one size are edited in one call.
+            None looks in `KNOWN_IMAGE_KEYS`, or takes the only image that there is, and "" is an observation
+            that is the image itself.
         mask: where edits may show under composition "mask". "segmentation" takes the pixels whose id, in
-            the segmentation beside the image, is in `mask_ids`; a callable gets the observation and
-            returns bool [H, W], or the image's shape without its last axis.
-        mask_ids: segmentation ids to repaint; None asks the environment for its `edit_segmentation_ids`.
+            the segmentation beside the image, is in `mask_ids`; another path is a segmentation elsewhere in
+            the observation, whole numbers [..., H, W] or [..., H, W, C], or a bool mask; a callable gets the
+            observation and returns bool [H, W], or the image's shape without its last axis. For several
+            cameras it is one for all, or a dict with one for each path. A camera's first mask, if it is
+            empty, is warned of.
+        mask_ids: segmentation ids to repaint, numbers or, in ManiSkill's environments, names of actors and
+            links ("cube"); None asks the environment for its `edit_segmentation_ids`.
         composition: "mask" changes no pixel outside the mask; "none" shows the whole edit, needs no mask.
         keep_raw: a key under which the unedited image is put beside the edited one; the space gains it.
             ManiSkill's environments are told, for its wrappers read their space.
 
     Raises:
-        SimeditError: unknown style or image key (with the nearest match), an image that is not uint8
+        SimeditError: unknown style, name or image key (with the nearest match), an image that is not uint8
             [..., H, W, 3], no segmentation or no ids for it, or another unfit argument; later, a mask of
             another size or dtype.
 
@@ -97,9 +100,9 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         style: str,
         *,
         seed: int = 0,
-        image_key: str | None = None,
-        mask: Literal["segmentation"] | Callable[[Any], Any] = "segmentation",
-        mask_ids: Iterable[int] | None = None,
+        image_key: str | Sequence[str] | None = None,
+        mask: Mask | Mapping[str, Mask] = "segmentation",
+        mask_ids: Iterable[int | str] | None = None,
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
     ) -> None:
@@ -109,7 +112,8 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
                 "a gymnasium vector environment goes into EditVectorObservation, "
                 "and around ManiSkill's goes ManiSkillVectorEnv(EditObservation(env, ...))"
             )
-        mask_ids = tuple(mask_ids) if isinstance(mask_ids, Iterable) else mask_ids
+        if isinstance(mask_ids, Iterable) and not isinstance(mask_ids, str):
+            mask_ids = tuple(mask_ids)
         shared = EditorInSpec(editor)
         RecordConstructorArgs.__init__(
             self,
@@ -130,21 +134,21 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         self._repainter = Repainter(
             space,
             shared.editor,
-            lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids")),
+            _ids(env, mask_ids),
             count=count,
             image_key=image_key,
             mask=mask,
-            mask_ids=mask_ids,
             composition=composition,
             keep_raw=keep_raw,
         )
-        self.image_key = self._repainter.image_key
-        shape = get_path(space, self.image_key).shape
-        if count > 1 and shape[:-3] != (count,):
-            raise SimeditError(
-                f"{count} environments, but images {list(shape)}, not [{count}, H, W, 3]: "
-                "what stacks frames goes around EditObservation"
-            )
+        self.image_keys = self._repainter.image_keys
+        for key in self.image_keys:
+            shape = get_path(space, key).shape
+            if count > 1 and shape[:-3] != (count,):
+                raise SimeditError(
+                    f"{count} environments, but images {list(shape)}, not [{count}, H, W, 3]: "
+                    "what stacks frames goes around EditObservation"
+                )
         if env.render_mode not in (None, "rgb_array"):
             gym.logger.warn(
                 f"render mode {env.render_mode!r} below EditObservation shows unedited frames: make the "
@@ -259,6 +263,34 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
             raise SimeditError(f"{count} environments take one seed or {count}, got {len(seeds)}")
         keys = [(s, 0) for s in seeds] if len(seeds) == count else [(seeds[0], i) for i in range(count)]
         return [np.random.default_rng((self._seed, *key)) for key in keys]
+
+
+def _ids(env: gym.Env, mask_ids: Any) -> Callable[[], tuple[int, ...]]:
+    """Gives the segmentation ids to repaint."""
+    if mask_ids is None:
+        return lambda: tuple(env.get_wrapper_attr("edit_segmentation_ids"))
+    if isinstance(mask_ids, tuple) and any(isinstance(each, str) for each in mask_ids):
+        return named_ids(mask_ids, lambda: _names(env))
+    return fixed_ids(mask_ids)
+
+
+def _names(env: gym.Env) -> dict[str, list[int]]:
+    """The segmentation ids of ManiSkill's actors and links by name: two robots have links of one name.
+
+    Raises:
+        SimeditError: the environment has no such names.
+    """
+    try:
+        named = env.get_wrapper_attr("segmentation_id_map")
+    except AttributeError:
+        raise SimeditError(
+            "names in mask_ids need ManiSkill's `segmentation_id_map`, which this environment has not: "
+            "give numbers"
+        ) from None
+    found: dict[str, list[int]] = {}
+    for number, thing in named.items():
+        found.setdefault(thing.name, []).append(int(number))
+    return found
 
 
 def _environments(env: gym.Env) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_drawer
+import torch
 from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, changed, painted
 
 from simedit.envs.drawer.suite import StudyEnv
@@ -280,3 +281,15 @@ def test_an_edit_that_fails_fails_for_all_who_wait_and_for_no_one_after():
     with pytest.raises(SimeditError, match="did you mean 'gold'"):
         shared.edit(frames, styles=["golf"], seeds=[0])
     assert shared.edit(frames, styles=["gold"], seeds=[0]).shape == frames.shape
+
+
+def test_tensors_stay_tensors():
+    class Darker:
+        styles = ("dark",)
+
+        def edit(self, frames, *, styles, masks=None, seeds):
+            return torch.where(masks[..., None], frames // 2, frames)
+
+    frames, masks = torch.full((2, 8, 8, 3), 80, dtype=torch.uint8), torch.ones(2, 8, 8, dtype=torch.bool)
+    edits = SharedEditor(Darker()).edit(frames, styles=["dark"] * 2, masks=masks, seeds=[0, 1])
+    assert torch.equal(edits, frames // 2)

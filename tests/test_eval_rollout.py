@@ -9,7 +9,7 @@ from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
 from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
-from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
+from simedit.eval.rollout import RAW_KEY, EnvironmentDied, Stage, _cameras, _frames, rehearse, rollout
 from simedit.eval.trials import Trial
 from simedit.protocols import Action
 
@@ -329,3 +329,14 @@ def test_an_environment_without_an_instruction_is_told_so():
     stage = Stage(lambda domain, _: Silent(make_env(domain, SmallDrawer())))
     with pytest.raises(EnvironmentDied, match="its info holds no 'instruction', only"):
         run(trial(), Still(), stage=stage)
+
+
+def test_frames_and_cameras_under_keys_with_slashes():
+    left, right, raw = (np.full((4, 6, 3), value, np.uint8) for value in (1, 2, 3))
+    flat = {"observation/left": left, RAW_KEY: raw}
+    assert [each is not None and int(each[0, 0, 0]) for each in _frames(flat, "observation/left")] == [1, 3]
+    assert list(_cameras(flat, "observation/left")) == ["observation/left"]
+    deep = {"sensors": {"left": {"cam/rgb": left}, "right": {"cam/rgb": right}, "state": np.zeros(7)}}
+    assert _frames(deep, "sensors/left/cam/rgb")[1] is None
+    cameras = _cameras(deep, "sensors/left/cam/rgb")
+    assert {name: int(frame[0, 0, 0]) for name, frame in cameras.items()} == {"left": 1, "right": 2}

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -49,6 +50,19 @@ class TestTheyRun:
         assert "gold:" in said
         assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
         assert Image.open(tmp_path / "a.png").size == (2 * 160 + 4, 2 * (128 + 24))
+
+    @pytest.mark.parametrize("mode", ["sync", "async"])
+    def test_vector_env(self, mode: str, tmp_path: Path) -> None:
+        run("vector_env.py", "--out", "a.png", "--mode", mode, "--height", "64", cwd=tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+        assert Image.open(tmp_path / "a.png").size == (2 * 80 + 4, 64 + 24)
+
+    def test_own_env(self, tmp_path: Path) -> None:
+        run("own_env.py", "--out", "a.png", cwd=tmp_path)
+        picture = np.asarray(Image.open(tmp_path / "a.png"))
+        assert (picture[:21] == 230).all()
+        assert (picture[21:] != 150).any(-1).mean() > 0.9
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
     def test_evaluate(self, tmp_path: Path) -> None:
         table = run("evaluate.py", "--steps", "1", cwd=tmp_path).splitlines()

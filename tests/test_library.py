@@ -21,6 +21,7 @@ from peft import PeftModel
 from simedit import engine
 from simedit.composition import compose, restore_detail
 from simedit.errors import SimeditError
+from simedit.isolation import isolated
 from simedit.library import SpecialistLibrary
 from simedit.settings import Scales
 from simedit.specialist import Specialist
@@ -343,7 +344,12 @@ def test_the_input_is_left_alone(library: SpecialistLibrary) -> None:
         ({"seeds": 7}, "must be lists"),
         ({"styles": [["gold"], "wood"]}, "styles must be names"),
         ({"styles": [None, "wood"]}, "styles must be names"),
-        ({"frames": torch.from_numpy(_frames(2))}, r"got Tensor: give it as \.cpu\(\)\.numpy\(\)"),
+        ({"frames": _frames(2).tolist()}, "frames must be a NumPy array or a torch tensor, .* got list"),
+        ({"frames": torch.from_numpy(_frames(2)).float()}, r"frames must be uint8 .* got torch.float32"),
+        (
+            {"frames": torch.from_numpy(_frames(2)), "masks": np.ones((2, 32, 64), bool)},
+            "masks must be a torch tensor, as the frames are",
+        ),
         ({"frames": _frames(2)[:, :0]}, "frames must have pixels"),
         ({"masks": [[True]]}, "masks must be a NumPy array"),
         ({"masks": torch.ones(2, 32, 64, dtype=torch.bool)}, "masks must be a NumPy array"),
@@ -355,6 +361,19 @@ def test_bad_input(library: SpecialistLibrary, change: dict[str, object], messag
     arguments = {"frames": _frames(2), "styles": ["gold", "wood"], "seeds": [0, 1]} | change
     with pytest.raises(SimeditError, match=message):
         library.edit(arguments.pop("frames"), **arguments)
+
+
+def test_tensors_are_edited_as_arrays_are(library: SpecialistLibrary) -> None:
+    frames, masks = _frames(3), np.zeros((3, 32, 64), bool)
+    masks[0, 4:20, 8:40] = masks[2, :, 30:] = True
+    styles, seeds = ["gold", "wood", "gold"], [1, 2, 3]
+    expected = library.edit(frames, styles=styles, masks=masks, seeds=seeds)
+    tensors = torch.from_numpy(frames), torch.from_numpy(masks)
+    edits = library.edit(tensors[0], styles=styles, masks=tensors[1], seeds=seeds)
+    assert np.array_equal(edits.numpy(), expected)
+    with isolated():  # as on a GPU, where they stay
+        stayed = library._edit_all(tensors[0], styles, tensors[1], seeds)
+    assert _far(stayed.numpy(), expected) <= 1
 
 
 def test_detail_is_restored_for_the_specialists_that_ask_for_it(tiny_root: Path) -> None:

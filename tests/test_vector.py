@@ -10,6 +10,7 @@ from gymnasium import spaces
 pytest.importorskip("gymnasium", minversion="1.1", reason="gymnasium's vector environments as of 1.1")
 
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from simedit.errors import SimeditError
 from simedit.vector import EditVectorObservation
@@ -214,7 +215,7 @@ def test_the_space_gains_the_unedited_image():
     [
         ({"style": "ligth"}, "did you mean 'light'"),
         ({"style": None}, "styles must be a list of 3 names, got None"),
-        ({"image_key": ["a"]}, "image_key must be one path"),
+        ({"image_key": ["a"]}, "unknown image key 'a'"),
         ({"style": ["light"]}, "3 environments need as many styles, got 1"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"image_key": "sensor_data/overhead_camera/rgd"}, "overhead_camera/rgb"),
@@ -226,6 +227,53 @@ def test_mistakes_are_named(settings, message):
         vector(**settings)
 
 
-def test_resets_within_a_step_are_refused():
-    with pytest.raises(ValueError, match="NEXT_STEP or DISABLED"):
-        vector(mode=AutoresetMode.SAME_STEP)
+class OneBatch(gym.vector.VectorWrapper):
+    """Has the last observations of episodes in one batch, as environments on a GPU do."""
+
+    def step(self, actions):
+        obs, rewards, terminations, truncations, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            both = zip(iterate(self.observation_space, obs), infos["final_obs"], strict=True)
+            last = [seen if end is None else end for seen, end in both]
+            whole = create_empty_array(self.single_observation_space, self.num_envs)
+            infos = {**infos, "final_obs": concatenate(self.single_observation_space, last, whole)}
+        return obs, rewards, terminations, truncations, infos
+
+
+@pytest.mark.parametrize(
+    ("batch", "kind"),
+    [((), "sync"), ((1,), "sync"), ((), "one batch"), ((), "async")],
+)
+def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_frame(batch, kind):
+    lengths = (2, 3)
+    makers = [functools.partial(Clock, length, batch) for length in lengths]
+    if kind == "async":
+        inner = AsyncVectorEnv(makers, context="spawn", autoreset_mode=AutoresetMode.SAME_STEP)
+    else:
+        inner = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+        inner = OneBatch(inner) if kind == "one batch" else inner
+    envs = EditVectorObservation(inner, Noise(), ["light", "dark"], seed=5, keep_raw="raw")
+    lone = [
+        EditObservation(Clock(length, batch), Noise(), style, seed=5)
+        for length, style in zip(lengths, ("light", "dark"), strict=True)
+    ]
+    envs.reset(seed=7)
+    for i, env in enumerate(lone):
+        env.reset(seed=7 + i)
+    ended = 0
+    for _ in range(6):
+        obs, _, _, over, infos = envs.step(np.zeros(2, int))
+        for i, env in enumerate(lone):
+            last, _, _, done, _ = env.step(0)
+            assert over[i] == done
+            if done:
+                final = infos["final_obs"]
+                if kind == "one batch":
+                    final = list(iterate(envs.observation_space, final))
+                final = final[i]
+                assert final in envs.single_observation_space
+                np.testing.assert_array_equal(shown(final), shown(last))
+                last, ended = env.reset()[0], ended + 1
+            np.testing.assert_array_equal(shown(obs)[i], shown(last))
+    assert ended == 5
+    envs.close()

@@ -256,7 +256,7 @@ def test_user_path_top_level_key_and_bare_image():
     assert list(obs) == ["pixels"]
     bare = Seen(image, box(H, W, 3))
     env = EditObservation(bare, Negative(), "negative", composition="none")
-    assert env.image_key == ""
+    assert env.image_keys == ("",)
     np.testing.assert_array_equal(env.reset(seed=0)[0], obs["pixels"])
     with pytest.raises(SimeditError, match="keep_raw"):
         EditObservation(bare, Negative(), "negative", composition="none", keep_raw="raw")
@@ -386,6 +386,84 @@ def test_a_stack_of_tensors_keeps_its_batch_of_one_and_of_several_it_is_refused(
         EditObservation(Stacked(3), Negative(), "negative")
 
 
+def wrappers():
+    w = gym.wrappers
+    yield "TimeLimit", lambda env: w.TimeLimit(env, 3)
+    yield "OrderEnforcing", w.OrderEnforcing
+    yield "RecordEpisodeStatistics", w.RecordEpisodeStatistics
+    if not hasattr(w, "FrameStackObservation"):  # before gymnasium 1.0
+        return
+    yield "PassiveEnvChecker", w.PassiveEnvChecker
+    yield "Autoreset", w.Autoreset
+    yield "StickyAction", lambda env: w.StickyAction(env, 0.5)
+    yield "FrameStackObservation", lambda env: w.FrameStackObservation(env, 2)
+    yield "MaxAndSkipObservation", lambda env: w.MaxAndSkipObservation(env, 2)
+    yield "DelayObservation", lambda env: w.DelayObservation(env, 1)
+    yield "ResizeObservation", lambda env: w.ResizeObservation(env, (6, 8))
+    yield "ReshapeObservation", lambda env: w.ReshapeObservation(env, (W, H, 3))
+    yield "GrayscaleObservation", w.GrayscaleObservation
+    yield "FlattenObservation", w.FlattenObservation
+    yield "DtypeObservation", lambda env: w.DtypeObservation(env, np.float32)
+
+
+def played(env):
+    obs, _ = env.reset(seed=0)
+    for _ in range(7):
+        assert obs in env.observation_space
+        obs, _, terminated, truncated, _ = env.step(0)
+        if terminated or truncated:
+            obs, _ = env.reset()
+    return obs
+
+
+UNFIT = {"GrayscaleObservation", "FlattenObservation", "DtypeObservation"}
+"""They leave no image that could be edited."""
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize(("name", "wrapper"), list(wrappers()))
+def test_gymnasiums_wrappers_go_around_and_below(name, wrapper):
+    settings = {"editor": Negative(), "style": "negative", "composition": "none"}
+    around = played(wrapper(EditObservation(Bare(), **settings)))
+    if name in UNFIT:
+        with pytest.raises(SimeditError, match="no camera image"):
+            EditObservation(wrapper(Bare()), **settings)
+        return
+    below = played(EditObservation(wrapper(Bare()), **settings))
+    assert around.shape == below.shape
+    assert (played(wrapper(Bare())) != below).mean() > 0.9
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_rendered_pictures_of_an_environment_without_a_camera():
+    pytest.importorskip("pygame")
+    pytest.importorskip("gymnasium", minversion="1.0")
+    env = gym.make("CartPole-v1", render_mode="rgb_array")
+    env = gym.wrappers.AddRenderObservation(env, render_only=False, render_key="pixels", obs_key="state")
+    env = EditObservation(env, Negative(), "negative", mask=lambda obs: obs["pixels"].min(-1) < 255)
+    obs, _ = env.reset(seed=0)
+    assert obs in env.observation_space
+    drawn = env.env.render()
+    changed = (obs["pixels"] != drawn).any(-1)
+    assert 0 < changed.mean() < 0.1
+    assert not changed[(drawn == 255).all(-1)].any()
+    np.testing.assert_array_equal(env.render(), obs["pixels"])
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize(("kind", "key"), [("pixels", ""), ("pixels_agent_pos", "pixels")])
+def test_push_t(kind, key):
+    pytest.importorskip("gym_pusht")
+    env = gym.make("gym_pusht/PushT-v0", obs_type=kind, render_mode="rgb_array")
+    env = EditObservation(env, Negative(), "toxic", composition="none")
+    assert env.image_keys == (key,)
+    obs, _ = env.reset(seed=0)
+    again, *_ = env.step(env.action_space.sample())
+    for seen in (obs, again):
+        assert seen in env.observation_space
+    np.testing.assert_array_equal(env.render(), get_path(again, key))
+
+
 def test_a_style_is_set_through_the_wrappers_around():
     env = gym.wrappers.TimeLimit(EditObservation(SimplerLike(), Negative(), "negative"), 9)
     if not hasattr(env, "set_wrapper_attr"):
@@ -495,6 +573,100 @@ def test_a_specification_makes_the_wrapped_environment_anew(registered):
         env.spec.to_json()
 
 
+def two_cameras(size: tuple[int, int] = (H, W)) -> gym.Env:
+    camera = {"front": box(H, W, 3), "side": box(*size, 3), "labels": box(H, W, dtype=np.int16)}
+
+    def look(obs):
+        side = np.full((*size, 3), 60, np.uint8)
+        return {"front": image(obs), "side": side, "labels": np.int16(np.arange(W) < np.full((H, 1), 4))}
+
+    return Seen(look, spaces.Dict(camera))
+
+
+class Counted(Negative):
+    calls = 0
+
+    def edit(self, frames, **settings):
+        self.calls += 1
+        return super().edit(frames, **settings)
+
+
+@pytest.mark.parametrize(("size", "calls"), [((H, W), 1), ((H, 2 * W), 2)])
+def test_several_cameras_are_edited_in_one_call_for_each_size(size, calls):
+    editor, env = Counted(), two_cameras(size)
+    half = np.zeros(size, bool)
+    half[:, :3] = True
+    both = EditObservation(
+        env,
+        editor,
+        "negative",
+        image_key=["side", "front"],
+        mask={"front": "labels", "side": lambda obs: half},
+        mask_ids=[1],
+    )
+    obs, _ = both.reset(seed=0)
+    assert editor.calls == calls
+    assert (obs["side"][~half] == 60).all()
+    assert (obs["side"][half] != 60).any(-1).mean() > 0.9
+    alone = EditObservation(env, Negative(), "negative", image_key="front", mask="labels", mask_ids=[1])
+    np.testing.assert_array_equal(obs["front"], alone.reset(seed=0)[0]["front"])
+    with pytest.raises(SimeditError, match="room for one image"):
+        EditObservation(
+            env, editor, "negative", image_key=["side", "front"], composition="none", keep_raw="raw"
+        )
+
+
+def test_keys_with_slashes():
+    camera = {"cam/rgb": box(H, W, 3), "cam/segmentation": box(H, W, dtype=np.int16)}
+
+    def look(obs):
+        labels = np.int16(np.arange(W) < np.full((H, 1), 4))
+        return {"robot": {"cam/rgb": image(obs), "cam/segmentation": labels}}
+
+    env = Seen(look, spaces.Dict(robot=spaces.Dict(camera)))
+    wrapped = EditObservation(env, Negative(), "negative", mask_ids=[1], keep_raw="raw")
+    assert wrapped.image_keys == ("robot/cam/rgb",)
+    obs, _ = wrapped.reset(seed=0)
+    assert obs in wrapped.observation_space
+    changed = (obs["robot"]["cam/rgb"] != obs["robot"]["raw"]).any(-1)
+    assert changed[:, :4].all()
+    assert not changed[:, 4:].any()
+
+
+def test_ids_by_name_follow_the_scene():
+    class Thing:
+        name = "cube"
+
+    env = SimplerLike()
+    env.segmentation_id_map = {7: Thing}
+    wrapped = EditObservation(env, Negative(), "negative", mask_ids=["cube"])
+    for numbers in ([7], [9], [7, 9]):  # a reset may rebuild the scene, and two robots have links of one name
+        env.segmentation_id_map = dict.fromkeys(numbers, Thing)
+        changed = (image(wrapped.reset(seed=0)[0]) != env.frame).any(-1)
+        assert changed[np.isin(env.labels, numbers)].mean() > 0.9
+        assert not changed[~np.isin(env.labels, numbers)].any()
+    with pytest.raises(SimeditError, match="did you mean 'cube'"):
+        EditObservation(env, Negative(), "negative", mask_ids=["cub"])
+
+
+def test_an_empty_mask_is_said_once():
+    env = EditObservation(SimplerLike(), Negative(), "negative", mask=lambda obs: np.zeros((H, W), bool))
+    with pytest.warns(UserWarning, match="first mask of the image .* is empty"):
+        env.reset(seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.step(0)
+
+
+def test_an_editor_that_gives_something_else_is_refused():
+    class Float(Negative):
+        def edit(self, frames, **settings):
+            return frames / 255
+
+    with pytest.raises(SimeditError, match=r"must give .*uint8 \[1, 12, 16, 3\].*float64"):
+        EditObservation(SimplerLike(), Float(), "negative").reset(seed=0)
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("key", "message"),
@@ -556,9 +728,16 @@ class TestBadInput:
             ({"seed": 1.5}, "seed must be .* a whole number, got 1.5"),
             ({"seed": None}, "seed must be .* got None"),
             ({"seed": True}, "seed must be .* got True"),
-            ({"image_key": ["image", "rgb"]}, r"image_key must be one path.*\['image', 'rgb'\]"),
+            ({"image_key": ["image", "rgb"]}, "the image 'image' must be uint8 .* has Dict"),
+            ({"image_key": 3}, "image_key must be a path, .* or a list of paths, not 3"),
+            ({"image_key": []}, "or a list of paths"),
+            ({"image_key": ["image/overhead_camera/rgb"] * 2}, "an image twice"),
+            ({"mask": {"rgb": "segmentation"}}, "one entry for each image.*but it has 'rgb'"),
+            ({"mask": "image/overhead_camera/depth"}, "mask must be .*unknown key"),
+            ({"mask": "agent/qpos"}, r"whole numbers or bool .*has float32 \[4\]"),
+            ({"mask_ids": ["cube"]}, "names in mask_ids need ManiSkill's"),
             ({"mask_ids": 7}, r"mask_ids must be several whole numbers.*7"),
-            ({"mask_ids": "79"}, "each of mask_ids must be"),
+            ({"mask_ids": "79"}, "mask_ids must be several whole numbers.*'79'"),
             ({"mask_ids": [7, 1.5]}, "each of mask_ids must be .* got 1.5"),
             ({"keep_raw": ""}, "keep_raw=''"),
             ({"keep_raw": "a/b"}, "keep_raw='a/b'"),
@@ -599,12 +778,6 @@ class TestBadInput:
         env = Seen(lambda obs: np.float32(image(obs)), box(H, W, 3))
         with pytest.raises(SimeditError, match=r"must be uint8 .* but it is float32 \[12, 16, 3\]"):
             EditObservation(env, Negative(), "negative", composition="none").reset()
-
-    def test_get_path(self):
-        with pytest.raises(SimeditError, match="did you mean 'image'"):
-            get_path({"image": {"a": 1}}, "imag/a")
-        with pytest.raises(SimeditError, match=r"unknown key .*'b'"):
-            get_path({"image": {"a": 1}}, "image/a/b")
 
 
 @pytest.fixture(scope="module")

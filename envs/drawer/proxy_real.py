@@ -12,11 +12,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from simedit.arrays import whole_number
 from simedit.envs.drawer.boards import DRAWER_HEIGHTS, FOOT, board_normals, find_boards, unblocked
 from simedit.envs.drawer.kitchens import KITCHENS, Kitchen, linear, maps
 from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface
 from simedit.errors import SimeditError, unknown
-from simedit.repainter import whole_number
 from simedit.wrapper import EditObservation
 
 _SKY = ((0.8, 0.0, 0.6), (0.1, 0.7, 0.7), (0.1, -0.7, 0.7), (0.0, 0.0, 1.0))

@@ -29,13 +29,13 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from simedit.arrays import whole_number
 from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
 from simedit.envs.drawer.checks import check_action, check_options, check_sizes
 from simedit.envs.drawer.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
 from simedit.envs.drawer.proprioception import proprioception
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState, Proprioception
-from simedit.repainter import whole_number
 
 _LIGHT_MODES = {"simple": "simple", "base": None, "brighter": "brighter", "darker": "darker"}
 _SHADERS = {"default": "ibl", "rt": "rt"}

@@ -30,6 +30,7 @@ except ModuleNotFoundError as error:
     raise SimeditError(
         f"the drawer twin needs ManiSkill 3 ({error}): {extras.install('mani_skill')}"
     ) from error
+from simedit.arrays import whole_number
 from simedit.envs.drawer.assets import (
     CABINETS,
     ROBOT_VARIANTS,
@@ -69,7 +70,6 @@ from simedit.envs.drawer.scenery import (
 from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState, Proprioception
-from simedit.repainter import whole_number
 
 SKINS = ("primitive", "simpler")
 SHADERS = ("default", "rt")

@@ -1,0 +1,168 @@
+"""Where an observation, or its space, holds its images, and what they are."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+
+from simedit.errors import SimeditError, unknown
+
+KNOWN_IMAGE_KEYS = ("sensor_data/overhead_camera/rgb", "image/overhead_camera/rgb", "")
+"""Where `find_image_key` looks: ManiSkill 3, the original SIMPLER, a space that is the image itself."""
+
+_BYTES = ("uint8", "torch.uint8")
+
+
+def keys_of(node: Any, path: str) -> tuple[str, ...]:
+    """The keys, from the outermost on, under which a nested dict (or Dict space) has the entry at `path`.
+
+    A key may itself have slashes ("observation/image"): of several that begin the path it is the longest.
+
+    Raises:
+        SimeditError: there is no such entry; the message names the keys where the path ends.
+    """
+    found: list[str] = []
+    rest = path or None
+    while rest is not None:
+        # A Dict space's own `in` asks whether it contains an observation, so ask its keys.
+        keys = list(node) if isinstance(node, Mapping) else []
+        fit = [key for key in keys if isinstance(key, str) and f"{rest}/".startswith(f"{key}/")]
+        if not fit:
+            raise unknown(f"key (of the path {path!r})", rest.partition("/")[0], keys)
+        key = max(fit, key=len)
+        found.append(key)
+        node, rest = node[key], None if key == rest else rest[len(key) + 1 :]
+    return tuple(found)
+
+
+def get_path(obs: Any, path: str) -> Any:
+    """The entry of a nested dict (or Dict space) at `path`, for example "image/overhead_camera/rgb".
+
+    The empty path is `obs` itself.
+
+    Raises:
+        SimeditError: there is no such entry; the message names the keys where the path ends.
+    """
+    for key in keys_of(obs, path):
+        obs = obs[key]
+    return obs
+
+
+def beside(obs: Any, path: str) -> Mapping[str, Any]:
+    """The dict (or Dict space) that holds the entry at `path`; an empty one for the empty path."""
+    for key in keys_of(obs, path)[:-1]:
+        obs = obs[key]
+    return obs if path else {}
+
+
+def replaced(node: Any, keys: Sequence[str], changes: Mapping[str, Any]) -> Any:
+    """A copy of a nested dict (or Dict space) with `changes` made in what lies under those keys; the rest is
+    shared."""
+    if keys:
+        changes = {keys[0]: replaced(node[keys[0]], keys[1:], changes)}
+    if isinstance(node, gym.spaces.Dict):
+        return gym.spaces.Dict({**node.spaces, **changes})
+    node = copy.copy(node)
+    node.update(changes)
+    return node
+
+
+def find_image_key(space_or_obs: Any) -> str:
+    """Where an observation, or its space, holds its image: the first of `KNOWN_IMAGE_KEYS` that does, or the
+    one image (uint8 [..., H, W, 3]) that there is.
+
+    Raises:
+        SimeditError: there is none, or it could be any of several; the message names them.
+    """
+    keys = list(image_keys(space_or_obs))
+    for key in KNOWN_IMAGE_KEYS:
+        if key in keys:
+            return key
+    if len(keys) == 1:
+        return keys[0]
+    if keys:
+        raise SimeditError(f"several camera images: pass image_key=..., one or more of: {', '.join(keys)}")
+    found = [(key, node, why_not(node)) for key, node in leaves(space_or_obs)]
+    near = [f"; {key!r} is {what(node)}{why}" for key, node, why in found if why]
+    raise SimeditError(f"no camera image: nothing here is uint8 [..., H, W, 3]{''.join(near)}")
+
+
+def checked_image_keys(space: gym.Space, keys: Any) -> tuple[str, ...]:
+    """The paths of images that `keys` names: a path, a list of them, or None for the one of `find_image_key`.
+
+    Raises:
+        SimeditError: it names none, one twice, or what is no image in that space.
+    """
+    if keys is None:
+        return (find_image_key(space),)
+    several = [keys] if isinstance(keys, str) else keys
+    if not isinstance(several, list | tuple) or not several or not all(isinstance(k, str) for k in several):
+        raise SimeditError(
+            f"image_key must be a path, such as 'image/camera/rgb', or a list of paths, not {keys!r}"
+        )
+    if len(set(several)) < len(several):
+        raise SimeditError(f"image_key names an image twice: {list(several)}")
+    for key in several:
+        _check_image_key(space, key)
+    return tuple(several)
+
+
+def _check_image_key(space: gym.Space, key: str) -> None:
+    keys = list(image_keys(space))
+    if key in keys:
+        return
+    try:
+        found = get_path(space, key)
+    except SimeditError:
+        if not keys:
+            find_image_key(space)  # says what there is in place of images
+        raise unknown("image key", key, keys) from None
+    raise SimeditError(
+        f"the image {key!r} must be uint8 [..., H, W, 3], "
+        f"but the observation space has {what(found)}{why_not(found)}"
+    )
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in an observation, or in its space, and its path."""
+    if isinstance(node, Mapping):
+        for key in node:
+            yield from leaves(node[key], f"{prefix}/{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def image_keys(node: Any) -> Iterator[str]:
+    """Paths of everything in an observation, or in its space, that is uint8 [..., H, W, 3]."""
+    for path, leaf in leaves(node):
+        shape, dtype = getattr(leaf, "shape", None) or (), str(getattr(leaf, "dtype", ""))
+        if len(shape) >= 3 and shape[-1] == 3 and dtype in _BYTES:
+            yield path
+
+
+def what(found: Any) -> str:
+    """What an array, a tensor or a space is, for messages."""
+    if getattr(found, "shape", None) is None or getattr(found, "dtype", None) is None:
+        return type(found).__name__
+    return f"{found.dtype} {list(found.shape)}"
+
+
+def why_not(found: Any) -> str:
+    """Why what looks like a picture is no image that can be edited; "" of what does not look like one."""
+    shape: tuple[int, ...] = tuple(getattr(found, "shape", None) or ())
+    dtype = str(getattr(found, "dtype", ""))
+    if len(shape) >= 3 and shape[-1] == 3 and "float" in dtype:
+        return " (floats: edit bytes of 0 to 255, and put what scales them around EditObservation)"
+    if len(shape) >= 3 and shape[-3] == 3 and shape[-1] > 3:
+        return " (channels first: put what moves them there around EditObservation)"
+    flat = len(shape) == 1 or (len(shape) == 2 and shape[1] > 8 * shape[0])
+    if "uint8" in dtype and flat:
+        return " (flat: put what flattens it around EditObservation)"
+    if "uint8" in dtype and (len(shape) == 2 or (len(shape) > 2 and shape[-1] == 1)):
+        return " (grey: put what takes the colours around EditObservation)"
+    if "uint8" in dtype and len(shape) > 2 and shape[-1] == 4:
+        return " (four channels: drop the fourth below EditObservation)"
+    return ""
