@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from simedit import factories
 from simedit.arrays import as_numpy
 from simedit.config import Config
 from simedit.envs.suite import Places, SuiteKind
 from simedit.errors import SimeditError, shortened, told, unknown
-from simedit.factories import FactoryName
 from simedit.names import Name
 from simedit.observations import get_path
 
@@ -26,6 +25,10 @@ _ENDLESS = 10**9
 """Steps: whoever plays an episode counts them."""
 _UNLIMITED = 200
 """Steps of an episode, where the environment is registered without a limit and the study sets none."""
+
+
+def _path_or_factory(mask: str) -> str:
+    return factories.check_name(mask) if ":" in mask else mask
 
 
 class GymTask(Config):
@@ -54,10 +57,12 @@ class GymSuite(SuiteKind):
         image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; "" where the
             observation is the picture, and "render" for what `render()` gives, where none is observed.
         mask: where edits may show. None: nowhere said, so edits need `editor.composition: none`;
-            "segmentation": the pixels with one of `mask_ids` in the segmentation beside the picture; or
+            "segmentation": the pixels with one of `mask_ids` in the segmentation beside the picture; the path
+            of a segmentation elsewhere in the observation, or of a bool mask; or
             "package.module:callable", which gets the observation (`{"frame": picture, ...}` for the keys ""
             and "render") and gives bool [H, W].
-        mask_ids: of the segmentation; None asks the environment for its `edit_segmentation_ids`.
+        mask_ids: of the segmentation, numbers or, in ManiSkill's environments, names of actors and links;
+            None asks the environment for its `edit_segmentation_ids`.
         tasks: by name.
         starts: how many scenes.
         success, progress: keys of the environment's `info`, or "reward", for the step's. Success is what is
@@ -68,8 +73,8 @@ class GymSuite(SuiteKind):
     id: str
     args: dict[str, JsonValue] = {}
     image_key: str = ""
-    mask: Literal["segmentation"] | FactoryName | None = None
-    mask_ids: list[int] | None = None
+    mask: Annotated[str, AfterValidator(_path_or_factory)] | None = None
+    mask_ids: list[int | str] | None = None
     tasks: dict[Name, GymTask] = Field(default={"task": GymTask()}, min_length=1)
     starts: int = Field(default=9, gt=0)
     success: str = "success"
@@ -97,10 +102,12 @@ class GymSuite(SuiteKind):
             _registered(self.id)
         except SimeditError as error:
             found.append(str(error))
-        if self.mask not in (None, "segmentation"):
-            found += factories.problems(str(self.mask), None)
-        if self.mask_ids is not None and self.mask != "segmentation":
-            found.append("suite.mask_ids are of a segmentation: they need suite.mask: segmentation")
+        if factory := self._mask_factory:
+            found += factories.problems(factory, None)
+        if self.mask_ids is not None and (self.mask is None or self._mask_factory):
+            found.append(
+                "suite.mask_ids are of a segmentation: they need suite.mask: segmentation, or its path"
+            )
         if any("max_episode_steps" in args for args in (self.args, *(t.args for t in self.tasks.values()))):
             found.append("max_episode_steps is none of suite.args: set the study's max_steps")
         return found
@@ -113,13 +120,17 @@ class GymSuite(SuiteKind):
         found |= {f"tasks.{name}": task.model_dump(mode="json") for name, task in self.tasks.items()}
         modules = dict.fromkeys((self.id.rpartition(":")[0], _maker(_registered(self.id))))
         found["environment"] = {name: factories.sources(name) for name in modules if name}
-        if self.mask not in (None, "segmentation"):
-            found["masks"] = factories.fingerprints(str(self.mask), {})["factories"]
+        if factory := self._mask_factory:
+            found["masks"] = factories.fingerprints(factory, {})["factories"]
         return found
 
     def editing(self) -> dict[str, Any]:
-        mask = self.mask if self.mask in (None, "segmentation") else factories.find(str(self.mask))
+        mask = factories.find(self._mask_factory) if self._mask_factory else self.mask
         return {"image_key": self._key, "mask": mask, "mask_ids": self.mask_ids}
+
+    @property
+    def _mask_factory(self) -> str:
+        return self.mask if self.mask and ":" in self.mask else ""
 
     @property
     def _key(self) -> str:
@@ -160,6 +171,10 @@ class _StudyEnv(gymnasium.Env):
     @property
     def edit_segmentation_ids(self) -> Any:
         return self._env.get_wrapper_attr("edit_segmentation_ids")
+
+    @property
+    def segmentation_id_map(self) -> Any:
+        return self._env.get_wrapper_attr("segmentation_id_map")
 
     @property
     def unwrapped(self) -> gymnasium.Env:

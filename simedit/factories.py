@@ -19,7 +19,12 @@ from simedit.digests import digest
 from simedit.errors import SimeditError, raised_at, shortened, told, unknown
 
 
-def _named(factory: str) -> str:
+def check_name(factory: str) -> str:
+    """The name, if it reads "package.module:callable".
+
+    Raises:
+        ValueError: it does not.
+    """
     module, _, name = factory.partition(":")
     if module.endswith(".py") or os.sep in module:
         raise ValueError('must name a module, not its file: "my_module:make" for my_module.py')
@@ -28,7 +33,7 @@ def _named(factory: str) -> str:
     return factory
 
 
-FactoryName = Annotated[str, AfterValidator(_named)]
+FactoryName = Annotated[str, AfterValidator(check_name)]
 """The type of a config's field: "package.module:callable", found as Python finds modules, and in the working
 directory."""
 

@@ -24,7 +24,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 from simedit.config import parse_config
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import load_real
 
 ROOT = Path(__file__).parents[1]
@@ -72,8 +72,8 @@ def check_yaml(example: Example) -> None:
     found = yaml.safe_load(example.parsed)
     assert isinstance(found, dict)
     if "policies" in found and "domains" in found:
-        study = parse_config(StudyConfig, found, where=str(example.path))
-        load_real(study.real, list(study.policies), list(study.tasks))
+        study = resolved(parse_config(StudyConfig, found, where=str(example.path)))
+        load_real(study.real, study.suite, list(study.policies), list(study.tasks))
 
 
 blocks = Sybil(

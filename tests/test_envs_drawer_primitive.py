@@ -31,7 +31,7 @@ def load():
 
 
 def ours(name):
-    return files("simedit.envs") / "primitive" / name
+    return files("simedit.envs.drawer") / "primitive" / name
 
 
 def limits(robot):

@@ -12,6 +12,7 @@ import simpler_format
 
 import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS
+from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError
 from simedit.eval.rollout import Stage, rollout
 from simedit.eval.trials import Trial
@@ -138,8 +139,8 @@ class Mover:
 
 
 def roll(env, policy, *, task, drawer="middle", pose="b1", max_steps):
-    trial = Trial("p", task, drawer, pose, domain="raw", variant="", style="", seed=0)
-    return rollout(trial, Stage(lambda *_: env), policy, max_steps=max_steps)
+    trial = Trial("p", task, f"{drawer}/{pose}", domain="raw", variant="", style="", seed=0)
+    return rollout(trial, Stage(lambda domain, _: StudyEnv(env, domain)), policy, max_steps=max_steps)
 
 
 @pytest.mark.parametrize(("ways", "outcome"), [((0.1, 0.1), "success"), ((0.1, 0.1, -0.1, -0.1), "failure")])

@@ -134,7 +134,7 @@ def test_settings_without_effect_are_refused(settings, message):
     assert message in suite(**settings).problems({})[0]
 
 
-@pytest.mark.parametrize("settings", [{"tasks": {}}, {"tasks": {"a/b": {}}}, {"starts": 0}, {"mask": "left"}])
+@pytest.mark.parametrize("settings", [{"tasks": {}}, {"tasks": {"a/b": {}}}, {"starts": 0}, {"mask": "a:"}])
 def test_settings_that_do_not_do_are_refused(settings):
     with pytest.raises(SimeditError, match=next(iter(settings))):
         suite(**settings)

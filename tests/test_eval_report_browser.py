@@ -311,7 +311,8 @@ def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_t
 def test_the_command_of_an_unrecorded_trial_plays_that_one(study, visit, tmp_path, trial):
     drawer, pose = trial.scene.split("/")
     other = replace(trial, scene=f"{drawer}/{'b1' if pose != 'b1' else 'b2'}")
-    asked = "&".join(f"{key}={getattr(other, key)}" for key in ("task", "drawer", "pose", "domain", "style"))
+    scene = dict(zip(("drawer", "pose"), other.scene.split("/"), strict=True))
+    asked = "&".join(f"{key}={(vars(other) | scene)[key]}" for key in ("task", *scene, "domain", "style"))
     with visit(study.report, f"#{asked}") as page:
         row = page.locator("#list tbody tr").nth(list(SKILL).index(other.policy))
         row.get_by_role("button").click()

@@ -89,7 +89,7 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert np.isfinite(policy.act(frame[0]).to_array()).all()
     rates = Rates(**yaml.safe_load((data / "real.yaml").read_text()))
     assert set(rates.policies) == {"last", "begin"}
-    assert rates.policies["last"].open.n == 3  # type: ignore[union-attr]
+    assert rates.policies["last"].counts("open").n == 3
     assert "no robot" in rates.source
 
 
