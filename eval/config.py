@@ -218,7 +218,7 @@ def meaning(config: StudyConfig, specialists: Mapping[str, str]) -> dict[str, An
     env = config.env.model_dump(mode="json", exclude={"asset_root"})
     parts |= {f"env.{key}": value for key, value in env.items()}
     for name, policy in config.policies.items():
-        parts[f"policies.{name}"] = policy.model_dump_json()
+        parts[f"policies.{name}"] = policy.model_dump_json(exclude=set(policy.incidental))
         parts |= {f"{key}.{name}": value for key, value in policy.meaning().items()}
     if "edited" in config.domains:
         editor = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})
