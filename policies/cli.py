@@ -68,7 +68,7 @@ def serve(
             file=sys.stderr,
         )
     server = PolicyServer(lambda: kind.load(_no_state), metadata, host=host, port=port)
-    print(f"serving {name!r} at ws://{host}:{server.port} (openpi); Ctrl-C ends it", flush=True)
+    print(f"serving {name!r} at {server.url} (openpi); Ctrl-C ends it", flush=True)
     server.run()
 
 

@@ -67,7 +67,8 @@ class Link:
         except WebSocketException as error:
             if isinstance(error.__cause__, EOFError | OSError):  # it died over the handshake
                 raise ConnectionError("it closes the connection") from error
-            raise PolicyAway(f"{url} speaks no websocket: {shortened(error, 200)}") from error
+            reason = error.__cause__ or error
+            raise PolicyAway(f"{url} speaks no websocket: {shortened(reason, 200)}") from error
         except socket.gaierror as error:
             raise PolicyAway(f"{url}: there is no such host ({error.strerror})") from error
         except OSError as error:

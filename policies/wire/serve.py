@@ -42,7 +42,7 @@ class PolicyServer:
         host, port: where; port 0 takes a free one.
 
     Attributes:
-        port: where it listens.
+        port, url: where it listens.
 
     Raises:
         SimeditError: the policy cannot be had, or the port.
@@ -72,6 +72,7 @@ class PolicyServer:
                 f"cannot listen at {host}:{port}: {error.strerror}. Choose another --port"
             ) from error
         self.port: int = self._server.socket.getsockname()[1]
+        self.url = f"ws://{host}:{self.port}"
 
     def run(self) -> None:
         """Serve until `close`, or Ctrl-C."""

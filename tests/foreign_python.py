@@ -1,0 +1,27 @@
+"""Other people's packages, each in a virtual environment of its own beside the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def interpreter(package: str) -> str:
+    """The Python of `.venv-PACKAGE`; the test skips where there is none."""
+    found = ROOT / f".venv-{package}" / "bin" / "python"
+    if not found.exists():
+        pytest.skip(
+            f"needs {package}: python3 -m venv .venv-{package} && .venv-{package}/bin/pip install {package}"
+        )
+    return str(found)
+
+
+def run(python: str, script: str, *args: str) -> str:
+    """What a script prints there."""
+    done = subprocess.run([python, "-c", script, *args], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
