@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+INSTALL = {"openpi-client": "openpi-client typing_extensions", "vla-eval": "vla-eval"}
+"""What to install in each; openpi-client needs more than it says."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -15,7 +17,7 @@ def interpreter(package: str) -> str:
     found = ROOT / f".venv-{package}" / "bin" / "python"
     if not found.exists():
         pytest.skip(
-            f"needs {package}: python3 -m venv .venv-{package} && .venv-{package}/bin/pip install {package}"
+            f"needs python3 -m venv .venv-{package} && .venv-{package}/bin/pip install {INSTALL[package]}"
         )
     return str(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,8 @@ def foreign(talk: Callable[[ServerConnection], None], *, port: int = 0, **settin
     """The URL of a websocket server that runs `talk` for each connection."""
 
     def handle(connection: ServerConnection) -> None:
-        try:
+        with suppress(ConnectionClosed):
             talk(connection)
-        except ConnectionClosed:
-            pass
 
     server = serve(handle, "127.0.0.1", port, max_size=None, compression=None, close_timeout=0.1, **settings)
     thread = threading.Thread(target=server.serve_forever)

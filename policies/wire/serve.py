@@ -127,14 +127,20 @@ class _Episode:
             raise SimeditError(
                 f"an observation must be a mapping in msgpack, not {shortened(repr(asked), 80)}"
             )
-        prompt, seed = asked.get(PROMPT, ""), asked.get(SEED, 0)
-        if not isinstance(prompt, str) or not isinstance(seed, int):
-            raise SimeditError(f"{PROMPT} must be a string and {SEED} a whole number")
-        if bool(asked.get(RESET)) or prompt != self._prompt:
-            self._player.reset(prompt, seed=seed)
+        prompt, seed, reset = asked.get(PROMPT, ""), asked.get(SEED, 0), asked.get(RESET, False)
+        _check(PROMPT, prompt, str, "a string")
+        _check(SEED, seed, int | np.integer, "a whole number")
+        _check(RESET, reset, bool | np.bool_, "true or false")
+        if reset or prompt != self._prompt:
+            self._player.reset(prompt, seed=int(seed))
             self._prompt = prompt
         action = self._player.act(_seen(asked, self._player.needs))
         return {"actions": action.to_array()[None], "terminate": np.array([bool(action.terminate)])}
+
+
+def _check(key: str, value: Any, kinds: Any, what: str) -> None:
+    if not isinstance(value, kinds):
+        raise SimeditError(f"{key} must be {what}, not {shortened(repr(value), 80)}")
 
 
 def _seen(asked: dict[Any, Any], needs: tuple[str, ...]) -> Any:
