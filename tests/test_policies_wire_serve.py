@@ -136,11 +136,11 @@ def test_health_and_no_pages():
 
 
 def test_a_port_that_is_taken_is_told():
-    with ours() as server:
-        with pytest.raises(
-            SimeditError, match=rf"cannot listen at 127.0.0.1:{server.port}: .*another --port"
-        ):
-            PolicyServer(Counter, {}, host="127.0.0.1", port=server.port)
+    with (
+        ours() as server,
+        pytest.raises(SimeditError, match=rf"cannot listen at 127.0.0.1:{server.port}: .*another --port"),
+    ):
+        PolicyServer(Counter, {}, host="127.0.0.1", port=server.port)
 
 
 def test_the_real_openpi_client_gets_the_actions_of_the_policy_in_the_process_to_the_last_bit():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -103,3 +104,20 @@ def vla_eval(
                 connection.send(pack(whole, "vla_eval"))
 
     return talk
+
+
+class Puller:
+    """Acts on a `small_drawer.SmallDrawer` from instruction and seed alone, right six times in ten."""
+
+    uses_images = True
+
+    def reset(self, instruction: str, *, seed: int = 0) -> None:
+        self._way, self._random = (0.1 if "open" in instruction else -0.1), np.random.default_rng(seed)
+
+    def act(self, frame: np.ndarray) -> np.ndarray:
+        way = self._way if self._random.random() < 0.6 else -self._way
+        return np.array([way, *(frame.mean(axis=(0, 1)) / 1e3), 0, 0, 0], np.float32)
+
+
+if __name__ == "__main__":  # serves one: wire_servers.py PORT
+    PolicyServer(Puller, {"server": "simedit"}, host="127.0.0.1", port=int(sys.argv[1])).run()
