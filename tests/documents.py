@@ -24,7 +24,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab")
+COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab", "simedit-policy")
 
 
 def begin(namespace: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ MODULES = {
     "simedit-train": "simedit.training.cli",
     "simedit-eval": "simedit.eval.cli",
     "simedit-lab": "simedit.lab.cli",
+    "simedit-policy": "simedit.policies.cli",
 }
 STUDY = (
     *("max_steps=1", "domains=[raw]", "styles=[wood]", "poses=[b1]", "drawers=[top]", "tasks=[close]"),
