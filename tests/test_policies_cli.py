@@ -86,7 +86,7 @@ def test_the_example_serves_a_policy_of_ones_own():
         (["one.yaml", "--set", "policies.one.noise=-1"], "policies.one.scripted.noise"),
         (["one.yaml:one"], "acts from the environment's privileged state"),
         (["lab:last", "--port", "70000"], "--port must be 0 to 65535, not 70000"),
-        (["paper:rt1-converged"], "policy 'rt1-converged' cannot be played"),
+        (["paper:RT-1-X"], "policy 'RT-1-X' cannot be played"),
     ],
 )
 def test_what_cannot_be_served_is_told(given, message, tmp_path, monkeypatch, capsys):

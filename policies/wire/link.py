@@ -68,7 +68,8 @@ class Link:
             if isinstance(error.__cause__, EOFError | OSError):  # it died over the handshake
                 raise ConnectionError("it closes the connection") from error
             reason = error.__cause__ or error
-            raise PolicyAway(f"{url} speaks no websocket: {shortened(reason, 200)}") from error
+            what = "is a web server, not a policy's" if "HTTP/" in str(reason) else "speaks no websocket"
+            raise PolicyAway(f"{url} {what}: {shortened(reason, 200)}") from error
         except socket.gaierror as error:
             raise PolicyAway(f"{url}: there is no such host ({error.strerror})") from error
         except OSError as error:
