@@ -25,7 +25,7 @@ def pack(value: Any, flavour: Flavour = "openpi") -> bytes:
     """
     write = _openpi if flavour == "openpi" else _vla_eval
     try:
-        return msgpack.packb(value, default=write)
+        return bytes(msgpack.packb(value, default=write))  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError, OverflowError) as error:
         raise SimeditError(f"cannot be sent: {shortened(error, 200)}") from error
 

@@ -43,9 +43,9 @@ def check_fit(mapping: Mapping, metadata: dict[Any, Any]) -> None:
         form = observed["state"].get("format")
         raise SimeditError(f"the server wants a state ({form}), the mapping sends none")
     acted = _specs(metadata, "action_spec")
-    numbers = [spec.get("dims") for spec in acted.values()]
+    numbers = [spec["dims"] for spec in acted.values() if isinstance(spec.get("dims"), int)]
     wide = len(mapping.action.columns)
-    if acted and all(isinstance(number, int) and number > 0 for number in numbers) and sum(numbers) != wide:
+    if acted and len(numbers) == len(acted) and 0 not in numbers and sum(numbers) != wide:
         raise SimeditError(
             f"the server's actions are {sum(numbers)} numbers ({', '.join(acted)}), the mapping expects "
             f"{wide}: {' '.join(mapping.action.columns)}"

@@ -54,6 +54,7 @@ class RemotePolicy:
         self._actions = Actions(mapping.action, execute or mapping.action.execute)
         self._ahead: deque[Action] = deque()
         self._link: Link | None = None
+        self._talk: OpenPI | VlaEval
         self._open()
         metadata = self._talk.metadata
         check_fit(mapping, metadata)
