@@ -36,7 +36,7 @@ Measure how well simulated success rates predict real ones.
 
   simedit-eval run --config demo --out runs/demo
   simedit-eval run --config paper --out runs/paper --dry-run
-  simedit-eval run --config demo --out runs/more --set seeds=[0,1,2] editor.steps=4
+  simedit-eval run --config demo --out runs/more --set 'seeds=[0,1,2]' editor.steps=2
   simedit-eval status runs/demo
   simedit-eval status
   simedit-eval report runs/demo --json
@@ -96,7 +96,9 @@ def run(
 
     if num_envs < 1:
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
-    study = load_config(StudyConfig, config_file("eval", config), overrides)
+    file = config_file("eval", config)
+    sys.path.append(str(file.absolute().parent))  # a policy of the user's own may lie beside it
+    study = load_config(StudyConfig, file, overrides)
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
@@ -234,7 +236,7 @@ def published(json: Flag = False) -> None:
 
 
 def configs(
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None,
     out: Path | None = None,
 ) -> None:
     """List the configs that ship, or show or copy one: studies (simedit-eval run --config NAME), trainings
@@ -472,6 +474,8 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
                 if not problems:
                     store.check(current_meaning(study, specialists))
         todo = remaining(wanted, stored)
+        for name, policy in study.policies.items():
+            print(f"policy {name}: {json.dumps(policy.model_dump(mode='json', exclude_defaults=True))}")
         print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
         print(f"control steps: at most {len(todo) * study.max_steps}")
         print(f"frames to edit: at most {frames_to_edit(study, todo)}")

@@ -250,7 +250,7 @@ def _called(env: gym.Env, name: str, args: tuple[Any, ...], kwargs: Mapping[str,
     if name == "style" and args:
         (found.style,) = args
     if name not in dir(found):
-        raise SimeditError(f"a {type(found).__name__} has no {name}")
+        raise SimeditError(f"this environment, a {type(found).__name__}, has no {name}")
     value = getattr(found, name)
     return value(*args, **kwargs) if callable(value) else value
 

@@ -115,7 +115,7 @@ def rollout(
         for step in range(1, max_steps + 1):
             if recording is not None:
                 recording.add(frame, raw)
-            given = _given(env, obs, frame, player.needs)
+            given = _given(env, obs, frame, player.needs, who)
             with _blaming(_PolicyDied, who):
                 action = player.act(given)
                 array, terminate = action.to_array(), bool(action.terminate)
@@ -148,10 +148,12 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
         obs, _ = _reset(env, trial)
         frame, _ = _frames(obs)
         instruction = env.unwrapped.instruction  # pyright: ignore[reportAttributeAccessIssue]
+    who = f"policy {trial.policy!r}"
     try:
-        with _blaming(_PolicyDied, f"policy {trial.policy!r}"):
+        with _blaming(_PolicyDied, who):
             player = Player(policy)
-            given = _given(env, obs, frame, player.needs)
+        given = _given(env, obs, frame, player.needs, who)
+        with _blaming(_PolicyDied, who):
             player.reset(instruction, seed=trial.episode_seed)
             player.act(given)
     except _PolicyDied as died:
@@ -166,17 +168,17 @@ def _reset(env: gym.Env, trial: Trial) -> tuple[Any, dict[str, Any]]:
     return env.reset(seed=trial.episode_seed, options=options)
 
 
-def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str]) -> Any:
+def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], who: str) -> Any:
     """What a policy with these needs sees."""
     if tuple(needs) == ("frame",):
         return frame
     seen: dict[str, Any] = {"frame": frame}
     if "proprioception" in needs:
+        kind: Any = env.unwrapped
+        if not hasattr(kind, "proprioception"):
+            raise SimeditError(f"{who} needs proprioception, but a {type(kind).__name__} has none")
         with _blaming(EnvironmentDied, "the environment"):
-            ask = getattr(env.unwrapped, "proprioception", None)
-            if ask is None:
-                raise SimeditError(f"a {type(env.unwrapped).__name__} has no proprioception")
-            seen["proprioception"] = ask()
+            seen["proprioception"] = kind.proprioception()
     if "cameras" in needs:
         seen["cameras"] = _cameras(obs)
     return {need: seen[need] for need in needs}

@@ -235,8 +235,8 @@ def train_style(
         settings: in place of lab/train.yaml's.
 
     Raises:
-        SimeditError: unknown settings, or `run` holds a training that was begun with others, with other
-            photographs or for another target.
+        SimeditError: unknown settings, a target that exists already, or `run` holds a training that was begun
+            with others, with other photographs or for another target.
     """
     from simedit.training.checkpoint import latest
     from simedit.training.cli import train
@@ -244,6 +244,8 @@ def train_style(
     config = style_config(base, settings)
     newest = latest(run / "checkpoints")
     if newest is None:
+        if target.exists():
+            raise SimeditError(f"{target} exists already: give another name or --out, or remove it")
         train(
             config=TRAIN_CONFIG,
             style_images=photographs,

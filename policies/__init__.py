@@ -1,1 +1,1 @@
-"""What acts: the `Policy` protocol and the policies that follow it."""
+"""What acts: policies, each a `simedit.protocols.Policy`."""

@@ -22,7 +22,7 @@ DESCRIPTION = """\
 Repaint an image, a folder of images or a video with a specialist.
 
   simedit-edit --specialist lab:gold in.mp4 out.mp4
-  simedit-edit --specialist runs/teak --steps 20 --mask cabinet.png photos/ edited/
+  simedit-edit --specialist teak --steps 20 --mask cabinet.png photos/ edited/
 
 Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
 is transparent is laid on white, and a video's sound is dropped. A video's frames keep their times. A folder's

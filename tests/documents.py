@@ -23,6 +23,10 @@ from small_training import write_photos
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+from simedit.config import parse_config
+from simedit.eval.config import StudyConfig
+from simedit.eval.published import load_real
+
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab", "simedit-policy")
 
@@ -64,7 +68,12 @@ def run_shell(example: Example) -> None:
 
 
 def check_yaml(example: Example) -> None:
-    assert isinstance(yaml.safe_load(example.parsed), dict)
+    """A whole study must be one that would start."""
+    found = yaml.safe_load(example.parsed)
+    assert isinstance(found, dict)
+    if "policies" in found and "domains" in found:
+        study = parse_config(StudyConfig, found, where=str(example.path))
+        load_real(study.real, list(study.policies), list(study.tasks))
 
 
 blocks = Sybil(

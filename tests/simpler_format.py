@@ -22,10 +22,26 @@ from scipy.spatial.transform import Rotation
 _ROBOT, _CABINET = 17, {"body": 39, "bottom_drawer": 40, "middle_drawer": 41, "top_drawer": 42}
 _JOINTS = ("bottom_drawer_joint", "top_drawer_joint", "middle_drawer_joint")  # in nobody's favourite order
 
+_ROBOT_JOINTS = [
+    f"joint_{name}"
+    for name in (
+        *("torso", "shoulder", "bicep", "elbow", "forearm", "wrist", "gripper"),
+        *("finger_right", "finger_left", "head_pan", "head_tilt"),
+    )
+]
+
 
 class _Pose:
     def __init__(self, p, q=(1, 0, 0, 0)):
         self.p, self.q = np.array(p, np.float32), np.array(q, np.float32)
+
+    def inv(self):
+        turned = Rotation.from_quat(self.q[[1, 2, 3, 0]]).inv()
+        return _Pose(-turned.apply(self.p), turned.as_quat()[[3, 0, 1, 2]])
+
+    def __mul__(self, other):
+        mine, theirs = (Rotation.from_quat(pose.q[[1, 2, 3, 0]]) for pose in (self, other))
+        return _Pose(self.p + mine.apply(other.p), (mine * theirs).as_quat()[[3, 0, 1, 2]])
 
     def to_transformation_matrix(self):
         matrix = np.eye(4, dtype=np.float32)
@@ -79,7 +95,13 @@ class _Original(gym.Env):
         # As in the original, the place is drawn where it is not given, and drawn from the same seed.
         xy = place.get("init_xy", np.random.default_rng(2022).uniform(0.3, 0.4, 2))
         pose = _Pose([*xy, 0.06205 + 0.017], place.get("init_rot_quat", (0, 0, 0, 1)))
-        self.agent = SimpleNamespace(robot=SimpleNamespace(pose=pose))
+        robot = SimpleNamespace(
+            pose=pose,
+            get_active_joints=lambda: [SimpleNamespace(name=name) for name in _ROBOT_JOINTS],
+            get_qpos=lambda: np.arange(len(_ROBOT_JOINTS), dtype=np.float32) / 10,
+            get_qlimits=lambda: np.float32([[0, 2]] * len(_ROBOT_JOINTS)),
+        )
+        self.agent = SimpleNamespace(robot=robot)
         self.tcp = SimpleNamespace(pose=_Pose([0.3, 0.0, 0.9]))
         started = options.get("obj_init_options", {}).get(
             "cabinet_init_qpos", 0.2 if self._task == "close" else 0

@@ -20,6 +20,7 @@ import torch
 import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.domains import VARIANTS, poses
 from simedit.envs.poses import DRAWERS, POSES, TASKS, find_pose
+from simedit.envs.robot import START_QPOS
 from simedit.errors import SimeditError
 from simedit.wrapper import EditObservation
 
@@ -125,6 +126,16 @@ def test_an_arranged_scene_looks_as_after_a_reset(small: Any) -> None:
         small.unwrapped.arrange("c2", {"top": 0.0, "middle": 0.0, "bottom": 0.2})
         arranged = small.unwrapped.get_obs()["sensor_data"][CAMERA]
         assert all(torch.equal(arranged[name], expected[name]) for name in expected)
+
+
+def test_the_robot_knows_of_itself(small: Any) -> None:
+    small.reset(seed=0)
+    found, tcp = small.unwrapped.proprioception(), small.unwrapped.privileged_state().tcp
+    np.testing.assert_allclose(found["joint_positions"], [*START_QPOS.values()], atol=1e-6)
+    np.testing.assert_allclose(found["tool_pose"][:3], tcp[:3, 3], atol=1e-6)
+    assert found["gripper"] < 0.01
+    small.step(np.array([0, 0, 0, 0, 0, 0, 1], np.float32))
+    assert 0.1 < small.unwrapped.proprioception()["gripper"] < 0.5
 
 
 def test_privileged_state_agrees_with_the_scene(small: Any) -> None:

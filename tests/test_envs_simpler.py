@@ -98,6 +98,16 @@ def test_state_is_what_the_reset_asked_for(env):
     np.testing.assert_allclose(before - (state.base @ state.handle)[:3, 3], (0.2, 0, 0), atol=1e-5)
 
 
+def test_the_robot_knows_of_itself(formatted):
+    env = gym.make(ID, width=WIDTH, height=HEIGHT)
+    env.reset()
+    found, tcp = env.unwrapped.proprioception(), env.unwrapped.privileged_state().tcp
+    np.testing.assert_allclose(found["joint_positions"], np.arange(11) / 10, atol=1e-6)
+    assert found["gripper"] == pytest.approx((0.7 + 0.8) / 4)
+    np.testing.assert_allclose(found["tool_pose"][:3], tcp[:3, 3], atol=1e-6)
+    assert found["tool_pose"].dtype == np.float32
+
+
 def test_an_edit_changes_the_cabinet_alone(env, tiny_root):
     library = SpecialistLibrary.load(tiny_root, steps=1)
     edited = EditObservation(env, library, "gold", keep_raw="raw_rgb")

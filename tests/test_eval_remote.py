@@ -74,6 +74,8 @@ def test_what_goes_wrong_there_is_raised_here(remote):
     env = remote(SmallDrawer)
     with pytest.raises(RuntimeError, match="KeyError: 'pose'"):
         env.reset(options={})
+    with pytest.raises(SimeditError, match="a SmallDrawer, has no proprioception"):
+        remote(SmallDrawer).proprioception()
     dying = remote(Doomed)
     dying.reset(**RESET)
     dying.step(PUSH)

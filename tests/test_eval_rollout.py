@@ -8,7 +8,7 @@ from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
 from simedit.envs.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
-from simedit.eval.rollout import EnvironmentDied, Stage, rollout
+from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
 from simedit.eval.trials import Trial
 from simedit.protocols import Action
 
@@ -224,3 +224,78 @@ def test_a_dying_environment_is_no_failure_of_the_policy(method, monkeypatch):
 def test_a_refused_setting_stops_at_once():
     with pytest.raises(SimeditError, match="unknown style 'gld'"):
         run(trial(domain="edited", style="gld"))
+
+
+class Needing(Still):
+    def __init__(self, *needs):
+        super().__init__()
+        self.needs = needs
+
+
+class Knowing(SmallDrawer):
+    def proprioception(self):
+        return {"joint_positions": np.ones(2, np.float32), "gripper": 0.5, "tool_pose": np.zeros(7)}
+
+
+def test_a_policy_sees_what_it_asks_for_and_nothing_else():
+    policy = Needing("proprioception", "cameras")
+    assert run(trial(domain="edited", style="gold"), policy, env=Knowing).outcome == "failure"
+    seen, looking = policy.seen[0], Still()
+    assert set(seen) == {"proprioception", "cameras"}
+    assert seen["proprioception"]["gripper"] == 0.5
+    run(trial(domain="edited", style="gold"), looking)
+    np.testing.assert_array_equal(seen["cameras"]["overhead_camera"], looking.seen[0])  # the edit
+    policy = Needing("frame", "cameras")
+    run(trial(), policy)
+    np.testing.assert_array_equal(policy.seen[0]["frame"], policy.seen[0]["cameras"]["overhead_camera"])
+    policy = Needing("frame")
+    run(trial(), policy)
+    assert policy.seen[0].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_policy_that_needs_what_the_environment_has_not_is_refused():
+    for play in (run, rehearsed):
+        with pytest.raises(SimeditError, match="'p' needs proprioception, but a SmallDrawer has none"):
+            play(trial(), Needing("proprioception"))
+
+
+def rehearsed(one, policy):
+    rehearse(one, Stage(lambda domain, _: make_env(domain, SmallDrawer())), policy)
+
+
+def test_a_rehearsal_asks_once_and_moves_nothing():
+    stage, policy = Stage(lambda domain, _: make_env(domain, SmallDrawer())), Still(0.1)
+    rehearse(trial(), stage, policy)
+    assert len(policy.seen) == 1
+    assert stage.state().extension == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [(np.zeros(6), r"not of shape \[6\]"), (np.full(7, np.nan), "7 finite"), (None, "not None")],
+)
+def test_a_first_action_that_is_none_is_refused_in_a_rehearsal(answer, message):
+    class Odd(Still):
+        def act(self, frame):
+            return answer
+
+    with pytest.raises(SimeditError, match=f"policy 'p': .*{message}"):
+        rehearsed(trial(), Odd())
+
+
+def test_where_a_policy_raised_is_told():
+    class Broken(Still):
+        def act(self, frame):
+            return np.zeros(3)[frame.shape[0]]
+
+    with pytest.raises(SimeditError, match=r"IndexError: .* \(test_eval_rollout.py, line \d+\)"):
+        rehearsed(trial(), Broken())
+
+
+def test_what_a_policy_refuses_in_mid_episode_costs_that_trial():
+    class Refusing(Still):
+        def act(self, frame):
+            raise SimeditError("the server is away")
+
+    result = run(trial(), Refusing())
+    assert (result.outcome, result.message) == ("error", "policy 'p': the server is away (step 1)")

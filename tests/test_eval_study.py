@@ -17,7 +17,7 @@ from simedit.errors import SimeditError
 from simedit.eval.recording import chosen_trials, strip_path, video_path
 from simedit.eval.rollout import Stage
 from simedit.eval.store import Store
-from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, remaining, run_study
+from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, rehearse_policies, remaining, run_study
 from simedit.eval.trials import Result, trials
 
 FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": ["top"]})
@@ -251,3 +251,23 @@ def test_what_remains_is_fresh_trials_first_and_errors_last():
     wanted = list(trials(FEW))
     done = {wanted[0]: Result(wanted[0], "failure"), wanted[2]: Result(wanted[2], "error")}
     assert remaining(wanted, done) == [wanted[1], *wanted[3:], wanted[2]]
+
+
+def test_policies_rehearse_once_each_and_not_those_that_have_finished_a_trial():
+    class Noting(Mover):
+        asked = 0
+
+        def act(self, frame):
+            self.asked += 1
+            return super().act(frame)
+
+    stage = Stage(lambda *_: SmallDrawer())
+    policies = {name: Noting(stage.state, 1.0) for name in FEW.policies}
+    wanted, (first, *others) = list(trials(FEW)), FEW.policies
+    done = [next(trial for trial in wanted if trial.policy == name) for name in (first, others[0])]
+    stored = {done[0]: Result(done[0], "failure"), done[1]: Result(done[1], "error")}
+    rehearse_policies(wanted, stored, Slot(stage, policies))
+    assert {name: policy.asked for name, policy in policies.items()} == {
+        first: 0,
+        **dict.fromkeys(others, 1),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,13 @@ class TestTheyRun:
         table = run("evaluate.py", "--steps", "1", cwd=tmp_path).splitlines()
         assert [line.split()[0] for line in table] == ["scenes", "raw", "wood", "proxy-real"]
         assert not list(tmp_path.iterdir())
+
+    def test_own_policy(self, tmp_path: Path) -> None:
+        said = run("own_policy.py", "--out", "own", "--steps", "2", cwd=tmp_path)
+        assert "report: own/report.html" in said
+        report = json.loads((tmp_path / "own" / "report.json").read_text(encoding="utf-8"))
+        assert (report["trials"]["finished"], report["trials"]["errors"]) == (2, 0)
+        assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
     def test_train_from_photos(self, tmp_path: Path) -> None:
         pytest.importorskip("skimage", reason="needs scikit-image, of the extra dev")

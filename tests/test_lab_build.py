@@ -147,6 +147,10 @@ def test_a_second_training_of_a_name_is_the_same_or_refused(tmp_path: Path) -> N
     def train(photos: Path = wood, to: Path = target, more: tuple[str, ...] = ()) -> None:
         train_style("teak", photos, base=base, run=run, target=to, settings=(*settings, *more))
 
+    target.mkdir()
+    with pytest.raises(SimeditError, match="teak exists already: give another name or --out"):
+        train()
+    target.rmdir()
     train()
     done, weights = latest(run / "checkpoints"), (target / "card.json").read_bytes()
     train()
