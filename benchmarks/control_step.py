@@ -2,7 +2,7 @@
 
 Both are given the same actions at 640x512 with the raster shader: small circles of the hand, first with open
 fingers ("free"), then with closed ones, which press on each other ("contact"). Run one right after the other
-on a quiet machine and divide; the original needs its own Python environment (see simedit.envs.simpler).
+on a quiet machine and divide; the original needs its own Python environment (simedit.envs.drawer.simpler).
 
     python benchmarks/control_step.py twin --asset-root DIR
     simpler-venv/bin/python benchmarks/control_step.py original

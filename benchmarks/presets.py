@@ -155,9 +155,9 @@ def laid(specialist: Specialist, frames: np.ndarray, masks: np.ndarray) -> np.nd
 
 def play(trials: int, steps: int, interval: tuple[float, float]) -> str:
     """Successes of the policy "last" with this preset."""
-    settings = ["domains=[edited]", "drawers=[top,middle,bottom]", "styles=[gold]", "real.source=none"]
+    settings = ["domains=[edited]", "styles=[gold]", "real.source=none"]
     settings += ['policies={last: {kind: cloned, checkpoint: "lab:last"}}', "report={videos: 0, strips: 0}"]
-    settings += [f"poses=[{','.join(POSES[: trials // TASKS])}]", f"editor.steps={steps}"]
+    settings += [f"scenes.pose=[{','.join(POSES[: trials // TASKS])}]", f"editor.steps={steps}"]
     settings += [f"editor.guidance_interval=[{interval[0]},{interval[1]}]"]
     config = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
     with tempfile.TemporaryDirectory(prefix="simedit-presets-") as out:

@@ -1,7 +1,7 @@
 """How edited trials scale with the environments, each in a process of its own, that play them.
 
     python benchmarks/rollout.py
-    python benchmarks/rollout.py --set env.width=320 env.height=256 editor.library=specialists
+    python benchmarks/rollout.py --set suite.width=320 suite.height=256 editor.library=specialists
 
 The trials are a study's, by default the lab's: its policies in scenes edited in gold, from one pose, for a
 process converts its networks anew for every size of window that it meets. What counts is the time from the
@@ -23,7 +23,7 @@ from rich.table import Table
 from simedit.config import load_config
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.cli import wire
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.library import find_specialists
 from simedit.eval.store import Store
 from simedit.eval.study import run_study
@@ -31,7 +31,7 @@ from simedit.eval.trials import Result, trials
 from simedit.packaged import library_folder
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
-ONE_POSE = ("domains=[edited]", "styles=[gold]", "poses=[b1]", "seeds=[0,1]")
+ONE_POSE = ("domains=[edited]", "styles=[gold]", "scenes.pose=[b1]", "seeds=[0,1]")
 SHORT = (*ONE_POSE, "report={videos: 0, strips: 0}", "max_steps=15")
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.trials < 4 * max(args.num_envs):
         raise SimeditError(f"{max(args.num_envs)} environments need at least four times as many trials")
-    study = load_config(StudyConfig, args.config, (*SHORT, *args.overrides))
+    study = resolved(load_config(StudyConfig, args.config, (*SHORT, *args.overrides)))
     wanted = list(trials(study))[:: max(1, len(list(trials(study))) // args.trials)][: args.trials]
     specialists = find_specialists(library_folder(study.editor.library), study.styles)
     rates: dict[int, float] = {}

@@ -10,14 +10,14 @@ from gymnasium.envs.registration import WrapperSpec
 # The entry points are strings, so that simulators load only when an environment is made.
 gymnasium.register(
     "simedit/Drawer-v1",
-    entry_point="simedit.envs.drawer:DrawerEnv",
+    entry_point="simedit.envs.drawer.twin:DrawerEnv",
     max_episode_steps=113,
     disable_env_checker=True,
-    additional_wrappers=(WrapperSpec("TensorTimeLimit", "simedit.envs.limit:TensorTimeLimit", {}),),
+    additional_wrappers=(WrapperSpec("TensorTimeLimit", "simedit.envs.drawer.limit:TensorTimeLimit", {}),),
 )
 gymnasium.register(
     "simedit/SimplerDrawer-v1",
-    entry_point="simedit.envs.simpler:SimplerDrawerEnv",
+    entry_point="simedit.envs.drawer.simpler:SimplerDrawerEnv",
     max_episode_steps=113,
     disable_env_checker=True,
 )

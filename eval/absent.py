@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from simedit.envs.assets import missing, resolve_asset_root, room_mesh
-from simedit.envs.domains import scene
 from simedit.eval.config import StudyConfig
 from simedit.eval.trials import Trial
 
 Absent = Mapping[str, Mapping[str, str]]
-"""From domain and variant to the file that it lacks, relative to the asset root."""
+"""From domain and variant to the file that it lacks."""
 
 
 def absent_variants(config: StudyConfig) -> dict[str, dict[str, str]]:
-    """The variants that a study wants and whose room the asset root lacks, each with the room's file.
-
-    Rooms alone may be absent; whatever else is missing keeps a study from starting.
+    """The variants that a study wants and whose files its suite lacks; what else is missing stops a study.
 
     Raises:
-        SimeditError: there is no asset root.
+        SimeditError: the suite cannot tell.
     """
+    lacking = config.suite.absent(config.places())
     found: dict[str, dict[str, str]] = {}
-    if config.env.primitive:
-        return found
     for domain in config.domains:
-        for variant in config.variants_of(domain):
-            room = scene(domain, variant, over=config.editor.over).room
-            if room and missing(resolve_asset_root(config.env.asset_root), [room_mesh(room)]):
-                found.setdefault(domain, {})[variant] = room_mesh(room)
+        for variant in config.variants[domain]:
+            place, kind = config.behind(domain, variant)
+            if file := lacking.get(place, {}).get(kind):
+                found.setdefault(domain, {})[variant] = file
     return found
 
 

@@ -156,8 +156,8 @@ def _too_few(config: StudyConfig, domains: Mapping[str, Mapping[str, Any]]) -> I
     ]
     if few:
         yield (
-            f"Too few situations (drawer, pose) were played for intervals and claims, {FEWEST_SITUATIONS} "
-            f"are needed: {', '.join(few)}. Seeds, styles and variants add none."
+            "Too few situations (scenes of a task) were played for intervals and claims, "
+            f"{FEWEST_SITUATIONS} are needed: {', '.join(few)}. Seeds, styles and variants add none."
         )
 
 
@@ -167,8 +167,9 @@ def _repeats(stored: Mapping[Trial, Result]) -> Iterable[str]:
     again: Counter[str] = Counter()
     for t, result in stored.items():
         if result.outcome != "error" and result.frame_hash:
-            place = (t.policy, t.task, t.drawer, t.pose, t.domain, t.variant, t.style)
-            episode = (*place, result.frame_hash, result.outcome, result.steps, result.extension)
+            place = (t.policy, t.situation, t.domain, t.variant, t.style)
+            end = (result.outcome, result.steps, result.progress, tuple(result.measures.items()))
+            episode = (*place, result.frame_hash, *end)
             again[t.domain] += episode in seen
             seen.add(episode)
     if where := [f"{domain} {number}" for domain, number in again.items() if number]:

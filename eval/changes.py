@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simedit.eval.compare import DRAWS, FEWEST_POLICIES, FEWEST_SITUATIONS, real_draws
-from simedit.eval.headline import DOMAINS
+from simedit.eval.headline import domain_name
 from simedit.eval.metrics import draw_rates, interval, mmrv, pearson_r, wilson
 from simedit.eval.paired import by_situations, difference_interval, holm, mcnemar
 from simedit.eval.trials import Trial
@@ -58,7 +58,7 @@ def headline(found: Mapping[str, Any]) -> str:
     moved = [row for row in found["rates"] if row["p_holm"] < LEVEL]
     if moved:
         listed = "; ".join(
-            f"{row['policy']} in {DOMAINS[row['domain']]}, {row['rates'][0]:.2f} to {row['rates'][1]:.2f}"
+            f"{row['policy']} in {domain_name(row['domain'])}, {row['rates'][0]:.2f} to {row['rates'][1]:.2f}"
             for row in moved
         )
         said = f"Changed beyond chance: {listed}."
@@ -127,13 +127,13 @@ def _rows(first: Run, second: Run, keys: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _row(first: Run, second: Run, trials: Sequence[Trial]) -> dict[str, Any]:
-    situations: dict[tuple[str, ...], int] = {}
+    situations: dict[tuple[str, str], int] = {}
     for t in trials:
-        situations.setdefault((t.task, t.drawer, t.pose), len(situations))
+        situations.setdefault(t.situation, len(situations))
     won, held = np.zeros((2, len(situations)), int), np.zeros(len(situations), int)
     gained, lost = np.zeros_like(held), np.zeros_like(held)
     for t in trials:
-        place = situations[t.task, t.drawer, t.pose]
+        place = situations[t.situation]
         before, after = (run.outcomes[t] == "success" for run in (first, second))
         held[place] += 1
         won[:, place] += before, after
@@ -160,21 +160,22 @@ def _metrics(first: Run, second: Run) -> Iterable[dict[str, Any]]:
         return
     sources = (first.real, second.real)
     for domain in first.config.domains:
-        if domain == "proxy_real" or domain not in second.config.domains:  # it predicts nothing
+        if domain in first.config.realities or domain not in second.config.domains:
             continue
-        counts = {task: _counts(first, second, policies, domain, task) for task in first.config.tasks}
+        every = list(first.config.tasks)
+        counts = {task: _counts(first, second, policies, domain, task) for task in every}
         parts = {task: found for task, found in counts.items() if found is not None}
         draws = {
             task: draw_rates(won, held, draws=DRAWS, seed=seed)
             for seed, (task, (won, held)) in enumerate(parts.items())
         }
-        for tasks in [*([task] for task in parts), *([list(parts)] if len(parts) == 2 else [])]:
+        for tasks in [*([task] for task in parts), *([list(parts)] if len(parts) > 1 else [])]:
             sims = np.mean([parts[task][0].sum(-1) / parts[task][1].sum(-1) for task in tasks], 0)
             known = [[[real.policies[p].rate(t) for p in policies] for t in tasks] for real in sources]
             reals = np.array(known, float).mean(1)
             if not np.isfinite(reals).all():  # a rate is not known
                 continue
-            drawn = [np.mean([real_draws(real, policies, t) for t in tasks], 0) for real in sources]
+            drawn = [np.mean([real_draws(real, policies, t, every) for t in tasks], 0) for real in sources]
             situations = min(parts[task][1].shape[-1] for task in tasks)
             yield {
                 "domain": domain,
@@ -199,15 +200,15 @@ def _counts(
     players: dict[tuple[Any, ...], list[Trial]] = {}
     for t in shared(first, second):
         if t.policy in policies and (t.domain, t.task) == (domain, task):
-            players.setdefault((t.drawer, t.pose, t.variant, t.style, t.seed), []).append(t)
+            players.setdefault((t.scene, t.variant, t.style, t.seed), []).append(t)
     full = {place: found for place, found in players.items() if len(found) == len(policies)}
     if not full:
         return None
-    situations = {situation: u for u, situation in enumerate(dict.fromkeys(place[:2] for place in full))}
+    situations = {situation: u for u, situation in enumerate(dict.fromkeys(place[0] for place in full))}
     won, held = np.zeros((2, 2, len(policies), len(situations)), int)
     for place, found in full.items():
         for t in found:
-            at = policies.index(t.policy), situations[place[:2]]
+            at = policies.index(t.policy), situations[place[0]]
             held[(slice(None), *at)] += 1
             won[(slice(None), *at)] += [run.outcomes[t] == "success" for run in (first, second)]
     return won, held

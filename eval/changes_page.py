@@ -12,7 +12,7 @@ from simedit.errors import SimeditError
 from simedit.eval.changes import LEVEL, headline, signed
 from simedit.eval.compare import FEWEST_SITUATIONS
 from simedit.eval.episodes import OUTCOMES, Column, Row, fitted, listed, section
-from simedit.eval.headline import DOMAINS
+from simedit.eval.headline import domain_name
 from simedit.eval.page import contents, link, page, table, warnings_box
 from simedit.eval.recordings import LIMIT, Picture
 from simedit.eval.trials import Trial
@@ -55,6 +55,7 @@ def changes_html(found: Mapping[str, Any], first: Run, second: Run) -> str:
             Column("second", second.name, order=(*OUTCOMES, _ABSENT), signs=True),
         ),
         rows,
+        list(first.config.scenes),
         {"first": first.name, "second": second.name},
         start="change=gained&change=lost",
     )
@@ -144,7 +145,7 @@ def _prediction(found: Mapping[str, Any], names: Sequence[str]) -> Iterable[str]
     yield '<h2 id="prediction">How well each predicts</h2>'
     rows = [
         [
-            f"{label}, {escape(DOMAINS[block['domain']])}, {block['task']}",
+            f"{label}, {escape(domain_name(block['domain']))}, {block['task']}",
             *(_interval(value, None, "{:.3f}".format) for value in block[key]),
             _interval(block[f"{key}_difference"], block[f"{key}_difference_ci"], _finely),
             f"{block['n']}",
@@ -205,7 +206,7 @@ _HOW = f"""\
 first and succeeded in the second, lost the other way round. Rates have Wilson's interval over situations, as
 in the report; the difference's is the Bayesian bootstrap over situations (Jeffreys' prior on the four ends of
 a pair), and has none below {FEWEST_SITUATIONS} situations.</p>
-<p>p is of the exact randomisation test over situations, one task, drawer and pose: how often would signs
+<p>p is of the exact randomisation test over situations, one task and scene: how often would signs
 alone, drawn anew for each situation's change, give so large a sum? Where no situation changes by more than
 one trial it is McNemar's exact test. Beside it stands McNemar's own, the sign test of all gained and lost
 trials; it takes seeds, styles and variants of a situation for independent, which they are not. In parentheses

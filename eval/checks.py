@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from simedit import extras
-from simedit.envs.assets import resolve_asset_root, verify
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants
 from simedit.eval.config import StudyConfig
@@ -31,22 +29,13 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
 
     if os.path.exists(out) and not os.path.isdir(out):
         found.append(f"cannot write to {out}: it is no folder")
-    check(load_real, study.real, list(study.policies), list(study.tasks))
-    original = study.env.simulator == "original"
-    if original and not extras.has("mani_skill2_real2sim"):
-        found.append(
-            "the original simulator needs SimplerEnv, in a Python environment of its own: "
-            "docs/from-nothing.md says how to install it"
-        )
-    if not original and not extras.has("mani_skill"):
-        found.append(f"the drawer twin needs ManiSkill 3: {extras.install('mani_skill')}")
+    check(load_real, study.real, study.suite, list(study.policies), study.tasks)
+    check(lambda: found.extend(study.suite.problems(study.places())))
     found += _of_policies(study)
     if "edited" in study.domains and study.editor.library != "tiny":
         check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
     absent: dict[str, dict[str, str]] = {}
-    if study.needs_assets:
-        check(lambda: verify(resolve_asset_root(study.env.asset_root)))
-        check(lambda: absent.update(absent_variants(study)))
+    check(lambda: absent.update(absent_variants(study)))
     return list(dict.fromkeys(found)), absent
 
 

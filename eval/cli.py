@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,7 +67,7 @@ def run(
     Args:
         config: The study: a YAML file (paths in it are relative to the working directory), or the name of one
             that ships (simedit-eval configs). Real rates of your own are a file that its real.source names:
-            CSV (the line policy,open,close, then one for each policy, such as A,22/27,81.5%), or YAML or JSON
+            CSV (the line policy,TASK,..., then one for each policy, such as A,22/27,81.5%), or YAML or JSON
             laid out like lab/data/real.yaml.
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
@@ -82,7 +81,7 @@ def run(
     from simedit.config import load_config
     from simedit.eval.absent import describe, playable
     from simedit.eval.checks import check_disk, find_problems
-    from simedit.eval.config import StudyConfig
+    from simedit.eval.config import StudyConfig, resolved
     from simedit.eval.fingerprints import current_meaning, played_with
     from simedit.eval.library import is_untrained
     from simedit.eval.published import load_real
@@ -98,7 +97,7 @@ def run(
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
     file = config_file("eval", config)
     sys.path.append(str(file.absolute().parent))  # a policy of the user's own may lie beside it
-    study = load_config(StudyConfig, file, overrides)
+    study = resolved(load_config(StudyConfig, file, overrides))
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
@@ -119,7 +118,7 @@ def run(
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
         blind = [name for name, policy in study.policies.items() if not policy.uses_images]
         facts = Facts(untrained=untrained, blind=blind, absent=absent)
-        keep(store, study, load_real(study.real, list(study.policies), list(study.tasks)), facts)
+        keep(store, study, load_real(study.real, study.suite, list(study.policies), study.tasks), facts)
         if todo:
             if differ := keep_player(store, played_with()):
                 print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
@@ -193,14 +192,14 @@ def status(
         folder: The run folder. Without one only the published protocols' trials for a policy are printed.
         json: Print JSON instead of a table.
     """
-    from simedit.eval.published import protocol_counts
+    from simedit.envs.suite import default_suite
     from simedit.eval.run_folder import kept
     from simedit.eval.store import Store
     from simedit.eval.summary import status
     from simedit.eval.terminal import print_table
 
     if folder is None:
-        published = protocol_counts()
+        published = default_suite().published_trials()
         if json:
             return _print_json({"published": published})
         return print_table(["domain", "published trials for a policy"], list(published.items()))
@@ -339,7 +338,8 @@ def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1)
         env = RemoteEnv(build, **study.deadlines.model_dump())
         return _painted(env, study, shared) if paint and shared else env
 
-    stages = [Stage(make) for _ in range(num_envs)]
+    image_key = study.suite.editing().get("image_key")
+    stages = [Stage(make, image_key) for _ in range(num_envs)]
     return [Slot(stage, _policies(study, stage)) for stage in stages]
 
 
@@ -384,31 +384,13 @@ def _painted(env: gym.Env, study: StudyConfig, editor: Editor) -> gym.Env:
     from simedit.eval.rollout import RAW_KEY
     from simedit.wrapper import EditObservation
 
-    composition = study.editor.composition
-    return EditObservation(env, editor, study.styles[0], composition=composition, keep_raw=RAW_KEY)
+    settings: dict[str, Any] = {"composition": study.editor.composition, **study.suite.editing()}
+    return EditObservation(env, editor, study.styles[0], keep_raw=RAW_KEY, **settings)
 
 
 def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None = None) -> gym.Env:
     """The environment of a domain and variant, edited where there is an editor."""
-    import gymnasium as gym
-
-    import simedit.envs  # noqa: F401  registers the environments
-    from simedit.envs.domains import scene
-    from simedit.envs.proxy_real import ProxyReal, VisualMatching
-
-    original = study.env.simulator == "original"
-    env_id = "simedit/SimplerDrawer-v1" if original else "simedit/Drawer-v1"
-    apart = {"simulator", "photographs"} | ({"skin"} if original else set())
-    settings = study.env.model_dump(exclude=apart)
-    look = scene(domain, variant, over=study.editor.over)
-    in_kitchen = look.overlay and study.env.photographs == "proxy_real"
-    if in_kitchen:
-        look = replace(look, overlay=False)
-    env = gym.make(env_id, **settings, **asdict(look), max_episode_steps=study.max_steps)
-    if domain == "proxy_real":
-        env = ProxyReal(env)
-    elif in_kitchen:
-        env = VisualMatching(env)
+    env = study.suite.suite().make(*study.behind(domain, variant))
     return env if editor is None else _painted(env, study, editor)
 
 

@@ -20,12 +20,12 @@ from simedit.eval.metrics import (
     wilson,
 )
 from simedit.eval.published import Rates
-from simedit.eval.trials import Outcome, Result, Trial
+from simedit.eval.trials import Outcome, Result, Trial, scenes
 
 DRAWS = 20_000
 FEWEST_SITUATIONS = 9
-"""Of each task, for intervals of metrics and for claims: one drawer at all poses. With fewer, noise pulls r
-so far from 1 that its interval misses the truth more often than one time in four."""
+"""Of each task, for intervals of metrics and for claims: as many as the robot has poses in SIMPLER. With
+fewer, noise pulls r so far from 1 that its interval misses the truth more often than one time in four."""
 FEWEST_POLICIES = 3
 """For r's interval and for claims: two policies have r 1 or -1, whatever their rates are."""
 # Twelve decimals: averages that are equal fractions must tie, and floating point alone would not let them.
@@ -85,7 +85,7 @@ def comparable(
 
 
 def _place(t: Trial) -> tuple[Any, ...]:
-    return t.task, t.drawer, t.pose, t.domain, t.variant, t.style, t.seed
+    return t.situation, t.domain, t.variant, t.style, t.seed
 
 
 def blocks(
@@ -95,7 +95,7 @@ def blocks(
     alone: Sequence[tuple[str, str]],
     real: Rates,
 ) -> dict[str, dict[str, Any]]:
-    """From domain to its blocks "open", "close" and, with both tasks, "average"; see `summarise`.
+    """From domain to a block for each task and, with several, "average"; see `summarise`.
 
     Args:
         outcomes: of every wanted trial that is stored, as the study counts it.
@@ -104,7 +104,8 @@ def blocks(
     policies = list(config.policies)
     found: dict[str, dict[str, Any]] = {domain: {} for domain in config.domains}
     sims: dict[str, np.ndarray] = {}
-    for seed, task in enumerate(config.tasks):
+    tasks = list(config.tasks)
+    for seed, task in enumerate(tasks):
         won, held = _clusters(config, task, {t: outcomes[t] for t in outcomes if t in same})
         errors = dict.fromkeys(((d, p) for d in config.domains for p in policies), 0)
         for trial, outcome in outcomes.items():
@@ -116,10 +117,9 @@ def blocks(
             for p, policy in enumerate(policies):
                 n, successes = int(held[d, p].sum()), int(won[d, p].sum())
                 entries[policy] = {
-                    # Proxy-real is where real rates come from: it predicts nothing.
                     **bare_entry(
                         successes / n if n else None,
-                        None if domain == "proxy_real" else real.policies[policy].rate(task),
+                        None if domain in config.realities else real.policies[policy].rate(task),
                     ),
                     "n": n,
                     "successes": successes,
@@ -127,14 +127,14 @@ def blocks(
                     "wilson": wilson(won[d, p], held[d, p]),
                 }
             situations = 0 if (domain, task) in alone else int((held[d] > 0).all(0).sum())
-            draws = sims[task][:, d], real_draws(real, policies, task)
+            draws = sims[task][:, d], real_draws(real, policies, task, tasks)
             found[domain][task] = block(entries, draws, situations)
-    if len(config.tasks) == 2:
-        reals = np.mean([real_draws(real, policies, task) for task in config.tasks], 0)
+    if len(tasks) > 1:
+        reals = np.mean([real_draws(real, policies, task, tasks) for task in tasks], 0)
         for d, domain in enumerate(config.domains):
             parts = list(found[domain].values())
             entries = {p: average([part["policies"][p] for part in parts]) for p in policies}
-            draws = np.mean([sims[task][:, d] for task in config.tasks], 0), reals
+            draws = np.mean([sims[task][:, d] for task in tasks], 0), reals
             situations = min(part["situations"] for part in parts)
             found[domain]["average"] = block(entries, draws, situations)
     return found
@@ -146,28 +146,27 @@ def _clusters(
     """Successes and trials, int [domain, policy, situation] each."""
     places = [
         {name: index for index, name in enumerate(names)}
-        for names in (config.domains, config.policies, config.drawers, config.poses)
+        for names in (config.domains, config.policies, scenes(config))
     ]
     won, held = np.zeros((2, *map(len, places)), int)
     for t, outcome in outcomes.items():
         if t.task == task:
             index = tuple(
-                place[name]
-                for place, name in zip(places, (t.domain, t.policy, t.drawer, t.pose), strict=True)
+                place[name] for place, name in zip(places, (t.domain, t.policy, t.scene), strict=True)
             )
             held[index] += 1
             won[index] += outcome == "success"
-    shape = (*held.shape[:2], -1)
-    return won.reshape(shape), held.reshape(shape)
+    return won, held
 
 
-def real_draws(real: Rates, policies: Sequence[str], task: str) -> np.ndarray:
-    """Real rates that their counts leave possible, float [draws, policies]; those without are exact."""
+def real_draws(real: Rates, policies: Sequence[str], task: str, tasks: Sequence[str]) -> np.ndarray:
+    """Real rates of one of the tasks that their counts leave possible, float [draws, policies]; those without
+    counts are exact."""
     columns = []
     for index, policy in enumerate(policies):
         rates = real.policies[policy]
         if counts := rates.counts(task):
-            seed = (2 + index, 1 + (task == "open"))  # unlike those of simulated rates
+            seed = (2 + index, len(tasks) - tasks.index(task))  # unlike those of simulated rates
             columns.append(draw_counted(counts.successes, counts.n, draws=DRAWS, seed=seed))
         else:
             rate = rates.rate(task)

@@ -24,26 +24,12 @@ def assets(
         url: Fetch from this repository in place of the public one.
         commit: Fetch this commit in place of the pinned one.
     """
-    from simedit.envs.assets import (
-        DEFAULT_COMMIT,
-        DEFAULT_URL,
-        ROOMS,
-        default_root,
-        fetch,
-        missing,
-        resolve_asset_root,
-        room_mesh,
-        verify,
-    )
+    from simedit.envs import downloads
 
     if action == "fetch":
-        print(fetch(asset_root or default_root(), url=url or DEFAULT_URL, commit=commit or DEFAULT_COMMIT))
+        print(downloads.fetch(asset_root, url=url, commit=commit))
     else:
-        root = resolve_asset_root(asset_root)
-        print(f"{root}: {len(verify(root))} files, complete")
-        if rooms := missing(root, map(room_mesh, ROOMS)):
-            named = ", ".join(f"{room} ({reason})" for room, reason in sorted(rooms.items()))
-            print(f"without rooms of Variant Aggregation: {named}")
+        print("\n".join(downloads.check(asset_root)))
 
 
 def checkpoints(
@@ -64,7 +50,7 @@ def checkpoints(
         url: Fetch from this server in place of the public one; for the sentence encoder, from this address.
         encoder: embed's sentence encoder.
     """
-    from simedit.envs.poses import DRAWERS, TASKS, instruction
+    from simedit.envs.downloads import instructions
     from simedit.policies.checkpoints import CHECKPOINTS, fetch
     from simedit.policies.rt1 import write_embeddings
 
@@ -77,7 +63,7 @@ def checkpoints(
         return
     if action == "embed":
         table = out or folder / "embeddings.json"
-        write_embeddings(encoder, table, [instruction(task, drawer) for task in TASKS for drawer in DRAWERS])
+        write_embeddings(encoder, table, instructions())
         return print(table)
     if name == "all" and url:
         raise SimeditError("--url goes with one name, not with all")

@@ -1,6 +1,6 @@
 """The page's list of trials, what it knows of each, and the episodes that were recorded.
 
-A filter is a column's key and one of its values, as in the address `report.html#policy=A&pose=a0&pose=a1`:
+A filter is a column's key and one of its values, as in the address `report.html#policy=A&seed=0&seed=1`:
 trials with any of a column's wanted values, in every column that is filtered.
 """
 
@@ -58,9 +58,12 @@ class Row:
     outcome: str
     notes: Sequence[tuple[str, str]] = field(default=())
 
-
-TRIAL = tuple(f.name for f in fields(Trial))
-_TRIAL_COLUMNS = tuple(Column(key, key) for key in TRIAL)
+    def of_trial(self, axes: Sequence[str]) -> dict[str, Any]:
+        """What a trial is, by column; its scene as the value of each axis."""
+        found: dict[str, Any] = {}
+        for key, value in vars(self.trial).items():
+            found |= dict(zip(axes, value.split("/"), strict=True)) if key == "scene" else {key: value}
+        return found
 
 
 def study_rows(config: StudyConfig, results: Mapping[Trial, Result]) -> list[Row]:
@@ -75,7 +78,8 @@ def study_rows(config: StudyConfig, results: Mapping[Trial, Result]) -> list[Row
                 "outcome": outcomes[trial],
                 "compared": "yes" if trial in same else "no",
                 "steps": result.steps,
-                "extension": result.extension,
+                "progress": result.progress,
+                **result.measures,
             },
             outcomes[trial],
             [("message", result.message)] if result.message else [],
@@ -84,29 +88,37 @@ def study_rows(config: StudyConfig, results: Mapping[Trial, Result]) -> list[Row
     ]
 
 
-STUDY_COLUMNS = (
-    Column("outcome", "outcome", order=OUTCOMES, signs=True),
-    Column("compared", "compared", order=("yes", "no")),
-    Column("steps", "steps", choice=False),
-    Column("extension", "drawer out, m", choice=False, digits=3),
-)
+def study_columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns of a study's list, beside those of the trial itself."""
+    found = [
+        Column("outcome", "outcome", order=OUTCOMES, signs=True),
+        Column("compared", "compared", order=("yes", "no")),
+        Column("steps", "steps", choice=False),
+        Column("progress", "progress", choice=False, digits=2),
+    ]
+    measures = dict.fromkeys(key for row in rows for key in row.more)
+    known = {column.key for column in found}
+    return found + [Column(key, key, choice=False, digits=3) for key in measures if key not in known]
 
 
 def listed(
-    columns: Sequence[Column], rows: Sequence[Row], rates: Mapping[str, str], **more: Any
+    columns: Sequence[Column], rows: Sequence[Row], axes: Sequence[str], rates: Mapping[str, str], **more: Any
 ) -> dict[str, Any]:
     """What `data/report.js` shows of the trials, as plain JSON.
 
     Args:
         columns: beside those of the trial itself.
+        axes: of the scenes, a column each.
         rates: from a column of outcomes to what its success rate is called.
         more: for the script as it is: "start", the filters of a page without any in its address; "policies",
             their settings by name, for the command that plays a trial again.
     """
     found = []
     cells = []
-    for column in (*_TRIAL_COLUMNS, *columns):
-        values = [_cell(row, column.key) for row in rows]
+    lines = [{**row.of_trial(axes), **row.more} for row in rows]
+    trial = [key for f in fields(Trial) for key in (axes if f.name == "scene" else [f.name])]
+    for column in (*(Column(key, key) for key in trial), *columns):
+        values = [line.get(column.key) for line in lines]
         about: dict[str, Any] = {"key": column.key, "label": column.label}
         if column.choice:
             values = [str(value) for value in values]  # a seed may be larger than the script's numbers
@@ -126,17 +138,14 @@ def listed(
             [*line, row.notes] if row.notes else list(line)
             for row, line in zip(rows, zip(*cells, strict=True), strict=True)
         ],
-        "trial": TRIAL,
-        "situation": ("task", "drawer", "pose"),
+        "trial": trial,
+        "axes": axes,
+        "situation": ("task", *axes),
         "rates": [{"key": key, "label": label} for key, label in rates.items()],
         "z": norm.ppf((1 + LEVEL) / 2),
         "few": {"per": _PER, "values": _few()},
         **more,
     }
-
-
-def _cell(row: Row, key: str) -> Any:
-    return row.more[key] if key in row.more else getattr(row.trial, key)
 
 
 @cache

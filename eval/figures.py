@@ -65,7 +65,7 @@ def scatter(block: Mapping[str, Any], *, real: str, shows: Mapping[str, str]) ->
     """Simulated against real success rates: a mark for each policy, a line for its interval.
 
     Args:
-        block: one block of the report's JSON ("open", "close" or "average" of a domain).
+        block: one block of the report's JSON (of a domain, a task's or "average").
         real: what the real rates are called.
         shows: the filters of the block's trials; a mark is a link that shows a policy's.
 

@@ -11,14 +11,11 @@ from typing import Any
 
 import simedit
 from simedit.digests import digest
-from simedit.envs import poses
-from simedit.envs.assets import require, resolve_asset_root, room_mesh, verify
-from simedit.envs.domains import scene
+from simedit.envs import suite
 from simedit.eval import rollout
-from simedit.eval.absent import absent_variants
 from simedit.eval.config import StudyConfig, meaning
 from simedit.eval.library import base_of
-from simedit.policies import checkpoints, kinds
+from simedit.policies import kinds
 
 _BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
 _PACKAGES = (
@@ -37,7 +34,7 @@ def current_meaning(study: StudyConfig, specialists: Mapping[str, Path]) -> dict
         SimeditError: a file is missing or cannot be read.
     """
     styles = {style: digest(folder) for style, folder in specialists.items()}
-    return meaning(study, styles) | _base(study, specialists) | _assets(study)
+    return meaning(study, styles) | _base(study, specialists)
 
 
 def _base(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, str]:
@@ -51,20 +48,6 @@ def _base(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, str]
     return {"base": digest(folder, [folder / "model_index.json", *files])}
 
 
-def _assets(study: StudyConfig) -> dict[str, str]:
-    if not study.needs_assets:
-        return {}
-    root, absent = resolve_asset_root(study.env.asset_root), absent_variants(study)
-    rooms = {
-        room
-        for domain in study.domains
-        for variant in study.variants_of(domain)
-        if (room := scene(domain, variant).room) and variant not in absent.get(domain, {})
-    }
-    named = {"assets": verify(root)} | {f"rooms.{r}": require(root, [room_mesh(r)]) for r in sorted(rooms)}
-    return {key: digest(root, [root / name for name in names]) for key, names in named.items()}
-
-
 def played_with() -> dict[str, str]:
     """What plays trials here, by name: simedit's version and sources, other packages' versions, processors.
 
@@ -72,8 +55,13 @@ def played_with() -> dict[str, str]:
     """
     import torch
 
-    folders = [Path(str(module.__file__)).parent for module in (simedit, poses, checkpoints, kinds)]
-    sources = [digest(folder, folder.glob("*.py")) for folder in folders] + [digest(Path(rollout.__file__))]
+    ours = Path(str(simedit.__file__)).parent
+    sources = [digest(ours, ours.glob("*.py"))]
+    sources += [
+        digest(one, one.rglob("*.py"))
+        for one in (Path(suite.__file__).parent, Path(kinds.__file__).parents[1])
+    ]
+    sources.append(digest(Path(rollout.__file__)))
     short = sha256("".join(sources).encode()).hexdigest()[:8]
     found = {"simedit": f"{_version('simedit')} (sources {short})"}
     found |= {name: number for name in _PACKAGES if (number := _version(name))}

@@ -7,13 +7,18 @@ from typing import Any
 
 from simedit.eval.compare import FEWEST_POLICIES
 
-DOMAINS = {
+_DOMAINS = {
     "raw": "raw renders",
     "vismatch": "Visual Matching frames",
     "varagg": "Variant Aggregation frames",
     "edited": "edited frames",
     "proxy_real": "proxy-real renderings",
 }
+
+
+def domain_name(domain: str) -> str:
+    """What a report calls a domain."""
+    return _DOMAINS.get(domain, f"{domain} frames")
 
 
 def headline(summary: Mapping[str, Any]) -> str:
@@ -28,7 +33,7 @@ def headline(summary: Mapping[str, Any]) -> str:
     for domain, blocks in summary["domains"].items():
         block = list(blocks.values())[-1]  # the average where there are two tasks
         if block["pearson_r_simpler"] is not None:
-            claims.setdefault(_claim(block, truth), []).append(DOMAINS[domain])
+            claims.setdefault(_claim(block, truth), []).append(domain_name(domain))
     found = [f"{_listed(domains)} {claim}" for claim, domains in claims.items()]
     if not found:
         return (

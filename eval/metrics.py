@@ -1,7 +1,7 @@
 """How well simulated success rates predict real ones: MMRV, Pearson r, the intervals of both and of rates.
 
 MMRV follows SIMPLER (arXiv 2405.05941, section IV) to the letter of its public code, ties included; so does
-`pearson_r_simpler`. What is uncertain is the situation, one task, drawer and pose: its seeds, styles and
+`pearson_r_simpler`. What is uncertain is the situation, one task and scene: its seeds, styles and
 variants are one cluster, for they share what makes it hard, and a deterministic policy only repeats itself.
 """
 

@@ -1,6 +1,6 @@
 """Statistics of trials that two runs share: what chance alone would have changed.
 
-What is uncertain is the situation, one task, drawer and pose, here as in `simedit.eval.metrics`: ten seeds of
+What is uncertain is the situation, one task and scene, here as in `simedit.eval.metrics`: ten seeds of
 one situation that all end otherwise are one event. McNemar's test takes them for ten; it stands beside.
 """
 

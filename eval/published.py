@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import ConfigDict, RootModel, model_validator
 
 from simedit.config import Config, load_config
+from simedit.envs.suite import SuiteKind
 from simedit.errors import SimeditError, unknown
-from simedit.eval.config import RealConfig, StudyConfig
+from simedit.eval.config import RealConfig
 from simedit.eval.rates_file import Counts, Rate, load_rates
-from simedit.eval.trials import trials
-from simedit.packaged import lab_data
 
 
-class TaskRates(Config):
-    """A policy's success rates, each a number in [0, 1], "81.5%", "22/27" or `{successes: 22, n: 27}`; null
-    where unknown. Those with counts enter intervals with what so many trials leave possible."""
+class TaskRates(RootModel[dict[str, Rate]]):
+    """A policy's success rates by task, each a number in [0, 1], "81.5%", "22/27" or
+    `{successes: 22, n: 27}`; null where unknown. Those with counts enter intervals with what so many trials
+    leave possible."""
 
-    open: Rate = None
-    close: Rate = None
+    model_config = ConfigDict(frozen=True)
 
     def rate(self, task: str) -> float | None:
-        """The success rate in `task` ("open" or "close")."""
-        value = self.open if task == "open" else self.close
+        """The success rate in a task."""
+        value = self.root.get(task)
         return value.successes / value.n if isinstance(value, Counts) else value
 
     def counts(self, task: str) -> Counts | None:
         """The rate as counts; None where only a number is known."""
-        value = self.open if task == "open" else self.close
+        value = self.root.get(task)
         return value if isinstance(value, Counts) else None
 
 
@@ -64,57 +63,54 @@ class Rates(Config):
 
 
 class Published(Config):
-    """The table that ships with the package: real rates, and those of the published visual domains."""
+    """A table that ships with the package: real rates, and those of the published visual domains."""
 
     real: Rates
     domains: dict[str, Rates]
 
 
-def load_published() -> Published:
-    """The published rates; the file names the source of each."""
-    return load_config(Published, Path(__file__).parent / "data" / "published.yaml")
+def load_published(suite: SuiteKind) -> Published:
+    """A suite's published rates; the file names the source of each.
 
-
-def protocol_counts() -> dict[str, int]:
-    """How many trials of each domain the published protocols run for a policy.
-
-    Visual Matching and Variant Aggregation as SIMPLER (arXiv 2405.05941) runs them, edited frames as
-    arXiv 2504.12833, section 6.4, does: seven styles, three seeds, over Visual Matching's frames.
+    Raises:
+        SimeditError: none are known.
     """
-    protocol = StudyConfig.model_validate(
-        {
-            "policies": {"any": {"kind": "scripted"}},
-            "domains": ["vismatch", "varagg", "edited"],
-            "styles": ["gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood"],
-            "env": {"skin": "simpler"},
-            "editor": {"over": "vismatch", "seeds": [0, 1, 2]},
-        }
-    )
-    return dict(Counter(trial.domain for trial in trials(protocol)))
+    path = suite.real_rates("published")
+    if path is None:
+        raise SimeditError(
+            f"no real rates are published for the suite {suite.kind}: give a file of your own in "
+            "real.source, or real.source=none for a study that only measures rates"
+        )
+    return load_config(Published, path)
 
 
-def load_real(config: RealConfig, policies: list[str], tasks: list[str]) -> Rates:
+def load_real(config: RealConfig, suite: SuiteKind, policies: Sequence[str], tasks: Sequence[str]) -> Rates:
     """The real rates of a study's policies, under the study's own policy names.
 
     Raises:
         SimeditError: no such file, a file that holds something else, or no rate there for a policy and task.
     """
-    if config.source == "none":
-        return Rates(source="none: this study measures rates", policies={p: TaskRates() for p in policies})
-    if config.source == "published":
-        rates = load_published().real
+    source = config.source
+    if source == "none":
+        nothing = {policy: TaskRates({}) for policy in policies}
+        return Rates(source="none: this study measures rates", policies=nothing)
+    if source == "published":
+        rates = load_published(suite).real
     else:
-        rates = load_rates(Rates, lab_data("real.yaml") if config.source == "lab" else Path(config.source))
+        rates = load_rates(Rates, suite.real_rates(source) or Path(source))
     renamed = {}
     for policy in policies:
         name = config.names.get(policy, policy)
         if name not in rates.policies:
             raise SimeditError(
-                f"real rates ({config.source}): {unknown('policy', name, rates.policies)}. "
+                f"real rates ({source}): {unknown('policy', name, rates.policies)}. "
                 "Map it in real.names, or give a file of your own in real.source"
             )
-        renamed[policy] = rates.policies[name]
+        renamed[policy] = found = rates.policies[name]
+        for task in found.root:
+            if task not in suite.suite().tasks:
+                raise SimeditError(f"real rates ({source}): {unknown('task', task, suite.suite().tasks)}")
         for task in tasks:
-            if renamed[policy].rate(task) is None:
-                raise SimeditError(f"real rates ({config.source}): no {task} rate for policy {name!r}")
+            if found.rate(task) is None:
+                raise SimeditError(f"real rates ({source}): no {task} rate for policy {name!r}")
     return rates.model_copy(update={"policies": renamed})

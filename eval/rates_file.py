@@ -17,8 +17,8 @@ from simedit.config import Config, load_config, parse_config
 from simedit.errors import SimeditError
 
 LAYOUT = (
-    "CSV: the line policy,open,close, then one for each policy, such as A,22/27,0.5; "
-    'YAML or JSON: {"source": "us", "policies": {"A": {"open": {"successes": 22, "n": 27}, "close": 0.5}}}'
+    "CSV: the line policy,TASK,TASK, then one for each policy, such as A,22/27,0.5; "
+    'YAML or JSON: {"source": "us", "policies": {"A": {"TASK": {"successes": 22, "n": 27}, "TASK": 0.5}}}'
 )
 _AS = 'write 0.815, "81.5%" or, better, counts: "22/27"'
 MOST_TRIALS = 10**9
@@ -145,8 +145,8 @@ def _table(text: str) -> dict[str, dict[str, str | None]]:
         raise ValueError("it is empty")
     names = [name.lower() for name in rows[0]]
     tasks = names[1:]
-    if names[0] != "policy" or not tasks or set(tasks) - {"open", "close"} or len(set(tasks)) < len(tasks):
-        raise ValueError(f"its first line is {', '.join(rows[0])[:100]!r}, not policy,open,close")
+    if names[0] != "policy" or not all(tasks) or not tasks or len(set(tasks)) < len(tasks):
+        raise ValueError(f"its first line is {', '.join(rows[0])[:100]!r}, not policy,TASK,TASK")
     found: dict[str, dict[str, str | None]] = {}
     for row in rows[1:]:
         if len(row) != len(names):

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -65,7 +65,7 @@ def _shrunk(frame: np.ndarray) -> np.ndarray:
 
 
 def chosen_trials(wanted: Iterable[Trial], count: int) -> list[Trial]:
-    """The `count` trials to picture, edited ones if there are any, spread over styles, policies and poses."""
+    """The `count` trials to picture, edited ones if there are any, over styles, policies and scenes."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in wanted:
         groups.setdefault((trial.domain, trial.style), []).append(trial)
@@ -119,7 +119,9 @@ def save_video(recording: Recording, path: Path) -> None:
 
 def _name(trial: Trial) -> str:
     # What can be read is cut and loses its signs, on some file systems its capitals: the digits tell.
-    key = "\0".join(map(str, astuple(trial)))
+    t = trial
+    parts = (t.policy, t.task, *t.scene.split("/"), t.domain, t.variant, t.style, t.seed)
+    key = "\0".join(map(str, parts))
     readable = _readable(trial).encode()[:100].decode(errors="ignore")
     return f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 

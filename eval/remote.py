@@ -21,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 from simedit.errors import SimeditError, told
-from simedit.protocols import DrawerState, Editor, Proprioception
+from simedit.protocols import Editor, Proprioception
 
 START_S = 900.0
 """Seconds for an environment's first answers: shaders are compiled, networks converted."""
@@ -34,7 +34,7 @@ _GONE_S = 10.0
 
 
 class RemoteEnv(gym.Env):
-    """A drawer environment in a process of its own. What it returns holds NumPy arrays in place of tensors.
+    """An environment in a process of its own. What it returns holds NumPy arrays in place of tensors.
 
     If it raises, or its process dies or does not answer in time, that is an exception here, after which only
     `close` is of use. The process ends with this one, however that ends; on Linux, already with the thread
@@ -79,7 +79,7 @@ class RemoteEnv(gym.Env):
     def step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         return self._ask("step", action)
 
-    def privileged_state(self) -> DrawerState:
+    def privileged_state(self) -> Any:
         return self._ask("privileged_state")
 
     def proprioception(self) -> Proprioception:

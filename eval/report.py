@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from simedit.eval.compare import FEWEST_SITUATIONS
-from simedit.eval.episodes import STUDY_COLUMNS, Row, fitted, listed, section
+from simedit.eval.episodes import Row, fitted, listed, section, study_columns
 from simedit.eval.figures import colour, mark, scatter
-from simedit.eval.headline import DOMAINS, headline, number
+from simedit.eval.headline import domain_name, headline, number
 from simedit.eval.page import contents, link, page, table, warnings_box
 from simedit.eval.recordings import LIMIT, Picture
 
@@ -31,7 +32,7 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
     titles = {"predicts": "Prediction", "rates": "Success rates"}
     titles |= {"scatter": "Plots"} if predicting else {}
     titles |= {"styles": "By style"} if summary["styles"] else {}
-    titles |= {"places": "Drawers and poses", "reading": "How to read this", "trials": "Trials and episodes"}
+    titles |= {"places": "Scenes", "reading": "How to read this", "trials": "Trials and episodes"}
     parts = [
         '<p class="kicker">simedit evaluation report</p>',
         f"<h1>{escape(headline(summary))}</h1>",
@@ -46,8 +47,7 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
         *_scatters(summary, predicting, counted),
         _styles(summary, counted),
         '<h2 id="places">Where each policy succeeds</h2>',
-        '<p class="note">Successes of trials by drawer and robot pose: a, b and c stand side by side, '
-        "0 is nearest to the cabinet.</p>",
+        f'<p class="note">Successes of trials by {escape(" and ".join(summary["config"]["scenes"]))}.</p>',
         *_heat_maps(summary),
         '<h2 id="reading">How to read this</h2>',
         *_how_to_read(summary),
@@ -56,7 +56,9 @@ def html(summary: Mapping[str, Any], rows: Sequence[Row], pictures: Sequence[Pic
         "<details><summary>The config of this study</summary>"
         f"<pre>{escape(json.dumps(summary['config'], indent=2))}</pre></details>"
     )
-    data = listed(STUDY_COLUMNS, rows, {"outcome": "success rate"}, policies=summary["config"]["policies"])
+    axes = list(summary["config"]["scenes"])
+    rates = {"outcome": "success rate"}
+    data = listed(study_columns(rows), rows, axes, rates, policies=summary["config"]["policies"])
 
     def build(found: Sequence[Picture]) -> str:
         return page("simedit evaluation", [*parts, section(rows, found), config], data=data)
@@ -78,10 +80,10 @@ def _how_to_read(summary: Mapping[str, Any]) -> Iterable[str]:
         )
     )
     yield (
-        "<p>Brackets hold 95 % intervals. What is uncertain is the situation, one task, drawer and pose: "
+        "<p>Brackets hold 95 % intervals. What is uncertain is the situation, one task and scene: "
         "seeds, styles and variants that were played in it are one cluster, so repeats narrow nothing. Rates "
         "have Wilson's interval with the effective number of trials that the clusters show, and the mean of "
-        "the open and the close rate the interval that follows from both. For MMRV and r situations are "
+        "the tasks' rates the interval that follows from both. For MMRV and r situations are "
         "weighed anew, the same for all policies and domains (Bayesian bootstrap, with Jeffreys' prior on "
         f"each rate); with fewer than {FEWEST_SITUATIONS} situations a task they have none. A trial's result "
         "is the test at its last step.</p>"
@@ -103,7 +105,7 @@ def _metrics(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> str:
     names = list(next(iter(summary["domains"].values())))
     rows = [
         [
-            f"{label}, {escape(DOMAINS[domain])}",
+            f"{label}, {escape(domain_name(domain))}",
             *(_with_interval(blocks[name], key) for name in names),
         ]
         for key, label in (("mmrv", "MMRV &darr;"), ("pearson_r", "r &uarr;"))
@@ -113,7 +115,7 @@ def _metrics(summary: Mapping[str, Any], predicting: Mapping[str, Any]) -> str:
     done = f"{counts['finished']} of {counts['wanted']} trials finished, {counts['errors']} errors"
     done += f", {counts['absent']} absent." if counts["absent"] else "."
     title = f"How well simulation predicts {_truth(summary)}"
-    found = table(title, ["", *names], rows) if rows else ""
+    found = table(title, ["", *map(escape, names)], rows) if rows else ""
     return f'<h2 id="predicts">{escape(title)}</h2>{found}<p class="note">{done}</p>'
 
 
@@ -138,8 +140,10 @@ def _rates(summary: Mapping[str, Any], domain: str, counted: Shows) -> str:
         ]
         for index, policy in enumerate(summary["config"]["policies"])
     ]
-    name = DOMAINS[domain]
-    return f"<h3>{escape(name)}</h3>" + table(f"Success rates, {name}", ["policy", *blocks], rows)
+    name = domain_name(domain)
+    return f"<h3>{escape(name)}</h3>" + table(
+        f"Success rates, {name}", ["policy", *map(escape, blocks)], rows
+    )
 
 
 def _of(policy: str, domain: str, task: str) -> dict[str, str]:
@@ -161,11 +165,11 @@ def _scatters(summary: Mapping[str, Any], predicting: Mapping[str, Any], counted
     yield f'<p class="legend">{legend}</p>'
     for domain, blocks in predicting.items():
         figures = "".join(
-            f"<figure><figcaption>{task}</figcaption>"
+            f"<figure><figcaption>{escape(task)}</figcaption>"
             f"{scatter(block, real=name, shows=_domain(domain, task) | counted)}</figure>"
             for task, block in blocks.items()
         )
-        yield f'<h3>{escape(DOMAINS[domain])}</h3><div class="grid">{figures}</div>'
+        yield f'<h3>{escape(domain_name(domain))}</h3><div class="grid">{figures}</div>'
 
 
 def _domain(domain: str, task: str) -> dict[str, str]:
@@ -188,39 +192,46 @@ def _styles(summary: Mapping[str, Any], counted: Shows) -> str:
         ]
         for style in dict.fromkeys(entry["style"] for entry in styles)
     ]
-    note = f'<p class="note">Success rates, {" / ".join(tasks)}.</p>'
+    note = f'<p class="note">Success rates, {escape(" / ".join(tasks))}.</p>'
     found = table("Success rates by style", ["style", *map(escape, policies)], rows)
     return f'<h2 id="styles">By style</h2>{note}{found}'
 
 
 def _heat_maps(summary: Mapping[str, Any]) -> Iterable[str]:
+    """The last axis of the scenes from left to right, the others from top to bottom."""
     config = summary["config"]
-    cells = {tuple(c[k] for k in ("domain", "policy", "task", "drawer", "pose")): c for c in summary["cells"]}
+    *down, (_, across) = config["scenes"].items()
+    lines = list(itertools.product(*(values for _, values in down)))
+    axes = list(config["scenes"])
+    cells = {tuple(c[k] for k in ("domain", "policy", "task", "scene")): c for c in summary["cells"]}
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in across)
     for index, domain in enumerate(summary["domains"]):
         figures = []
         for policy in config["policies"]:
             for task in config["tasks"]:
-                head = "".join(f'<th scope="col">{escape(pose)}</th>' for pose in config["poses"])
                 body = "".join(
-                    f'<tr><th scope="row">{drawer}</th>'
-                    + "".join(_cell(cells[domain, policy, task, drawer, pose]) for pose in config["poses"])
+                    f'<tr><th scope="row">{escape(" ".join(line))}</th>'
+                    + "".join(
+                        _cell(cells[domain, policy, task, "/".join((*line, name))], axes) for name in across
+                    )
                     + "</tr>"
-                    for drawer in config["drawers"]
+                    for line in lines
                 )
                 figures.append(
-                    f"<figure><figcaption>{escape(policy)}, {task}</figcaption>"
-                    f'<table class="heat" style="max-width:{3.6 + 2.4 * len(config["poses"]):.1f}rem">'
+                    f"<figure><figcaption>{escape(policy)}, {escape(task)}</figcaption>"
+                    f'<table class="heat" style="max-width:{3.6 + 2.4 * len(across):.1f}rem">'
                     f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></figure>"
                 )
         opened = " open" if index == 0 else ""
         yield (
-            f"<details{opened}><summary>{escape(DOMAINS[domain])}</summary>"
+            f"<details{opened}><summary>{escape(domain_name(domain))}</summary>"
             f'<div class="grid">{"".join(figures)}</div></details>'
         )
 
 
-def _cell(count: Mapping[str, Any]) -> str:
-    shows = {key: count[key] for key in ("domain", "policy", "task", "drawer", "pose")}
+def _cell(count: Mapping[str, Any], axes: Sequence[str]) -> str:
+    shows = {key: count[key] for key in ("domain", "policy", "task")}
+    shows |= dict(zip(axes, count["scene"].split("/"), strict=True))
     place = ", ".join(shows.values())
     if not count["n"]:
         held = link("error", shows, f"error, {place}") if count["errors"] else "&ndash;"

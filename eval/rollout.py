@@ -1,26 +1,24 @@
-"""One trial: pose the scene, let the policy act, read the result at the last step."""
+"""One trial: put the scene into place, let the policy act, read the result at the last step."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from simedit.envs.domains import poses
-from simedit.envs.poses import POSES
 from simedit.errors import SimeditError, raised_at, told
 from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
 from simedit.policies.player import Player
-from simedit.protocols import DrawerState, Policy, PolicyAway, PolicyLost
+from simedit.protocols import Action, Policy, PolicyAway, PolicyLost
 from simedit.wrapper import find_image_key, get_path
 
 RAW_KEY = "raw_rgb"
-POSE_TOLERANCE = 1e-6
 
 
 class EnvironmentDied(Exception):
@@ -37,10 +35,11 @@ class Stage:
     Args:
         make: builds the environment of a domain and variant. One of the domain "edited" has a settable
             `style` (`simedit.wrapper.EditObservation`) and keeps the unedited frame under "raw_rgb".
+        image_key: path of the frame in observations; None looks for it (`simedit.wrapper.find_image_key`).
     """
 
-    def __init__(self, make: Callable[[str, str], gym.Env]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[str, str], gym.Env], image_key: str | None = None) -> None:
+        self._make, self.image_key = make, image_key
         self._env: gym.Env | None = None
         self._place = ("", "")
 
@@ -54,11 +53,14 @@ class Stage:
             self._env.style = trial.style  # pyright: ignore[reportAttributeAccessIssue]
         return self._env
 
-    def state(self) -> DrawerState:
+    def state(self) -> Any:
         """The privileged state of the environment in use."""
         with _blaming(EnvironmentDied, "the environment"):
             assert self._env is not None, "no trial has begun"
-            return self._env.unwrapped.privileged_state()  # pyright: ignore[reportAttributeAccessIssue]
+            env: Any = self._env.unwrapped
+            if not hasattr(env, "privileged_state"):
+                raise SimeditError(f"this environment, a {type(env).__name__}, has no privileged_state")
+            return env.privileged_state()
 
     def close(self) -> None:
         """Let the environment go; one that has died may fail at that too."""
@@ -87,8 +89,8 @@ def rollout(
         recording: gets every frame.
 
     Returns:
-        a result whose outcome is "error" when the policy raised or gave what is no action, or when the
-        realised pose is not the asked one. A policy is waited for without end.
+        a result whose outcome is "error" when the policy raised or gave what is no action, or when the scene
+        is not the one that was asked for. A policy is waited for without end.
 
     Raises:
         EnvironmentDied: the environment raised.
@@ -96,44 +98,48 @@ def rollout(
         SimeditError: the environment refused what it was given, or has not what the policy needs; or the
             policy's server cannot be had.
     """
-    pose = poses(trial.domain)[trial.pose]
     step, seen, who = 0, {}, f"policy {trial.policy!r}"
     try:
         with _blaming(EnvironmentDied, "the environment"):
             env = stage.env(trial)
             obs, info = _reset(env, trial)
-            realised = tuple(float(value) for value in _array(info["pose"]).ravel())
-            frame, raw = _frames(obs)
-            instruction = env.unwrapped.instruction  # pyright: ignore[reportAttributeAccessIssue]
-        seen = {"pose": realised, "frame_hash": _digest(frame if raw is None else raw)}
-        if not np.abs(np.subtract(realised, pose)).max() <= POSE_TOLERANCE:  # nor is NaN
-            message = f"asked for pose {tuple(pose)}, the scene is at {realised}"
-            return Result(trial, "error", message=message, **seen)
+            frame, raw = _frames(obs, stage.image_key)
+            if "start" in info:
+                seen["start"] = tuple(float(value) for value in _array(info["start"]).ravel())
+            instruction, misplaced = str(info["instruction"]), info.get("misplaced")
+        seen["frame_hash"] = _digest(frame if raw is None else raw)
+        if misplaced:
+            return Result(trial, "error", message=str(misplaced), **seen)
         with _blaming(_PolicyDied, who):
-            player = Player(policy)
+            player = Player(policy, size=_size(env))
             player.reset(instruction, seed=trial.episode_seed)
         for step in range(1, max_steps + 1):
             if recording is not None:
                 recording.add(frame, raw)
-            given = _given(env, obs, frame, player.needs, who)
+            given = _given(env, obs, frame, player.needs, stage.image_key, who)
             with _blaming(_PolicyDied, who):
                 action = player.act(given)
-                array, terminate = action.to_array(), bool(action.terminate)
+                terminate = isinstance(action, Action) and bool(action.terminate)
+                array = action.to_array() if isinstance(action, Action) else action
             with _blaming(EnvironmentDied, "the environment"):
-                obs, _, _, truncated, info = env.step(array)
-                frame, raw = _frames(obs)
+                obs, _, terminated, truncated, info = env.step(array)
+                frame, raw = _frames(obs, stage.image_key)
                 success = bool(_array(info["success"]).item())
-                extension = float(_array(info["drawer_extension"]).item())
-                if not np.isfinite(extension):
-                    raise ValueError(f"the drawer is {extension} m out")
-                over = terminate or bool(_array(truncated).item())
+                progress = float(_array(info["progress"]).item())
+                measures = {
+                    name: float(_array(value).item()) for name, value in info.get("measures", {}).items()
+                }
+                for name, value in {"progress": progress, **measures}.items():
+                    if not np.isfinite(value):
+                        raise ValueError(f"{name} is {value}")
+                over = terminate or bool(_array(terminated).item()) or bool(_array(truncated).item())
             if over or step == max_steps:
                 break
     except _PolicyDied as died:
         return Result(trial, "error", step, message=f"{died} (step {step})", **seen)
     if recording is not None:
         recording.add(frame, raw)
-    return Result(trial, "success" if success else "failure", step, extension, **seen)
+    return Result(trial, "success" if success else "failure", step, progress, measures=measures, **seen)
 
 
 def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
@@ -145,14 +151,14 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
     """
     with _blaming(EnvironmentDied, "the environment"):
         env = stage.env(trial)
-        obs, _ = _reset(env, trial)
-        frame, _ = _frames(obs)
-        instruction = env.unwrapped.instruction  # pyright: ignore[reportAttributeAccessIssue]
+        obs, info = _reset(env, trial)
+        frame, _ = _frames(obs, stage.image_key)
+        instruction = str(info["instruction"])
     who = f"policy {trial.policy!r}"
     try:
         with _blaming(_PolicyDied, who):
-            player = Player(policy)
-        given = _given(env, obs, frame, player.needs, who)
+            player = Player(policy, size=_size(env))
+        given = _given(env, obs, frame, player.needs, stage.image_key, who)
         with _blaming(_PolicyDied, who):
             player.reset(instruction, seed=trial.episode_seed)
             player.act(given)
@@ -161,14 +167,21 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
 
 
 def _reset(env: gym.Env, trial: Trial) -> tuple[Any, dict[str, Any]]:
-    pose = poses(trial.domain)[trial.pose]
-    # By name where it has one, for a photograph goes by the name.
-    asked = trial.pose if POSES[trial.pose] == pose else pose
-    options = {"pose": asked, "task": trial.task, "drawer": trial.drawer}
+    options = {"task": trial.task, "scene": tuple(trial.scene.split("/"))}
     return env.reset(seed=trial.episode_seed, options=options)
 
 
-def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], who: str) -> Any:
+def _size(env: gym.Env) -> int:
+    """How many numbers an environment takes at each step."""
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Box):
+        raise SimeditError(f"this environment takes actions of {space}: a study plays Box ones")
+    return math.prod(space.shape)
+
+
+def _given(
+    env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], image_key: str | None, who: str
+) -> Any:
     """What a policy with these needs sees."""
     if tuple(needs) == ("frame",):
         return frame
@@ -180,7 +193,9 @@ def _given(env: gym.Env, obs: Any, frame: np.ndarray, needs: Sequence[str], who:
         with _blaming(EnvironmentDied, "the environment"):
             seen["proprioception"] = kind.proprioception()
     if "cameras" in needs:
-        seen["cameras"] = _cameras(obs)
+        seen["cameras"] = _cameras(obs, image_key)
+    if "observation" in needs:
+        seen["observation"] = _arrays(obs)
     return {need: seen[need] for need in needs}
 
 
@@ -200,25 +215,40 @@ def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
         raise kind(f"{who}: {told(error)}{raised_at(error)}") from error
 
 
-def _frames(obs: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _frames(obs: Any, image_key: str | None) -> tuple[np.ndarray, np.ndarray | None]:
     """What the policy sees and, where that is an edit, the unedited frame: uint8 [H, W, 3] each."""
-    camera, _, key = find_image_key(obs).rpartition("/")
-    images = get_path(obs, camera)
-    return _frame(images[key]), _frame(images[RAW_KEY]) if RAW_KEY in images else None
+    path = find_image_key(obs) if image_key is None else image_key
+    frame = _frame(get_path(obs, path))
+    beside = get_path(obs, path.rpartition("/")[0]) if path else {}
+    return frame, _frame(beside[RAW_KEY]) if RAW_KEY in beside else None
 
 
-def _cameras(obs: Any) -> dict[str, np.ndarray]:
+def _cameras(obs: Any, image_key: str | None) -> dict[str, np.ndarray]:
     """The frame of every camera by its name, uint8 [H, W, 3]."""
-    camera, _, key = find_image_key(obs).rpartition("/")
+    path = find_image_key(obs) if image_key is None else image_key
+    camera, _, key = path.rpartition("/")
+    if not camera:  # one picture beside what is no camera's
+        return {key or "frame": _frame(get_path(obs, path))}
     return {
         name: _frame(images[key])
         for name, images in get_path(obs, camera.rpartition("/")[0]).items()
-        if key in images
+        if isinstance(images, Mapping) and key in images
     }
+
+
+def _arrays(obs: Any) -> Any:
+    """An observation as NumPy arrays, as a policy may see it: without the frame under its edit."""
+    if isinstance(obs, Mapping):
+        return {key: _arrays(value) for key, value in obs.items() if key != RAW_KEY}
+    if isinstance(obs, tuple):
+        return tuple(map(_arrays, obs))
+    return _array(obs)
 
 
 def _frame(image: Any) -> np.ndarray:
     frame = _array(image)
+    if frame.dtype != np.uint8 or frame.ndim < 3 or frame.shape[-1] != 3 or math.prod(frame.shape[:-3]) != 1:
+        raise SimeditError(f"its picture must be uint8 [H, W, 3], not {frame.dtype} {list(frame.shape)}")
     return frame.reshape(frame.shape[-3:])
 
 

@@ -9,40 +9,43 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, Json, TypeAdapter, ValidationError
 
+from simedit.envs import earlier
 from simedit.errors import SimeditError, shortened
 from simedit.eval.trials import Outcome, Result, Trial
 from simedit.locks import locked
 
-_SCHEMA = 2
+_SCHEMA = 3
+_RESULTS = """
+CREATE TABLE IF NOT EXISTS results (
+    policy TEXT, task TEXT, scene TEXT, domain TEXT, variant TEXT, style TEXT, seed INTEGER,
+    outcome TEXT NOT NULL CHECK (outcome IN ('success', 'failure', 'error')),
+    steps INTEGER NOT NULL, progress REAL, start TEXT NOT NULL, measures TEXT NOT NULL,
+    frame_hash TEXT NOT NULL, message TEXT NOT NULL,
+    PRIMARY KEY (policy, task, scene, domain, variant, style, seed)
+) WITHOUT ROWID;
+"""
 _TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS results (
-    policy TEXT, task TEXT, drawer TEXT, pose TEXT, domain TEXT, variant TEXT, style TEXT,
-    seed INTEGER,
-    outcome TEXT NOT NULL CHECK (outcome IN ('success', 'failure', 'error')),
-    steps INTEGER NOT NULL, extension REAL, pose_x REAL, pose_y REAL, pose_yaw REAL,
-    frame_hash TEXT NOT NULL, message TEXT NOT NULL,
-    PRIMARY KEY (policy, task, drawer, pose, domain, variant, style, seed)
-) WITHOUT ROWID;
+{_RESULTS}
 INSERT OR IGNORE INTO meta VALUES ('schema', '{_SCHEMA}');
 COMMIT;
 """
 _COLUMNS = (
-    "policy, task, drawer, pose, domain, variant, style, seed, "
-    "outcome, steps, extension, pose_x, pose_y, pose_yaw, frame_hash, message"
+    "policy, task, scene, domain, variant, style, seed, "
+    "outcome, steps, progress, start, measures, frame_hash, message"
 )
-_Number = FiniteFloat | None
 _ROWS = TypeAdapter(list[tuple[
-    str, str, str, str, str, str, str, int,
-    Outcome, int, _Number, _Number, _Number, _Number, str, str,
+    str, str, str, str, str, str, int,
+    Outcome, int, FiniteFloat | None, Json[tuple[FiniteFloat, ...] | None], Json[dict[str, FiniteFloat]],
+    str, str,
 ]])  # fmt: skip
 _LONGEST_MESSAGE = 2000
 
@@ -86,9 +89,17 @@ class Store:
                 if write:
                     self._db.execute("PRAGMA journal_mode=WAL")
                     self._db.execute("PRAGMA synchronous=FULL")
+                    if self._layout() == earlier.LAYOUT:
+                        earlier.upgrade(self._db, _SCHEMA, _RESULTS)
                     self._db.executescript(_TABLES)
                 elif not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     raise self._without_results()  # killed before it had begun
+                elif self._layout() == earlier.LAYOUT:
+                    # Reading changes no folder: a copy of it is brought up to date.
+                    before, self._db = self._db, sqlite3.connect(":memory:", isolation_level=None)
+                    with closing(before):
+                        before.backup(self._db)
+                    earlier.upgrade(self._db, _SCHEMA, _RESULTS)
             schema = self.read("schema")
             if schema != _SCHEMA:
                 raise SimeditError(
@@ -103,6 +114,11 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+
+    def _layout(self) -> Any:
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            return None
+        return self.read("schema")
 
     def _close(self) -> None:
         if self._write:
@@ -133,13 +149,13 @@ class Store:
             SimeditError: it cannot be written, for example because the disk is full.
         """
         t = result.trial
-        pose = result.pose or (None, None, None)
         message = result.message[:_LONGEST_MESSAGE].encode(errors="replace").decode()
-        row = (t.policy, t.task, t.drawer, t.pose, t.domain, t.variant, t.style, t.seed)
-        row += (result.outcome, result.steps, result.extension, *pose, result.frame_hash, message)
+        row = (t.policy, t.task, t.scene, t.domain, t.variant, t.style, t.seed)
+        row += (result.outcome, result.steps, result.progress, json.dumps(result.start))
+        row += (json.dumps(dict(result.measures)), result.frame_hash, message)
         with self._explained():
             self._db.execute(
-                f"INSERT OR REPLACE INTO results ({_COLUMNS}) VALUES ({','.join('?' * 16)})", row
+                f"INSERT OR REPLACE INTO results ({_COLUMNS}) VALUES ({','.join('?' * 14)})", row
             )
 
     def results(self) -> dict[Trial, Result]:
@@ -239,7 +255,5 @@ def _readable(path: Path) -> Iterator[Path]:
 
 
 def _from_row(row: tuple[Any, ...]) -> tuple[Trial, Result]:
-    trial = Trial(*row[:8])
-    outcome, steps, extension, x, y, yaw, frame_hash, message = row[8:]
-    pose = None if x is None else (x, y, yaw)
-    return trial, Result(trial, outcome, steps, extension, pose, frame_hash, message)
+    trial = Trial(*row[:7])
+    return trial, Result(trial, *row[7:])

@@ -49,7 +49,7 @@ class Queue:
 
     Fresh trials come first, in order; then those that ended in an error, so that what always fails keeps
     nothing else from being played. After a death the next trial is taken from elsewhere: neighbours share
-    pose and scene, and so what kills the environment.
+    scene and look, and so what kills the environment.
 
     Args:
         fresh, errors: never played, and stored as errors.

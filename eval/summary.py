@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from simedit.envs.suite import default_suite
 from simedit.errors import SimeditError, unknown
 from simedit.eval.absent import Absent, is_absent
 from simedit.eval.caveats import Facts, caveats, untrained
 from simedit.eval.compare import Tally, average, bare_entry, block, blocks, comparable, counted
 from simedit.eval.config import StudyConfig
-from simedit.eval.published import Rates, load_published, protocol_counts
+from simedit.eval.published import Rates, load_published
 from simedit.eval.trials import Outcome, Result, Trial, trials
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def summarise(
@@ -22,12 +23,12 @@ def summarise(
     """The content of `report.json`: a plain JSON structure, a function of what is stored alone.
 
     Rates pool a domain's variants and seeds, and those of "edited" all styles, over the trials that every
-    policy finished (`simedit.eval.compare.comparable`). "average" is the mean of the open and the close rate.
-    Uncertain is the situation, a task, drawer and pose, with all that was played in it. Each entry's "wilson"
+    policy finished (`simedit.eval.compare.comparable`). "average" is the mean of the tasks' rates.
+    Uncertain is the situation, a task and scene, with all that was played in it. Each entry's "wilson"
     is the rate's interval over situations (`simedit.eval.metrics.wilson`; of an average `mean_interval`).
     Intervals of the metrics weigh situations anew (`draw_rates`), the same for all policies and domains,
-    and draw real rates that are counts; other real rates are taken as exact. "proxy_real" has rates, but no
-    real ones beside them and so no metrics.
+    and draw real rates that are counts; other real rates are taken as exact. A domain that stands for reality
+    (the config's `realities`) has rates, but no real ones beside them and so no metrics.
 
     Args:
         results: every stored result; those that `config` does not want are left out.
@@ -45,7 +46,7 @@ def summarise(
     cells: dict[tuple[str, ...], Tally] = {}
     for t in wanted:
         style = styles.setdefault((t.style, t.policy, t.task), Tally())
-        cell = cells.setdefault((t.domain, t.policy, t.task, t.drawer, t.pose), Tally())
+        cell = cells.setdefault((t.domain, t.policy, t.task, t.scene), Tally())
         if t in outcomes:
             cell.add(outcomes[t])
             if t in same or outcomes[t] == "error":
@@ -74,7 +75,7 @@ def summarise(
             if style
         ],
         "cells": [
-            dict(zip(("domain", "policy", "task", "drawer", "pose"), key, strict=True)) | tally.counts
+            dict(zip(("domain", "policy", "task", "scene"), key, strict=True)) | tally.counts
             for key, tally in cells.items()
         ],
         "config": config.model_dump(mode="json"),
@@ -100,7 +101,7 @@ def _real(real: Rates) -> dict[str, Any]:
     exact = [
         policy
         for policy, rates in real.policies.items()
-        if any(rates.rate(task) is not None and rates.counts(task) is None for task in ("open", "close"))
+        if any(rates.rate(task) is not None and rates.counts(task) is None for task in rates.root)
     ]
     return {"source": real.source, "stand_in": real.stand_in, "name": real.label, "exact": exact}
 
@@ -114,7 +115,7 @@ def status(config: StudyConfig, results: Mapping[Trial, Result], facts: Facts) -
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials(config):
         groups.setdefault((trial.policy, trial.domain), []).append(trial)
-    published = protocol_counts()
+    published = config.suite.published_trials()
     return {
         **_progress(list(trials(config)), results, facts.absent),
         "groups": [
@@ -144,20 +145,18 @@ def _progress(wanted: Sequence[Trial], results: Mapping[Trial, Result], absent: 
 
 def published_summary() -> dict[str, Any]:
     """The same structure for the published domains, recomputed from their per-policy success rates alone."""
-    table = load_published()
+    suite = default_suite()
+    table, tasks = load_published(suite), suite.suite().tasks
     domains = {}
     for name, rates in table.domains.items():
         blocks = {}
-        for task in ("open", "close"):
+        for task in tasks:
             entries = {
                 policy: bare_entry(rates.policies[policy].rate(task), table.real.policies[policy].rate(task))
                 for policy in rates.policies
             }
             blocks[task] = block(entries, None, None)
-        entries = {
-            p: average([blocks["open"]["policies"][p], blocks["close"]["policies"][p]])
-            for p in rates.policies
-        }
+        entries = {p: average([blocks[task]["policies"][p] for task in tasks]) for p in rates.policies}
         domains[name] = {**blocks, "average": block(entries, None, None)}
     sources = {"real": table.real.source} | {name: rates.source for name, rates in table.domains.items()}
     return {"schema": SCHEMA, "domains": domains, "sources": sources, "real": _real(table.real)}

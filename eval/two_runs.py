@@ -20,9 +20,9 @@ from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
 from simedit.eval.trials import Outcome, Result, Trial, trials
 
-_AXES = ("policies", "domains", "variants", "tasks", "drawers", "poses", "styles", "seeds")
+_AXES = ("policies", "domains", "variants", "tasks", "scenes", "styles", "seeds")
 # Of a store's meaning; the rest of it is settings, and those stand in the config.
-_FILES = ("checkpoints.", "embeddings.", "specialists.", "base", "assets", "rooms.")
+_FILES = ("checkpoints.", "embeddings.", "specialists.", "base", "suite.assets", "suite.rooms.")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ def read_runs(first: Path, second: Path) -> tuple[Run, Run]:
     if names[0] == names[1]:
         names = [str(first), str(second)]
     one, two = (_read(folder, name) for folder, name in zip((first, second), names, strict=True))
+    if one.config.suite.kind != two.config.suite.kind:
+        kinds = f"{one.config.suite.kind} and {two.config.suite.kind}"
+        raise SimeditError(f"{first} and {second} are of different suites, {kinds}")
     if not shared(one, two):
         raise SimeditError(f"{first} and {second} have no trial that both finished{_apart(one, two)}")
     return one, two
@@ -121,9 +124,7 @@ def _apart(first: Run, second: Run) -> str:
     return ". Run more of either, or of both"
 
 
-_FIELDS = dict(
-    zip(_AXES, ("policy", "domain", "variant", "task", "drawer", "pose", "style", "seed"), strict=True)
-)
+_FIELDS = dict(zip(_AXES, ("policy", "domain", "variant", "task", "scene", "style", "seed"), strict=True))
 
 
 def differing(first: Run, second: Run) -> dict[str, list[list[str]]]:

@@ -7,7 +7,7 @@ import gymnasium as gym
 import tyro
 import yaml
 
-from simedit.envs.poses import DRAWERS  # simedit.envs registers simedit/Drawer-v1
+from simedit.envs.drawer.poses import DRAWERS  # simedit.envs registers simedit/Drawer-v1
 from simedit.errors import run_cli
 from simedit.eval.metrics import mmrv, pearson_r
 from simedit.library import SpecialistLibrary

@@ -49,6 +49,11 @@ if __name__ == "__main__":
     # Two of its kind: args are passed to `make`; of each chunk's 4 steps 2 are played.
     slow = '{kind: python, factory: "own_policy:make", execute: 2}'
     fast = '{kind: python, factory: "own_policy:make", args: {speed: 0.1}, execute: 2}'
-    study = [f"policies={{slow: {slow}, fast: {fast}}}", "domains=[raw]", "tasks=[close]", "drawers=[top]"]
-    study += [f"max_steps={args.steps}", "real.source=none", "report={videos: 1, strips: 1}"]
+    study = [f"policies={{slow: {slow}, fast: {fast}}}", "domains=[raw]", "tasks=[close]"]
+    study += [
+        "scenes.drawer=[top]",
+        f"max_steps={args.steps}",
+        "real.source=none",
+        "report={videos: 1, strips: 1}",
+    ]
     raise SystemExit(simedit_eval(["run", "--config", "demo", "--out", str(args.out), "--set", *study]))

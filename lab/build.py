@@ -21,7 +21,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from simedit.config import Config, load_config
 from simedit.drafts import whole
-from simedit.envs.poses import POSES, TASKS
+from simedit.envs.drawer.poses import POSES, TASKS
 from simedit.errors import SimeditError, unknown
 from simedit.lab.materials import MATERIALS, STYLES
 from simedit.locks import locked
@@ -380,10 +380,10 @@ def _roll_out(job: tuple[Path, str, Plan]) -> None:
     study = {
         "policies": {policy: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / policy)}},
         "domains": ["proxy_real"],
-        "poses": list(plan.poses),
+        "scenes": {"pose": list(plan.poses)},
         "seeds": list(range(plan.seeds)),
         "max_steps": plan.max_steps,
-        "env": {"width": WIDTH, "height": HEIGHT},
+        "suite": {"kind": "drawer", "width": WIDTH, "height": HEIGHT},
         "real": {"source": "none"},
     }
     config = folder / "real" / f"{policy}.yaml"

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simedit.envs.kitchens import KITCHENS
+from simedit.envs.drawer.kitchens import KITCHENS
 from simedit.errors import SimeditError
 from simedit.lab.demonstrations import Demonstration
 from simedit.policies.cloned import MOVE, TURN, Network, NetworkConfig, encode, remember, save

@@ -13,9 +13,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from simedit.envs.poses import DRAWERS, POSES, TASKS, instruction
-from simedit.envs.proxy_real import draw_look, photograph
-from simedit.envs.surface import Surface
+from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS, instruction
+from simedit.envs.drawer.proxy_real import draw_look, photograph
+from simedit.envs.drawer.surface import Surface
 from simedit.errors import SimeditError
 from simedit.files import whole
 from simedit.policies.scripted import ScriptedExpert

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from simedit.drafts import whole
-from simedit.envs.inputs import TwinInputs
-from simedit.envs.surface import CABINET, GROUND
+from simedit.envs.drawer.inputs import TwinInputs
+from simedit.envs.drawer.surface import CABINET, GROUND
 from simedit.errors import SimeditError
 from simedit.images import say
 from simedit.lab.materials import MATERIALS, draw, photograph

@@ -9,8 +9,8 @@ import gymnasium
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from simedit.envs.inputs import TwinInputs
-from simedit.envs.surface import CABINET
+from simedit.envs.drawer.inputs import TwinInputs
+from simedit.envs.drawer.surface import CABINET
 from simedit.errors import SimeditError
 from simedit.lab.pairs import HEIGHT, WIDTH
 from simedit.library import SpecialistLibrary

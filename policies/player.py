@@ -10,22 +10,27 @@ import numpy as np
 from simedit.errors import SimeditError, shortened, unknown
 from simedit.protocols import NEEDS, Action
 
-_EXPECTED = "an Action, 7 numbers (world_vector, rot_axangle, gripper) or a chunk [T, 7] of them"
+_ROBOT = 7
+"""Numbers of an `Action`."""
 
 
 class Player:
-    """Plays a policy that someone else wrote; a `simedit.protocols.Policy` itself, whose `act` gives Actions.
+    """Plays a policy that someone else wrote; a `simedit.protocols.Policy` itself, giving single actions.
 
     Args:
         policy: has `reset(instruction, *, seed)` and `act(seen)`; see `simedit.protocols.Policy` for what
             `act` may return and for the attributes `needs` and `uses_images`, which it may lack.
-        execute: how many steps of a chunk are played before it is asked again; None plays each to its end.
+        execute: how many steps of a chunk are played before it is asked again; None plays each to its end,
+            or as the policy itself does, where that is a Player.
+        size: how many numbers the environment takes at each step.
 
     Raises:
         SimeditError: it has no such methods, or needs what is not known.
     """
 
-    def __init__(self, policy: Any, *, execute: int | None = None) -> None:
+    def __init__(self, policy: Any, *, execute: int | None = None, size: int = _ROBOT) -> None:
+        if isinstance(policy, Player):  # it may have been made before the environment was known
+            policy, execute = policy._policy, policy._execute if execute is None else execute
         for method in ("reset", "act"):
             if not callable(getattr(policy, method, None)):
                 raise SimeditError(
@@ -34,22 +39,25 @@ class Player:
                 )
         self.uses_images: bool = bool(getattr(policy, "uses_images", True))
         self.needs: tuple[str, ...] = _needs(policy)
-        self._policy, self._execute = policy, execute
-        self._ahead: deque[Action] = deque()
+        self._policy, self._execute, self._size = policy, execute, size
+        self._ahead: deque[Action | np.ndarray] = deque()
 
     def reset(self, instruction: str, *, seed: int = 0) -> None:
         """Start an episode: what is left of a chunk is forgotten."""
         self._ahead.clear()
         self._policy.reset(instruction, seed=seed)
 
-    def act(self, seen: Any) -> Action:
+    def act(self, seen: Any) -> Action | np.ndarray:
         """The next action: of the last chunk, while there is one.
+
+        Returns:
+            an `Action` where the environment takes 7 numbers, else float32 [size].
 
         Raises:
             SimeditError: what the policy returned is no action, not finite, or fewer steps than `execute`.
         """
         if not self._ahead:
-            self._ahead.extend(_actions(self._policy.act(seen), self._execute))
+            self._ahead.extend(_actions(self._policy.act(seen), self._execute, self._size))
         return self._ahead.popleft()
 
 
@@ -62,14 +70,14 @@ def _needs(policy: Any) -> tuple[str, ...]:
     return needs
 
 
-def _actions(answer: Any, execute: int | None) -> list[Action]:
+def _actions(answer: Any, execute: int | None, size: int) -> list[Any]:
     """What is to be played of a policy's answer, all of it finite numbers."""
     whole = isinstance(answer, Action)
-    steps = _numbers(answer.to_array() if whole else answer)
-    if steps.shape == (7,):
+    steps = _numbers(answer.to_array() if whole else answer, size)
+    if steps.shape == (size,):
         steps = steps[None]
-    if steps.ndim != 2 or steps.shape[1] != 7 or not len(steps):
-        raise SimeditError(f"its action should be {_EXPECTED}, not of shape {list(steps.shape)}")
+    if steps.ndim != 2 or steps.shape[1] != size or not len(steps):
+        raise SimeditError(f"its action should be {_expected(size)}, not of shape {list(steps.shape)}")
     if execute is not None and len(steps) < execute:
         raise SimeditError(
             f"it gave {len(steps)} step{'s' * (len(steps) > 1)} at once, but execute is {execute}: "
@@ -79,14 +87,20 @@ def _actions(answer: Any, execute: int | None) -> list[Action]:
     for number, step in enumerate(played):
         if not np.isfinite(step).all():
             where = f"step {number} of its chunk" if len(steps) > 1 else "its action"
-            raise SimeditError(f"{where} is not 7 finite numbers: {step.tolist()}")
+            raise SimeditError(f"{where} is not {size} finite numbers: {step.tolist()}")
     if whole:
         bool(answer.terminate)  # here, for it may be anything
         return [answer]
-    return [Action(step[:3], step[3:6], float(step[6])) for step in played]
+    return [Action(step[:3], step[3:6], float(step[6])) if size == _ROBOT else step for step in played]
 
 
-def _numbers(answer: Any) -> np.ndarray:
+def _expected(size: int) -> str:
+    if size == _ROBOT:
+        return "an Action, 7 numbers (world_vector, rot_axangle, gripper) or a chunk [T, 7] of them"
+    return f"{size} number{'s' * (size > 1)} or a chunk [T, {size}] of them"
+
+
+def _numbers(answer: Any, size: int) -> np.ndarray:
     if hasattr(answer, "detach"):  # a torch tensor; there are dtypes of which NumPy knows nothing
         answer = answer.detach().float().cpu()
     try:
@@ -96,7 +110,7 @@ def _numbers(answer: Any) -> np.ndarray:
             return np.asarray(answer, np.float32)
     except (TypeError, ValueError):
         found = "None" if answer is None else f"a {type(answer).__name__}: {_shown(answer)}"
-        raise SimeditError(f"its action should be {_EXPECTED}, not {found}") from None
+        raise SimeditError(f"its action should be {_expected(size)}, not {found}") from None
 
 
 def _shown(answer: Any) -> str:

@@ -35,7 +35,7 @@ DIAGRAMS = {
     "way-of-a-frame": Diagram(
         "The way of a frame through the files",
         (
-            ("The environment gives an observation", "envs/drawer.py, envs/simpler.py", "nested dict"),
+            ("The environment gives an observation", "envs/drawer/twin.py, simpler.py", "nested dict"),
             ("Its image and mask are found", "simedit/wrapper.py, repainter.py", "frame, mask, style, seed"),
             ("A window around the mask is cut", "simedit/library.py, window.py", "uint8 [h, w, 3]"),
             (
@@ -77,7 +77,7 @@ DIAGRAMS = {
         (
             (
                 "Input, photograph and wording are drawn",
-                "training/data.py, regions.py, envs/inputs.py",
+                "training/data.py, regions.py, envs/drawer/inputs.py",
                 "frame, mask, style image",
             ),
             ("Two edits from one noise", "training/sampler.py, pairs.py", "two trajectories"),

@@ -92,7 +92,7 @@ def small(pictures: dict[str, np.ndarray], width: int = 240) -> dict[str, np.nda
 
 def pose() -> tuple[np.ndarray, np.ndarray]:
     """A frame of the twin with a drawer partly open, uint8 [H, W, 3], and its mask, bool [H, W]."""
-    import simedit.envs.drawer  # noqa: F401 (registers the environment)
+    import simedit.envs.drawer.twin  # noqa: F401 (registers the environment)
 
     env = gymnasium.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
     env.reset()

@@ -43,11 +43,10 @@ policies:
   sure: {kind: scripted}
   rough: {kind: scripted, noise: 0.05, delay: 1}
 domains: [raw]
-drawers: [top, bottom]
-poses: [a0, b1, c2]
+scenes: {drawer: [top, bottom], pose: [a0, b1, c2]}
 seeds: [0, 1]
 max_steps: 6
-env: {width: 64, height: 48}
+suite: {kind: drawer, width: 64, height: 48}
 real: {source: none}
 report: {videos: 1, strips: 1}
 # A loaded machine may take long to start; a stopped environment is waited for as long as this says.

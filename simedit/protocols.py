@@ -66,7 +66,7 @@ class Action:
         return np.concatenate([self.world_vector, self.rot_axangle, [self.gripper]]).astype(np.float32)
 
 
-NEEDS = ("frame", "proprioception", "cameras")
+NEEDS = ("frame", "proprioception", "cameras", "observation")
 """What a policy may ask to see."""
 
 
@@ -96,7 +96,7 @@ class Policy(Protocol):
 
     It may have an attribute `needs`, some of `NEEDS`. Unless that is ("frame",), or there is none, what it
     sees is a dict with these keys: "frame", the frame; "proprioception", a `Proprioception`; "cameras", the
-    frame of each camera by its name.
+    frame of each camera by its name; "observation", all that the environment gives, as NumPy arrays.
     """
 
     uses_images: bool
@@ -118,7 +118,8 @@ class Policy(Protocol):
 
         Returns:
             an `Action`, or an array or tensor [7] (world_vector, rot_axangle, gripper), which never
-            terminates, or a chunk of such, [T, 7], to be played in order.
+            terminates, or a chunk of such, [T, 7], to be played in order. In an environment of another
+            action space as many numbers as that takes, [D] or [T, D].
 
         Raises:
             PolicyLost: the episode cannot go on, through no fault of the policy's.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from simedit.envs.boards import DRAWER_HEIGHTS, FOOT
-from simedit.envs.surface import CABINET, GROUND, Surface, normals
+from simedit.envs.drawer.boards import DRAWER_HEIGHTS, FOOT
+from simedit.envs.drawer.surface import CABINET, GROUND, Surface, normals
 
 HANDLE = (slice(60, 64), slice(70, 90))
 INSIDE = (slice(90, 110), slice(40, 120))

@@ -120,10 +120,13 @@ def _make_rates(folder: Path) -> None:
 
 
 def _rates(folder: Path) -> None:
+    from simedit.envs.drawer.suite import DrawerSuite
     from simedit.eval.config import RealConfig
     from simedit.eval.published import load_real
 
-    rates = load_real(RealConfig(source=str(folder / "real.yaml")), ["a", "b"], ["open", "close"])
+    rates = load_real(
+        RealConfig(source=str(folder / "real.yaml")), DrawerSuite(), ["a", "b"], ["open", "close"]
+    )
     assert all(0 <= float(rates.policies[p].rate(t) or 0) <= 1 for p in "ab" for t in ("open", "close"))
 
 
@@ -209,7 +212,7 @@ def _embeddings(folder: Path) -> None:
 
 def _make_run(folder: Path) -> None:
     from simedit.config import load_config
-    from simedit.eval.config import StudyConfig
+    from simedit.eval.config import StudyConfig, resolved
     from simedit.eval.published import load_real
     from simedit.eval.recording import strip_path
     from simedit.eval.run_folder import keep
@@ -218,20 +221,20 @@ def _make_run(folder: Path) -> None:
     from simedit.eval.trials import Result, trials
 
     settings = [
-        "poses=[a0]",
-        "drawers=[top]",
+        "scenes.pose=[a0]",
+        "scenes.drawer=[top]",
         "domains=[raw, edited]",
         "styles=[gold]",
         "real={source: none}",
     ]
-    config = load_config(StudyConfig, CONFIGS / "eval/demo.yaml", settings)
-    real = load_real(config.real, list(config.policies), list(config.tasks))
+    config = resolved(load_config(StudyConfig, CONFIGS / "eval/demo.yaml", settings))
+    real = load_real(config.real, config.suite, list(config.policies), list(config.tasks))
     with Store(folder / "run", write=True) as store:
         keep(store, config, real, Facts(untrained=["gold"], absent={"raw": {"x": "y.glb"}}))
         store.agree({"max_steps": 9, "policies": "x"})
         for i, trial in enumerate(trials(config)):
             outcome = ("success", "failure", "error")[i % 3]
-            store.put(Result(trial, outcome, i, 0.1, (0.6, -0.1, 0.0), f"{i:x}", "a message"))
+            store.put(Result(trial, outcome, i, 0.1, (0.6, -0.1, 0.0), {"reach": 0.1}, f"{i:x}", "a message"))
     strip = strip_path(folder / "run", next(iter(trials(config))))
     strip.parent.mkdir()
     _picture(strip)
@@ -433,8 +436,8 @@ def _recording(folder: Path) -> None:
 
 
 def _make_assets(folder: Path) -> None:
-    from simedit.envs import assets
-    from simedit.envs.poses import POSES
+    from simedit.envs.drawer import assets
+    from simedit.envs.drawer.poses import POSES
 
     def write(name: str, text: str) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -455,7 +458,7 @@ def _make_assets(folder: Path) -> None:
 
 
 def _assets(folder: Path) -> None:
-    from simedit.envs.assets import verify
+    from simedit.envs.drawer.assets import verify
 
     verify(folder)
 

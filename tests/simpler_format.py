@@ -1,7 +1,7 @@
 """A small real environment with the interface and the observation format of the original SimplerEnv.
 
 It stands under the original's module names where that is not installed. What it holds was read off the
-original (ManiSkill2_real2sim 0.5.3, SAPIEN 2.2.2), as far as `simedit.envs.simpler` touches it: names,
+original (ManiSkill2_real2sim 0.5.3, SAPIEN 2.2.2), as far as `simedit.envs.drawer.simpler` touches it: names,
 shapes, dtypes, ids, options, the test of success. Its physics is small: the action's first number moves the
 drawer. It renders in NumPy: the robot's x moves the cabinet in the frame, its y tints it.
 """

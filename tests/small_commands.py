@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 
 MODULES = {
     "simedit-edit": "simedit.cli",
@@ -16,7 +17,14 @@ MODULES = {
     "simedit-policy": "simedit.policies.cli",
 }
 STUDY = (
-    *("max_steps=1", "domains=[raw]", "styles=[wood]", "poses=[b1]", "drawers=[top]", "tasks=[close]"),
+    *(
+        "max_steps=1",
+        "domains=[raw]",
+        "styles=[wood]",
+        "scenes.pose=[b1]",
+        "scenes.drawer=[top]",
+        "tasks=[close]",
+    ),
     *("editor.steps=1", "editor.compile=false"),
 )
 TRAINING = ("width=80", "height=64", "warm_start.steps=1", "warm_start.batch_size=1", "inputs.frames=2")
@@ -26,12 +34,18 @@ SMALLER = {("simedit-eval", "run"): STUDY, ("simedit-lab", "train-style"): TRAIN
 def smaller(command: str, args: list[str]) -> list[str]:
     """The arguments with settings that make the command small."""
     settings = SMALLER.get((command, args[0])) if args else None
-    if settings is None:
+    if settings is None or _of_another_suite(args):
         return args
     if "--set" not in args:
         return [*args, "--set", *settings]
     at = args.index("--set") + 1
     return [*args[:at], *settings, *args[at:]]
+
+
+def _of_another_suite(args: list[str]) -> bool:
+    """Whether it is a study of small things already, that knows no drawers."""
+    config = Path(args[args.index("--config") + 1]) if "--config" in args else Path()
+    return config.is_file() and "kind: gym" in config.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

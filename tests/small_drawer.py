@@ -16,9 +16,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from simedit.envs.poses import CLOSE_START, find_pose, succeeded
+from simedit.envs.drawer.poses import CLOSE_START, find_pose, succeeded
+from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError, unknown
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import Rates
 from simedit.eval.rollout import Stage
 from simedit.eval.run_folder import keep, write_report
@@ -153,16 +154,17 @@ class Mover:
 
 
 SKILLS = {"able": 0.95, "fair": 0.6, "poor": 0.3}
-CONFIG = StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILLS.items()},
-        "domains": ["raw", "edited"],
-        "styles": ["gold", "wood"],
-        "drawers": ["top", "bottom"],
-        "poses": ["a0", "b1", "c2"],
-        "max_steps": STEPS,
-        "report": {"videos": 1, "strips": 2},
-    }
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILLS.items()},
+            "domains": ["raw", "edited"],
+            "styles": ["gold", "wood"],
+            "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "b1", "c2"]},
+            "max_steps": STEPS,
+            "report": {"videos": 1, "strips": 2},
+        }
+    )
 )
 FACTS = Facts(untrained=[], blind=list(SKILLS))
 REAL = Rates.model_validate(
@@ -178,7 +180,13 @@ REAL = Rates.model_validate(
 )
 
 
+def changed(config: StudyConfig, *, scenes: dict[str, list[str]] | None = None, **update) -> StudyConfig:
+    """A study with other settings, of whose axes of scenes the given ones alone are others."""
+    return resolved(config.model_copy(update={**update, "scenes": config.scenes | (scenes or {})}))
+
+
 def make_env(domain: str, env: gym.Env) -> gym.Env:
+    env = StudyEnv(env, domain)
     return EditObservation(env, Painter(), "gold", keep_raw="raw_rgb") if domain == "edited" else env
 
 

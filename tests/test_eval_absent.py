@@ -4,10 +4,10 @@ import struct
 
 import pytest
 
-from simedit.envs.assets import ROOMS, room_mesh
+from simedit.envs.drawer.assets import ROOMS, room_mesh
 from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants, describe, is_absent, playable
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.trials import trials
 
 
@@ -15,9 +15,9 @@ def config(root, **changes):
     settings = {
         "policies": {"a": {"kind": "scripted"}},
         "domains": ["vismatch", "varagg"],
-        "env": {"skin": "simpler", "asset_root": str(root)},
+        "suite": {"kind": "drawer", "skin": "simpler", "asset_root": str(root)},
     }
-    return StudyConfig.model_validate({**settings, **changes})
+    return resolved(StudyConfig.model_validate({**settings, **changes}))
 
 
 @pytest.fixture
@@ -46,6 +46,6 @@ def test_variants_without_their_room_are_found_and_their_trials_left_out(root):
 def test_rooms_that_nobody_wants_are_not_missed(root):
     assert absent_variants(config(root, variants={"varagg": ["base", "darker"]})) == {}
     assert absent_variants(config("nowhere", domains=["vismatch"])) == {}
-    assert absent_variants(config("nowhere", domains=["varagg"], env={"skin": "primitive"})) == {}
+    assert absent_variants(config("nowhere", domains=["varagg"], suite={"kind": "drawer"})) == {}
     with pytest.raises(SimeditError, match="nowhere is not a folder"):
         absent_variants(config("nowhere"))

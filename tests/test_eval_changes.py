@@ -6,32 +6,33 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from small_drawer import REAL
+from small_drawer import REAL, changed
 
-from simedit.envs.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.changes import changes, headline, signed
 from simedit.eval.changes_page import changes_html, save_page
 from simedit.eval.cli import main
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.run_folder import keep
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts
-from simedit.eval.trials import Result, Trial, trials
+from simedit.eval.trials import Result, Trial, scenes, trials
 from simedit.eval.two_runs import read_runs
 
-CONFIG = StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted"} for name in ("able", "fair", "poor")},
-        "domains": ["raw", "edited"],
-    }
-    | {"styles": ["gold", "wood"]}
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted"} for name in ("able", "fair", "poor")},
+            "domains": ["raw", "edited"],
+        }
+        | {"styles": ["gold", "wood"]}
+    )
 )
 SKILL = {"able": 20, "fair": 12, "poor": 3}
 
 
 def hardness(t: Trial) -> int:
-    return 7 * (9 * ["top", "middle", "bottom"].index(t.drawer) + list(POSES).index(t.pose)) % 27
+    return 7 * scenes(CONFIG).index(t.scene) % 27
 
 
 def usual(t: Trial) -> str:
@@ -103,7 +104,7 @@ def test_a_change_beyond_chance_is_named_and_repeats_are_not_counted_as_proof(tm
         found
     )
     # One situation alone, in both styles of one policy: two trials, one event.
-    hard = {t for t in trials(CONFIG) if usual(t) == "failure" and (t.drawer, t.pose) == ("middle", "b1")}
+    hard = {t for t in trials(CONFIG) if usual(t) == "failure" and t.scene == "middle/b1"}
     few = {t for t in hard if (t.domain, t.policy, t.task) == ("edited", "poor", "open")}
     assert len(few) == 2
     one = make(tmp_path / "one", lambda t: "success" if t in few else usual(t))
@@ -142,7 +143,7 @@ def test_what_one_run_alone_has_is_counted_and_said(tmp_path, first):
     def some(t):
         if t.domain == "edited" and t.style == "wood":
             return None
-        return "error" if (t.policy, t.drawer, t.domain) == ("poor", "top", "raw") else usual(t)
+        return "error" if (t.policy, t.scene.split("/")[0], t.domain) == ("poor", "top", "raw") else usual(t)
 
     other = make(tmp_path / "other", some)
     found = changes(*read_runs(first, other))
@@ -158,7 +159,7 @@ def test_what_one_run_alone_has_is_counted_and_said(tmp_path, first):
 
 
 def test_too_few_situations_have_no_intervals_and_no_policy_in_common_no_metric(tmp_path):
-    config = CONFIG.model_copy(update={"poses": ["a0", "b1"], "domains": ["raw"], "styles": []})
+    config = changed(CONFIG, domains=["raw"], styles=[], scenes={"pose": ["a0", "b1"]})
     alone = config.model_copy(update={"policies": {"able": CONFIG.policies["able"]}})
     one, two = make(tmp_path / "one", config=config), make(tmp_path / "two", config=config)
     found = changes(*read_runs(one, two))

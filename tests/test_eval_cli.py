@@ -30,10 +30,9 @@ policies:
   two: {kind: scripted, noise: 0.05, delay: 1}
 domains: [raw, edited]
 styles: [gold]
-drawers: [top]
-poses: [b1]
+scenes: {drawer: [top], pose: [b1]}
 max_steps: 3
-env: {width: 64, height: 48}
+suite: {kind: drawer, width: 64, height: 48}
 editor: {steps: 1}
 report: {videos: 1, strips: 1}
 """
@@ -131,9 +130,9 @@ def test_folders_without_a_run(tmp_path, capsys):
         ("real.source=absent.yaml", "no file"),
         ("policies.three={kind: scripted}", "unknown policy 'three'"),
         ("editor.library=absent", "no specialists in"),
-        ("env.skin=simpler", "no asset root"),
+        ("suite.skin=simpler", "no asset root"),
         ("editor.over=vismatch", "no asset root"),
-        ("env.simulator=original", "the original simulator needs SimplerEnv"),
+        ("suite.simulator=original", "the original simulator needs SimplerEnv"),
         ("policies.two={kind: rt1, checkpoint: absent}", "does not exist: `simedit-eval checkpoints fetch"),
         ("policies.two={kind: rt1, checkpoint: absent}", "needs embeddings"),
         ("policies.two={kind: cloned, checkpoint: absent}", "absent is no cloned policy: it holds no config"),
@@ -146,7 +145,7 @@ def test_what_is_missing_is_said_before_anything_starts(study, tmp_path, capsys,
 
 def test_the_labs_photographs_need_no_files(study, tmp_path):
     pytest.importorskip("mani_skill", reason="needs the extra: sim")
-    changes = ["domains=[vismatch]", "variants={vismatch: [plain]}", "env.photographs=proxy_real"]
+    changes = ["domains=[vismatch]", "variants={vismatch: [plain]}", "suite.photographs=proxy_real"]
     config = load_config(StudyConfig, Path(study), changes)
     assert find_problems(config, tmp_path / "run") == ([], {})
     stage = wire(config, {})[0].stage
@@ -159,7 +158,7 @@ def test_the_labs_photographs_need_no_files(study, tmp_path):
 
 
 def test_everything_missing_is_said_at_once(study, capsys):
-    settings = ["real.source=absent.yaml", "editor.library=absent", "env.skin=simpler"]
+    settings = ["real.source=absent.yaml", "editor.library=absent", "suite.skin=simpler"]
     shown = refused(capsys, "run", "--config", study, "--out", "run", "--set", *settings)
     assert all(word in shown for word in ("absent.yaml", "no specialists", "no asset root"))
 
@@ -223,7 +222,12 @@ def test_a_table_of_embeddings_stands_in_for_the_encoder(study, tmp_path, capsys
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no SIMPLER assets at {SHARED}")
 def test_absent_rooms_are_named_and_a_study_of_them_alone_is_refused(study, capsys):
-    settings = ["domains=[varagg]", "env.skin=simpler", f"env.asset_root={SHARED}", "editor.library=absent"]
+    settings = [
+        "domains=[varagg]",
+        "suite.skin=simpler",
+        f"suite.asset_root={SHARED}",
+        "editor.library=absent",
+    ]
     common = ["run", "--config", study, "--out", "run", "--set", *settings]
     # The refused checkpoint keeps the dry run from measuring, which takes long.
     assert main([*common, "policies.two={kind: rt1, checkpoint: absent}", "--dry-run"]) == 0
@@ -297,7 +301,11 @@ def test_what_a_policy_sees_and_does_is_the_same_among_four_environments(study, 
     pytest.importorskip("mani_skill")
     torch.manual_seed(0)
     save(Network(NetworkConfig()), NetworkConfig(), tmp_path / "looks")
-    settings = ["policies={looks: {kind: cloned, checkpoint: looks}}", "domains=[edited]", "poses=[b1,a1]"]
+    settings = [
+        "policies={looks: {kind: cloned, checkpoint: looks}}",
+        "domains=[edited]",
+        "scenes.pose=[b1,a1]",
+    ]
     settings += ["styles=[gold,wood]", "report={videos: 8, strips: 8}", "real.source=none"]
     settings += ["editor.compile=false"]  # to convert takes four processes minutes; two do so above
     for count in ("1", "4"):

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from simedit.config import load_config, parse_config
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
-from simedit.eval.config import StudyConfig, meaning
-from simedit.eval.published import protocol_counts
+from simedit.eval.config import StudyConfig, meaning, resolved
 from simedit.eval.store import Store
 from simedit.eval.trials import trials
 
@@ -19,7 +20,11 @@ BASE = {"policies": {"a": {"kind": "scripted"}, "b": {"kind": "scripted", "noise
 
 
 def parsed(**changes):
-    return parse_config(StudyConfig, {**BASE, **changes}, where="test")
+    return resolved(parse_config(StudyConfig, {**BASE, **changes}, where="test"))
+
+
+def problems(study):
+    return " | ".join(study.suite.problems(study.places()))
 
 
 @pytest.mark.parametrize(
@@ -33,18 +38,25 @@ def parsed(**changes):
         ),
         ({"policies": {"a": {"noise": 1}}}, "policies.a: the key .kind. is required"),
         ({"domains": ["aggregated"]}, "varagg"),
-        ({"domains": ["proxy_real"], "env": {"skin": "simpler"}}, "proxy_real needs .* env.skin: primitive"),
-        ({"domains": ["proxy_real"], "env": {"simulator": "original"}}, "needs env.simulator: twin"),
-        ({"env": {"photographs": "proxy_real", "skin": "simpler"}}, "photographs: proxy_real needs env.sim"),
         ({"policies": {"a": {"kind": "cloned"}}}, "checkpoint"),
-        ({"domains": ["vismatch"]}, "vismatch needs env.skin: simpler, for recolor_cabinet"),
         ({"variants": {"varagg": ["darkr"]}}, "unknown variant of varagg 'darkr': did you mean 'darker'"),
         ({"variants": {"varagg": ["base", "base"]}}, "twice"),
-        ({"variants": {"varagg": []}}, "varagg needs one variant or more"),
+        ({"variants": {"varagg": []}}, "variants.varagg: .*at least 1"),
         ({"editor": {"seeds": [1, 1]}}, "twice"),
-        ({"env": {"denoiser": "magic"}}, "optix"),
+        ({"suite": {"kind": "drawer", "denoiser": "magic"}}, "optix"),
         ({"domains": ["edited"]}, "needs styles"),
-        ({"poses": ["a9"]}, "unknown pose 'a9'"),
+        ({"scenes": {"pose": ["a9"]}}, "unknown pose 'a9'"),
+        ({"scenes": {"poses": ["a1"]}}, "unknown axis of scenes 'poses': did you mean 'pose'"),
+        ({"scenes": {"pose": ["a1", "a1"]}}, "twice"),
+        ({"tasks": ["shut"]}, "unknown task 'shut'"),
+        ({"domains": ["raw"], "editor": {"over": "real"}}, "unknown domain 'real'"),
+        ({"realities": ["kitchen"]}, "unknown domain 'kitchen'"),
+        ({"suite": "drawr"}, "unknown kind .drawr.: did you mean .drawer"),
+        ({"suite": "gym"}, "suite.*id"),
+        ({"suite": {"skin": "simpler"}}, "suite: the key .kind. is required"),
+        ({"poses": ["a1"]}, r"scenes\.pose"),
+        ({"drawers": ["top"]}, r"scenes\.drawer"),
+        ({"env": {"skin": "simpler"}}, "the key env is called suite now"),
         ({"seeds": [1, 1]}, "twice"),
         ({"tasks": []}, "at least 1"),
         ({"seeds": [2**63]}, "seeds.0"),
@@ -57,12 +69,29 @@ def parsed(**changes):
         ({"deadlines": {"call": 0}}, "deadlines.call"),
         ({"deadlines": {"start": float("inf")}}, "deadlines.start"),
         ({"real": {"names": {"c": "RT-1-X"}}}, "unknown policy 'c'"),
-        ({"env": {"skin": "gold"}}, "primitive"),
+        ({"suite": {"kind": "drawer", "skin": "gold"}}, "primitive"),
     ],
 )
 def test_mistakes_are_refused(changes, message):
     with pytest.raises(SimeditError, match=message):
         parsed(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"domains": ["proxy_real"], "suite": {"skin": "simpler"}},
+            "proxy_real needs .* suite.skin: primitive",
+        ),
+        ({"domains": ["proxy_real"], "suite": {"simulator": "original"}}, "needs suite.simulator: twin"),
+        ({"suite": {"photographs": "proxy_real", "skin": "simpler"}}, "photographs: proxy_real needs suite"),
+        ({"domains": ["vismatch"]}, "vismatch needs suite.skin: simpler, for recolor_cabinet"),
+    ],
+)
+def test_what_the_drawers_cannot_show_keeps_a_study_from_starting(changes, message):
+    suite = {"kind": "drawer", **changes.pop("suite", {})}
+    assert re.search(message, problems(parsed(suite=suite, **changes)))
 
 
 def test_overrides_from_the_command_line():
@@ -73,7 +102,15 @@ def test_overrides_from_the_command_line():
 def test_meaning_follows_what_changes_a_trial_and_nothing_else():
     plain = meaning(parsed(), {})
     assert (
-        meaning(parsed(seeds=[0, 1], poses=["a0"], report={"videos": 0}, env={"asset_root": "x"}), {})
+        meaning(
+            parsed(
+                seeds=[0, 1],
+                scenes={"pose": ["a0"]},
+                report={"videos": 0},
+                suite={"kind": "drawer", "asset_root": "x"},
+            ),
+            {},
+        )
         == plain
     )
     more = meaning(parsed(policies={**BASE["policies"], "c": {"kind": "scripted"}}), {})
@@ -116,30 +153,33 @@ def test_runs_stored_before_still_mean_the_same():
     ("changes", "needed"),
     [
         ({}, False),
-        ({"env": {"skin": "simpler"}}, True),
+        ({"suite": {"skin": "simpler"}}, True),
         ({"domains": ["vismatch"], "variants": {"vismatch": ["plain"]}}, True),
         ({"domains": ["edited"], "styles": ["gold"], "editor": {"over": "vismatch"}}, True),
         ({"domains": ["edited"], "styles": ["gold"], "editor": {"over": "raw"}}, False),
-        ({"env": {"simulator": "original"}}, False),
-        ({"env": {"simulator": "original", "asset_root": "there"}}, True),
+        ({"suite": {"simulator": "original"}}, False),
+        ({"suite": {"simulator": "original", "asset_root": "there"}}, True),
     ],
 )
 def test_which_studies_need_assets(changes, needed):
-    assert parsed(**changes).needs_assets == needed
+    study = parsed(**{**changes, "suite": {"kind": "drawer", **changes.get("suite", {})}})
+    assert study.suite._needs_assets(study.places()) == needed
 
 
 def test_variants_are_all_or_those_chosen():
-    assert len(parsed().variants_of("varagg")) == 7
-    assert parsed(variants={"varagg": ["darker"]}).variants_of("varagg") == ["darker"]
+    varied = {"domains": ["raw", "varagg"]}
+    assert len(parsed(**varied).variants["varagg"]) == 7
+    assert parsed(**varied, variants={"varagg": ["darker"]}).variants["varagg"] == ["darker"]
     # The plain robot under a photograph needs no asset of the robot.
-    parsed(domains=["vismatch"], variants={"vismatch": ["plain"]})
-    parsed(domains=["varagg"], env={"simulator": "original"})
+    assert "skin" not in problems(parsed(domains=["vismatch"], variants={"vismatch": ["plain"]}))
+    original = parsed(domains=["varagg"], suite={"kind": "drawer", "simulator": "original"})
+    assert "skin" not in problems(original)
     # Primitives stand in for rooms and cabinets.
-    parsed(domains=["raw", "varagg", "proxy_real"])
+    assert problems(parsed(domains=["raw", "varagg", "proxy_real"])) == ""
 
 
 def test_the_paper_protocol():
-    config = load_config(StudyConfig, CONFIGS / "paper.yaml")
+    config = resolved(load_config(StudyConfig, CONFIGS / "paper.yaml"))
     counts = Counter(trial.domain for trial in trials(config))
-    assert counts == {domain: 4 * count for domain, count in protocol_counts().items()}
-    assert (config.editor.over, config.real.source, config.env.shader) == ("vismatch", "published", "rt")
+    assert counts == {domain: 4 * count for domain, count in DrawerSuite().published_trials().items()}
+    assert (config.editor.over, config.real.source, config.suite.shader) == ("vismatch", "published", "rt")

@@ -5,10 +5,10 @@ import struct
 import pytest
 from safetensors.torch import load_file, save_file
 
-from simedit.envs import assets
-from simedit.envs.assets import ROOMS, room_mesh
+from simedit.envs.drawer import assets, suite
+from simedit.envs.drawer.assets import ROOMS, room_mesh
 from simedit.eval import fingerprints
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.fingerprints import current_meaning, differences, played_with
 from simedit.tiny import make_tiny_library
 
@@ -16,7 +16,7 @@ BASE = {"policies": {"a": {"kind": "scripted"}}, "domains": ["raw"]}
 
 
 def study(**changes):
-    return StudyConfig.model_validate({**BASE, **changes})
+    return resolved(StudyConfig.model_validate({**BASE, **changes}))
 
 
 def changed(before, after):
@@ -63,24 +63,26 @@ def test_another_cloned_policy_under_the_same_name_is_another(tmp_path):
 def test_other_assets_are_others_wherever_they_lie(tmp_path, monkeypatch):
     whole = b"glTF" + struct.pack("<II", 2, 16) + b"abcd"
     files = {"photograph.png": b"one", room_mesh(ROOMS[0]): whole, room_mesh(ROOMS[1]): whole}
-    monkeypatch.setattr(fingerprints, "verify", lambda root: ["photograph.png"])
+    monkeypatch.setattr(suite, "verify", lambda root: ["photograph.png"])
 
     def now(folder, **files):
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        config = study(domains=["varagg"], env={"skin": "simpler", "asset_root": str(folder)})
+        config = study(
+            domains=["varagg"], suite={"kind": "drawer", "skin": "simpler", "asset_root": str(folder)}
+        )
         return current_meaning(config, {})
 
     before = now(tmp_path / "one", **files)
-    assert {key for key in before if key.startswith(("assets", "rooms"))} == {
-        "assets",
-        *(f"rooms.{room}" for room in ROOMS[:2]),  # the third is absent, and may come later
+    assert {key for key in before if key.startswith(("suite.assets", "suite.rooms"))} == {
+        "suite.assets",
+        *(f"suite.rooms.{room}" for room in ROOMS[:2]),  # the third is absent, and may come later
     }
     assert now(tmp_path / "two", **files) == before
-    assert changed(before, now(tmp_path / "one", **{"photograph.png": b"two"})) == {"assets"}
+    assert changed(before, now(tmp_path / "one", **{"photograph.png": b"two"})) == {"suite.assets"}
     other = {**files, room_mesh(ROOMS[1]): whole[:-4] + b"efgh"}
-    assert changed(before, now(tmp_path / "one", **other)) == {f"rooms.{ROOMS[1]}"}
+    assert changed(before, now(tmp_path / "one", **other)) == {f"suite.rooms.{ROOMS[1]}"}
     later = now(tmp_path / "two", **{room_mesh(ROOMS[2]): whole})
     assert before.items() < later.items()
     assert assets.missing(tmp_path / "two", [room_mesh(ROOMS[2])]) == {}

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from small_drawer import changed
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.eval.caveats import Facts
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.headline import headline, number
 from simedit.eval.published import Rates, load_published
 from simedit.eval.summary import published_summary, summarise
@@ -14,7 +16,7 @@ from simedit.policies.kinds.scripted import Scripted
 
 def study(names, **changes):
     policies = dict.fromkeys(names, Scripted(kind="scripted"))
-    return StudyConfig(policies=policies, domains=["raw"], **changes)
+    return resolved(StudyConfig(policies=policies, domains=["raw"], **changes))
 
 
 def rates(values, **fields):
@@ -54,7 +56,7 @@ def test_no_claim_without_enough_policies_situations_or_real_differences():
     perfect = {"a": 26, "b": 13, "c": 1}
     assert "too few policies or situations" in found(rates(APART), {"a": 27, "b": 0})
     assert "too few policies or situations" in found(
-        rates(APART), perfect, poses=["a0"], seeds=list(range(9))
+        rates(APART), perfect, scenes={"pose": ["a0"]}, seeds=list(range(9))
     )
     assert "nothing to predict" in found(rates(dict.fromkeys("abc", 0.5)), perfect)
     # What seems perfect is not so sure where real rates are of five trials.
@@ -70,7 +72,7 @@ def test_a_stand_in_is_never_called_reality():
 
 
 def test_headlines_of_a_study_under_way():
-    table = load_published().real
+    table = load_published(DrawerSuite()).real
     config = study(table.policies)
     assert headline(summarise(config, {}, table, Facts())) == "No trial has finished yet."
     results = {t: Result(t, "success") for t in list(trials(config))[:-1]}
@@ -81,7 +83,7 @@ def test_headlines_of_a_study_under_way():
 
 
 def test_domains_of_one_claim_share_a_sentence():
-    config = study("abc").model_copy(update={"domains": ["raw", "varagg", "edited"], "styles": ["gold"]})
+    config = changed(study("abc"), domains=["raw", "varagg", "edited"], styles=["gold"])
     results = {t: Result(t, "success" if t.policy == "a" else "failure") for t in trials(config)}
     text = headline(summarise(config, results, rates(APART), Facts()))
     assert text.startswith("Raw renders, Variant Aggregation frames and edited frames follow reality, but")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_drawer
-from small_drawer import CONFIG, HEIGHT, WIDTH, Painter, SmallDrawer
+from small_drawer import CONFIG, HEIGHT, WIDTH, Painter, SmallDrawer, changed
 
 from simedit.errors import SimeditError
 from simedit.eval.inputs import RunInputs
@@ -25,7 +25,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     for domain, videos in (("raw", 2), ("edited", 3)):
         report = CONFIG.report.model_copy(update={"videos": videos})
-        config = CONFIG.model_copy(update={"domains": [domain], "poses": ["a0", "c2"], "report": report})
+        config = changed(CONFIG, domains=[domain], report=report, scenes={"pose": ["a0", "c2"]})
         small_drawer.run(folder, config=config)
     return folder
 
@@ -49,7 +49,8 @@ def videos(folder: Path) -> dict[Path, tuple[Trial, int]]:
 
 def first_frame(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
     env = SmallDrawer()
-    obs, _ = env.reset(options={"pose": trial.pose, "task": trial.task, "drawer": trial.drawer})
+    drawer, pose = trial.scene.split("/")
+    obs, _ = env.reset(options={"pose": pose, "task": trial.task, "drawer": drawer})
     camera = obs["sensor_data"]["overhead_camera"]
     return camera["rgb"][0].numpy(), camera["segmentation"][0, ..., 0].numpy() == 2
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
 from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
 
+SUITE = DrawerSuite()
 YAML = """
 source: us
 policies:
@@ -25,7 +27,7 @@ TABLE = "\ufeffPolicy, open ,CLOSE\r\nA,22 / 27,.5\r\n\r\n B ,22/27,81.5 %\r\n"
 def load(tmp_path, name, text, policies=("A", "B")):
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load_real(RealConfig(source=str(path)), list(policies), ["open", "close"])
+    return load_real(RealConfig(source=str(path)), SUITE, list(policies), ["open", "close"])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,7 @@ def test_rates_of_ones_own_may_be_csv_yaml_or_json(tmp_path, name, text):
 def test_an_unknown_rate_may_stay_empty(tmp_path):
     path = tmp_path / "real.csv"
     path.write_text("policy,open,close\nA,0.5,\n")
-    assert load_real(RealConfig(source=str(path)), ["A"], ["open"]).policies["A"].rate("open") == 0.5
+    assert load_real(RealConfig(source=str(path)), SUITE, ["A"], ["open"]).policies["A"].rate("open") == 0.5
     with pytest.raises(SimeditError, match="no close rate for policy 'A'"):
         load(tmp_path, "real.csv", path.read_text(), ["A"])
 
@@ -106,10 +108,10 @@ def test_what_is_no_rate_is_refused_in_a_sentence(tmp_path, value, said):
     [
         ("r.csv", "", "it is empty"),
         ("r.csv", "\n , \n", "it is empty"),
-        ("r.csv", "A,0.5,0.5\n", "its first line is 'A, 0.5, 0.5', not policy,open,close"),
+        ("r.csv", "A,0.5,0.5\n", "its first line is 'A, 0.5, 0.5', not policy,TASK,TASK"),
         ("r.csv", "policy\nA\n", "its first line"),
         ("r.csv", "policy,open,open\nA,0.5,0.5\n", "its first line"),
-        ("r.csv", "policy,open,close,n\nA,0.5,0.5,3\n", "its first line"),
+        ("r.csv", "policy,open,close,n\nA,0.5,0.5,3\n", "policies.A.n: 3 is no rate"),
         ("r.csv", "policy,open,close\nA,0.5\n", "the line of 'A' has 2 entries, the first line 3"),
         ("r.csv", "policy,open,close\nA,0,815,0,5\n", "the line of 'A' has 5 entries"),
         ("r.csv", "policy,open,close\n,0.5,0.5\n", "names no policy"),
@@ -149,10 +151,10 @@ def test_files_of_another_kind_are_refused_with_the_layout(tmp_path, name, text,
 def test_a_folder_is_no_file_of_rates(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(SimeditError, match=name):
-        load_real(RealConfig(source=str(tmp_path / name)), ["A"], ["open"])
+        load_real(RealConfig(source=str(tmp_path / name)), SUITE, ["A"], ["open"])
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "none/such.csv"])
 def test_what_is_no_path_is_no_file(name):
     with pytest.raises(SimeditError, match="no file"):
-        load_real(RealConfig(source=name), ["A"], ["open"])
+        load_real(RealConfig(source=name), SUITE, ["A"], ["open"])

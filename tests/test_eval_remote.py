@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_drawer
-from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, painted
+from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, changed, painted
 
+from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError
 from simedit.eval.remote import RemoteEnv, SharedEditor
 from simedit.eval.rollout import RAW_KEY, Stage
@@ -173,9 +174,13 @@ if __name__ == "__main__":
     assert errors == ""
 
 
+def studied(build):
+    return StudyEnv(build(), "raw")
+
+
 def play(folder, build, editor, slots, config=CONFIG, progress=lambda result: None):
     def make(domain, _):
-        env = RemoteEnv(build) if slots > 1 else build()
+        env = RemoteEnv(partial(studied, build)) if slots > 1 else studied(build)
         return EditObservation(env, editor, "gold", keep_raw=RAW_KEY) if domain == "edited" else env
 
     stages = [Stage(make) for _ in range(slots)]
@@ -202,7 +207,7 @@ def test_three_environments_give_the_results_of_one(tmp_path):
 @pytest.mark.slow
 def test_a_trial_whose_process_dies_is_tried_again(tmp_path):
     (tmp_path / "marks").mkdir()
-    few = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"]})
+    few = changed(CONFIG, domains=["raw"], scenes={"pose": ["a0"]})
     survived = play(tmp_path / "dying", partial(Doomed, tmp_path / "marks"), Painter(), 2, few)
     assert len(list((tmp_path / "marks").iterdir())) >= 2
     assert survived == play(tmp_path / "well", SmallDrawer, Painter(), 1, few)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import small_drawer
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.eval.caveats import Facts
-from simedit.eval.config import RealConfig, StudyConfig
+from simedit.eval.config import RealConfig, StudyConfig, resolved
 from simedit.eval.episodes import study_rows
 from simedit.eval.headline import headline
 from simedit.eval.published import Rates, TaskRates, load_real
@@ -62,8 +63,8 @@ def test_the_page_is_whole_and_loads_nothing(folder):
 
 
 def test_a_study_of_proxy_real_alone_reports_its_rates():
-    config = small_drawer.CONFIG.model_copy(update={"domains": ["proxy_real"], "styles": []})
-    real = load_real(RealConfig(source="none"), list(config.policies), config.tasks)
+    config = small_drawer.changed(small_drawer.CONFIG, domains=["proxy_real"], styles=[])
+    real = load_real(RealConfig(source="none"), DrawerSuite(), list(config.policies), config.tasks)
     results = {t: Result(t, "success" if t.policy == "able" else "failure") for t in trials(config)}
     summary = summarise(config, results, real, Facts())
     assert headline(summary).startswith("There are rates, but no correlation")
@@ -118,10 +119,12 @@ def test_nothing_of_a_foreign_store_becomes_html(folder):
         "policies": {name: {"kind": "scripted"}},
         "domains": ["edited"],
         "styles": [name],
-        "poses": ["a0"],
+        "scenes": {"pose": ["a0"]},
     }
-    config = StudyConfig.model_construct(**StudyConfig.model_validate(study).__dict__)
-    real = Rates(source=evil, stand_in=True, name=evil, policies={name: TaskRates(open=0.5, close=0.5)})
+    config = resolved(StudyConfig.model_validate(study))
+    real = Rates(
+        source=evil, stand_in=True, name=evil, policies={name: TaskRates({"open": 0.5, "close": 0.5})}
+    )
     results = {t: Result(t, "error", message=evil) for t in trials(config)}
     facts = Facts(untrained=[name], blind=[name], absent={"edited": {evil: evil}})
     trial = next(iter(results))

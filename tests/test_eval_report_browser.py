@@ -18,7 +18,7 @@ import pytest
 from simedit.config import load_config
 from simedit.eval.changes import changes
 from simedit.eval.changes_page import changes_html
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.metrics import wilson
 from simedit.eval.published import Rates
 from simedit.eval.recording import Recording, save_strip, save_video, strip_path, video_path
@@ -36,20 +36,23 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-ge
 EVIL = "<img src=x onerror=alert(1)>"
 MESSAGE = "policy died: </script><script>alert(2)</script><b>bold</b>"
 SKILL = {EVIL: 0.9, "fair": 0.6, f'it\'s "odd" & = #? {"long" * 18}': 0.4, "poor": 0.1}
-CONFIG = StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILL.items()},
-        "domains": ["raw", "edited"],
-        "styles": [f"style {number}" for number in range(13)],
-        "max_steps": 60,
-        "report": {"videos": 2, "strips": 3},
-    }
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted", "noise": 1 - skill} for name, skill in SKILL.items()},
+            "domains": ["raw", "edited"],
+            "styles": [f"style {number}" for number in range(13)],
+            "max_steps": 60,
+            "report": {"videos": 2, "strips": 3},
+        }
+    )
 )
 REAL = Rates.model_validate(
     {"source": "made up", "policies": {name: {"open": s, "close": s / 2} for name, s in SKILL.items()}}
 )
 ALL = list(trials(CONFIG))
 FAIR = next(t for t in ALL if t.policy == "fair" and t.domain == "edited")
+DRAWER = FAIR.scene.split("/")[0]
 BROKEN = next(t for t in ALL if t.policy == EVIL and t.domain == "raw")
 
 
@@ -159,7 +162,7 @@ def rate_of(results, **of) -> str:
     clusters: dict = {}
     for t, result in results.items():
         if all(getattr(t, key) == value for key, value in of.items()) and result.outcome != "error":
-            cell = clusters.setdefault((t.task, t.drawer, t.pose), [0, 0])
+            cell = clusters.setdefault(t.situation, [0, 0])
             cell[0] += result.outcome == "success"
             cell[1] += 1
     won, held = zip(*clusters.values(), strict=True)
@@ -236,8 +239,8 @@ def test_columns_sort_all_trials_both_ways_and_pages_turn(study, visit):
         assert header.get_attribute("aria-sort") == "descending"
         assert [int(text) for text in shown(page, "steps")] == every[::-1][:25]
         # What is not known comes last in either order.
-        page.locator("#list thead .of-extension button").click()
-        assert "\N{EN DASH}" not in shown(page, "extension")
+        page.locator("#list thead .of-progress button").click()
+        assert "\N{EN DASH}" not in shown(page, "progress")
 
 
 def test_a_point_a_cell_and_a_rate_lead_to_their_trials(study, visit):
@@ -247,8 +250,8 @@ def test_a_point_a_cell_and_a_rate_lead_to_their_trials(study, visit):
         point = page.locator("svg.scatter").first.get_by_role("link", name="fair: simulated")
         point.click()
         expect(page.locator("#trials")).to_be_focused()
-        place = BROKEN.task, BROKEN.drawer, BROKEN.pose
-        compared = {t: r for t, r in study.results.items() if (t.task, t.drawer, t.pose) != place}
+        place = BROKEN.situation
+        compared = {t: r for t, r in study.results.items() if t.situation != place}
         assert rate_of(compared, **fair) in count(page)
         expect(page.locator("#trials")).to_be_in_viewport()
         page.locator(".heat a").first.click()
@@ -281,7 +284,9 @@ def test_a_rate_leads_to_the_trials_it_is_of(study, visit):
 
 def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_them(study, visit):
     with visit(
-        study.report, f"#policy=fair&style={FAIR.style}&drawer={FAIR.drawer}", reduced_motion="reduce"
+        study.report,
+        f"#policy=fair&style={FAIR.style}&drawer={FAIR.scene.split('/')[0]}",
+        reduced_motion="reduce",
     ) as page:
         assert "1 recorded episode below" in count(page)
         assert page.locator("figure.episode:visible").count() == 1
@@ -296,7 +301,7 @@ def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_t
         page.locator("#list").get_by_role("button", name="details: fair").first.click()
         assert "No recording" in detail.inner_text()
         words = shlex.split(detail.locator("code").inner_text())
-    with visit(study.report, f"#policy=fair&style={FAIR.style}&drawer={FAIR.drawer}") as page:
+    with visit(study.report, f"#policy=fair&style={FAIR.style}&drawer={FAIR.scene.split('/')[0]}") as page:
         page.get_by_role("button", name="▶ play: fair").click()
         until(page, "!document.querySelector('tr.details video').paused")
     assert words[:2] == ["simedit-eval", "run"]
@@ -304,7 +309,8 @@ def test_recorded_episodes_play_raw_beside_edited_and_others_say_how_to_record_t
 
 @pytest.mark.parametrize("trial", [ALL[-1], ALL[60], BROKEN], ids=["odd", "raw", "evil"])
 def test_the_command_of_an_unrecorded_trial_plays_that_one(study, visit, tmp_path, trial):
-    other = replace(trial, pose="b1" if trial.pose != "b1" else "b2")
+    drawer, pose = trial.scene.split("/")
+    other = replace(trial, scene=f"{drawer}/{'b1' if pose != 'b1' else 'b2'}")
     asked = "&".join(f"{key}={getattr(other, key)}" for key in ("task", "drawer", "pose", "domain", "style"))
     with visit(study.report, f"#{asked}") as page:
         row = page.locator("#list tbody tr").nth(list(SKILL).index(other.policy))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_drawer import HEIGHT, STEPS, WIDTH, Mover, SmallDrawer, make_env
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 from simedit.eval.recording import Recording
 from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
@@ -16,8 +16,7 @@ from simedit.protocols import Action
 def trial(**changes):
     fields = {
         "task": "open",
-        "drawer": "top",
-        "pose": "b1",
+        "scene": "top/b1",
         "domain": "raw",
         "variant": "",
         "style": "",
@@ -54,8 +53,8 @@ def action(way=0.0, **more):
 def test_success_and_failure():
     done = run(trial())
     assert (done.outcome, done.steps) == ("success", STEPS)
-    assert done.extension == pytest.approx(0.3)
-    assert done.pose == POSES["b1"]
+    assert done.measures["extension"] == pytest.approx(0.3)
+    assert done.start == POSES["b1"]
     assert len(done.frame_hash) == 32
     assert run(trial(), Still()).outcome == "failure"
     assert run(trial(task="close"), Still()).outcome == "failure"
@@ -103,12 +102,12 @@ def test_style_changes_without_a_new_environment():
 
 def test_every_variant_gets_its_own_environment_and_its_domains_poses():
     made = []
-    stage = Stage(lambda *place: made.append(place) or SmallDrawer())
+    stage = Stage(lambda *place: made.append(place) or make_env(place[0], SmallDrawer()))
     variants = ("base", "base", "darker")
-    results = [run(trial(domain="varagg", variant=v, pose="c2"), stage=stage) for v in variants]
+    results = [run(trial(domain="varagg", variant=v, scene="top/c2"), stage=stage) for v in variants]
     assert made == [("varagg", "base"), ("varagg", "darker")]
-    assert {result.pose for result in results} == {(0.85, 0.2, 0.0)}
-    assert run(trial(domain="vismatch", variant="plain", pose="c2")).pose == POSES["c2"]
+    assert {result.start for result in results} == {(0.85, 0.2, 0.0)}
+    assert run(trial(domain="vismatch", variant="plain", scene="top/c2")).start == POSES["c2"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -13,8 +13,8 @@ from simedit.errors import SimeditError
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, Trial
 
-TRIAL = Trial("p", "open", "top", "a0", "edited", "", "gold", 3)
-RESULT = Result(TRIAL, "success", 7, 0.2, (0.644, -0.179, -0.03), "ab12", "")
+TRIAL = Trial("p", "open", "top/a0", "edited", "", "gold", 3)
+RESULT = Result(TRIAL, "success", 7, 0.2, (0.644, -0.179, -0.03), {"extension": 0.2}, "ab12", "")
 
 
 def test_results_come_back_as_they_went_in(tmp_path):
@@ -126,9 +126,9 @@ def test_a_failed_opening_gives_the_lock_back(tmp_path):
         "UPDATE results SET seed = 'x'",
         "UPDATE results SET steps = 'many'",
         "UPDATE results SET steps = 1.5",
-        "UPDATE results SET extension = 9e999",
-        "UPDATE results SET extension = 'far'",
-        "UPDATE results SET pose_x = x'00'",
+        "UPDATE results SET progress = 9e999",
+        "UPDATE results SET progress = 'far'",
+        "UPDATE results SET start = x'00'",
         "UPDATE results SET policy = x'ff'",
         "UPDATE results SET policy = CAST(x'ff' AS TEXT)",
         "UPDATE results SET message = CAST(x'c328' AS TEXT)",
@@ -204,7 +204,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path, write):
         db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         db.execute("INSERT INTO meta VALUES ('schema', '1')")
         db.execute("CREATE TABLE results (policy TEXT, domain TEXT, style TEXT, seed INTEGER)")
-    with pytest.raises(SimeditError, match="layout 1, not this simedit's 2: start anew"):
+    with pytest.raises(SimeditError, match="layout 1, not this simedit's 3: start anew"):
         Store(tmp_path, write=write)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import small_drawer
-from small_drawer import CONFIG, SKILLS, Mover, SmallDrawer, make_env
+from small_drawer import CONFIG, SKILLS, Mover, SmallDrawer, changed, make_env
 
 from simedit.errors import SimeditError
 from simedit.eval.recording import chosen_trials, strip_path, video_path
@@ -20,7 +20,7 @@ from simedit.eval.store import Store
 from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, rehearse_policies, remaining, run_study
 from simedit.eval.trials import Result, trials
 
-FEW = CONFIG.model_copy(update={"domains": ["raw"], "poses": ["a0"], "drawers": ["top"]})
+FEW = changed(CONFIG, domains=["raw"], scenes={"pose": ["a0"], "drawer": ["top"]})
 
 
 def run(store, env=SmallDrawer, config=FEW, **instead):
@@ -165,13 +165,13 @@ def test_a_broken_pose_keeps_nothing_else_from_being_played(tmp_path, seeds):
         run(store, Broken, config)
         results = store.results()
         assert set(results) == set(trials(config))
-        assert {t.pose for t, r in results.items() if r.outcome == "error"} == {"a0"}
-        assert all(r.outcome != "error" for t, r in results.items() if t.pose != "a0")
+        assert {t.scene[-2:] for t, r in results.items() if r.outcome == "error"} == {"a0"}
+        assert all(r.outcome != "error" for t, r in results.items() if t.scene[-2:] != "a0")
         with pytest.raises(SimeditError, match="no such place"):  # nothing else is left
             run(store, Broken, config)
         more = config.model_copy(update={"seeds": list(range(seeds + 1))})
         fresh = run(store, Broken, more)
-        assert {r.trial.seed for r in fresh if r.trial.pose != "a0"} == {seeds}
+        assert {r.trial.seed for r in fresh if r.trial.scene[-2:] != "a0"} == {seeds}
 
 
 def test_an_edit_that_is_refused_stops_the_study(tmp_path, monkeypatch):

@@ -4,23 +4,24 @@ import json
 from dataclasses import replace
 
 import pytest
+from small_drawer import changed
 
-from simedit.envs.poses import POSES
 from simedit.errors import SimeditError
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import Rates
 from simedit.eval.summary import Facts, status, summarise
-from simedit.eval.trials import Result, trials
+from simedit.eval.trials import Result, scenes, trials
 from simedit.policies.kinds.scripted import Scripted
 
-CONFIG = StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
-        "domains": ["raw", "edited"],
-        "styles": ["gold", "wood"],
-        "drawers": ["top", "bottom"],
-        "poses": ["a0", "a1"],
-    }
+CONFIG = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
+            "domains": ["raw", "edited"],
+            "styles": ["gold", "wood"],
+            "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "a1"]},
+        }
+    )
 )
 REAL = Rates.model_validate(
     {
@@ -29,20 +30,20 @@ REAL = Rates.model_validate(
     }
 )
 # The good policy fails in one cell, and with wood in the one beside it; the bad one closes the top drawer.
-FAILURES = {("good", "open", "bottom", "a1", ""), ("good", "open", "bottom", "a0", "wood")}
+FAILURES = {("good", "open", "bottom/a1", ""), ("good", "open", "bottom/a0", "wood")}
 
 
 def outcome(t):
     if t.policy == "bad":
-        return "success" if (t.task, t.drawer) == ("close", "top") else "failure"
-    return "failure" if (t.policy, t.task, t.drawer, t.pose, t.style) in FAILURES else "success"
+        return "success" if t.task == "close" and t.scene.startswith("top/") else "failure"
+    return "failure" if (t.policy, t.task, t.scene, t.style) in FAILURES else "success"
 
 
 RESULTS = {t: Result(t, outcome(t)) for t in trials(CONFIG)}
 
 # Three policies of graded skill in 27 situations a task, which they find hard in the same order.
 WIDE_POLICY = Scripted(kind="scripted")
-WIDE = StudyConfig(policies=dict.fromkeys(("good", "fair", "bad"), WIDE_POLICY), domains=["raw"])
+WIDE = resolved(StudyConfig(policies=dict.fromkeys(("good", "fair", "bad"), WIDE_POLICY), domains=["raw"]))
 WIDE_REAL = Rates.model_validate(
     {
         "source": "robot",
@@ -57,7 +58,7 @@ SKILL = {"good": 18, "fair": 12, "bad": 2}
 
 
 def wide_outcome(t):
-    hardness = 9 * ["top", "middle", "bottom"].index(t.drawer) + list(POSES).index(t.pose)
+    hardness = scenes(WIDE).index(t.scene)
     return "success" if 7 * hardness % 27 < SKILL[t.policy] else "failure"
 
 
@@ -71,7 +72,7 @@ def summary(results=RESULTS, config=CONFIG, real=REAL, facts=None):
 def test_the_json_layout():
     found = summary()
     assert json.loads(json.dumps(found)) == found
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert list(found["domains"]) == ["raw", "edited"]
     assert list(found["domains"]["raw"]) == ["open", "close", "average"]
     block = found["domains"]["raw"]["open"]
@@ -94,7 +95,7 @@ def test_rates_by_hand():
 
 
 def test_proxy_real_has_rates_and_predicts_nothing():
-    config = CONFIG.model_copy(update={"domains": ["raw", "proxy_real"], "styles": []})
+    config = changed(CONFIG, domains=["raw", "proxy_real"], styles=[])
     results = {t: Result(t, outcome(t)) for t in trials(config)}
     found = summary(results, config)
     assert found["domains"]["raw"]["open"]["mmrv"] == 0
@@ -113,8 +114,7 @@ def test_styles_and_cells():
     (cell,) = (
         c
         for c in found["cells"]
-        if (c["domain"], c["policy"], c["task"], c["drawer"], c["pose"])
-        == ("edited", "good", "open", "bottom", "a0")
+        if (c["domain"], c["policy"], c["task"], c["scene"]) == ("edited", "good", "open", "bottom/a0")
     )
     assert (cell["n"], cell["successes"]) == (2, 1)
 
@@ -156,7 +156,7 @@ def test_one_task_has_no_average():
 def test_equal_averages_tie_whatever_their_floating_point_sums():
     """(0/10 + 3/10) / 2 and (1/10 + 2/10) / 2 differ in the last bit; as rates they tie."""
     assert (0 / 10 + 3 / 10) / 2 != (1 / 10 + 2 / 10) / 2
-    config = CONFIG.model_copy(update={"domains": ["raw"], "drawers": ["top"], "seeds": list(range(5))})
+    config = changed(CONFIG, domains=["raw"], seeds=list(range(5)), scenes={"drawer": ["top"]})
     wins = {("good", "open"): 0, ("good", "close"): 3, ("bad", "open"): 1, ("bad", "close"): 2}
     results = {}
     for t in trials(config):
@@ -171,9 +171,7 @@ def test_equal_averages_tie_whatever_their_floating_point_sums():
 @pytest.mark.parametrize("seeds", [[0], list(range(5))])
 def test_equal_results_have_equal_intervals_with_any_domain_styles_and_seeds(seeds):
     """Repeats, styles and variants of a situation say nothing about other situations."""
-    config = WIDE.model_copy(
-        update={"domains": ["raw", "edited"], "styles": ["gold", "wood", "steel"], "seeds": seeds}
-    )
+    config = changed(WIDE, domains=["raw", "edited"], styles=["gold", "wood", "steel"], seeds=seeds)
     alone = summary(WIDE_RESULTS, WIDE, WIDE_REAL)["domains"]["raw"]
     results = {t: Result(t, wide_outcome(t)) for t in trials(config)}
     domains = summary(results, config, WIDE_REAL)["domains"]
@@ -197,9 +195,7 @@ def test_intervals_hold_their_estimates_and_say_how_sure_they_are():
 
 def test_a_mean_lies_in_its_interval_however_unequal_its_parts():
     """Opening 0 of 27, closing 1 of 1: the mean, 0.5, is not in the pooled counts' interval."""
-    played = {
-        t: r for t, r in WIDE_RESULTS.items() if t.task == "open" or (t.drawer, t.pose) == ("top", "a0")
-    }
+    played = {t: r for t, r in WIDE_RESULTS.items() if t.task == "open" or t.scene == "top/a0"}
     results = {t: Result(t, "success" if t.task == "close" else "failure") for t in played}
     entry = summary(results, WIDE, WIDE_REAL)["domains"]["raw"]["average"]["policies"]["good"]
     assert (entry["sim"], entry["successes"], entry["n"]) == (0.5, 1, 28)
@@ -209,13 +205,13 @@ def test_a_mean_lies_in_its_interval_however_unequal_its_parts():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"poses": ["a0"], "drawers": ["top"]}, "Too few situations"),
-        ({"poses": ["a0"], "seeds": list(range(10))}, "Too few situations"),
+        ({"scenes": {"pose": ["a0"], "drawer": ["top"]}}, "Too few situations"),
+        ({"scenes": {"pose": ["a0"]}, "seeds": list(range(10))}, "Too few situations"),
         ({"policies": dict.fromkeys(("good", "bad"), WIDE_POLICY)}, "Two policies have r 1 or -1"),
     ],
 )
 def test_nothing_is_certain_from_next_to_nothing(changes, said):
-    config = WIDE.model_copy(update=changes)
+    config = changed(WIDE, **changes)
     found = summary({t: Result(t, wide_outcome(t)) for t in trials(config)}, config, WIDE_REAL)
     assert any(said in warning for warning in found["warnings"])
     for block in found["domains"]["raw"].values():
@@ -224,7 +220,7 @@ def test_nothing_is_certain_from_next_to_nothing(changes, said):
 
 
 def test_no_interval_of_policies_that_always_fail():
-    config = WIDE.model_copy(update={"drawers": ["top"], "poses": ["a0", "b0", "c0"]})
+    config = changed(WIDE, scenes={"pose": ["a0", "b0", "c0"], "drawer": ["top"]})
     for study in (config, WIDE):
         found = summary({t: Result(t, "failure") for t in trials(study)}, study, WIDE_REAL)
         for block in found["domains"]["raw"].values():
@@ -256,7 +252,7 @@ BROKEN = "policy 'good': ValueError: too hard (step 3)"
 
 
 def hard(t):
-    return t.drawer != "top"
+    return not t.scene.startswith("top/")
 
 
 @pytest.mark.parametrize("setting", ["error", "failure"])
@@ -292,7 +288,7 @@ def test_an_environments_error_never_counts_as_a_failure():
 
 def test_policies_that_share_no_trial_have_rates_of_their_own_and_are_not_compared():
     place = ["good", "fair", "bad"]
-    results = {t: r for t, r in WIDE_RESULTS.items() if place.index(t.policy) == int(t.pose[1])}
+    results = {t: r for t, r in WIDE_RESULTS.items() if place.index(t.policy) == int(t.scene[-1])}
     found = summary(results, WIDE, WIDE_REAL)
     for block in found["domains"]["raw"].values():
         assert all(entry["n"] for entry in block["policies"].values())
@@ -303,11 +299,11 @@ def test_policies_that_share_no_trial_have_rates_of_their_own_and_are_not_compar
 
 
 def test_repeated_episodes_are_found_by_their_first_frame():
-    config = WIDE.model_copy(update={"domains": ["raw", "varagg"], "seeds": [0, 1, 2]})
+    config = changed(WIDE, domains=["raw", "varagg"], seeds=[0, 1, 2])
 
     def ended(t, repeat):
-        frame = f"{t.task}{t.drawer}{t.pose}{t.variant}" + ("" if repeat else str(t.seed))
-        return Result(t, wide_outcome(t), 5, 0.1, None, frame)
+        frame = f"{t.task}{t.scene}{t.variant}" + ("" if repeat else str(t.seed))
+        return Result(t, wide_outcome(t), 5, 0.1, frame_hash=frame)
 
     results = {t: ended(t, repeat=t.domain == "raw") for t in trials(config)}
     (warning,) = (text for text in summary(results, config, WIDE_REAL)["warnings"] if "repeat" in text)
@@ -407,15 +403,16 @@ def test_status_by_policy_and_domain():
 
 
 ROOM = "data/hab2_bench_assets/stages/modern_office_no_roof.glb"
-AGGREGATED = StudyConfig.model_validate(
-    {
-        "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
-        "domains": ["raw", "varagg"],
-        "variants": {"varagg": ["base", "darker", "modern_office"]},
-        "drawers": ["top", "bottom"],
-        "poses": ["a0", "a1"],
-        "env": {"skin": "simpler"},
-    }
+AGGREGATED = resolved(
+    StudyConfig.model_validate(
+        {
+            "policies": {name: {"kind": "scripted"} for name in ("good", "bad")},
+            "domains": ["raw", "varagg"],
+            "variants": {"varagg": ["base", "darker", "modern_office"]},
+            "scenes": {"drawer": ["top", "bottom"], "pose": ["a0", "a1"]},
+            "suite": {"kind": "drawer", "skin": "simpler"},
+        }
+    )
 )
 
 

@@ -11,7 +11,7 @@ from clock import Clock
 from simedit.eval.terminal import progress
 from simedit.eval.trials import Result, Trial
 
-TRIAL = Trial("hand", "open_top_drawer", "top", "s0", "raw", "", "", 0)
+TRIAL = Trial("hand", "open_top_drawer", "top/s0", "raw", "", "", 0)
 
 
 class Terminal(StringIO):

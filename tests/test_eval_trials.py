@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from small_drawer import CONFIG
 
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.trials import trials
 
 
@@ -26,15 +26,17 @@ def test_environment_and_style_change_once_each():
 
 
 def test_variants_and_seeds_of_each_domain():
-    config = StudyConfig.model_validate(
-        {
-            "policies": {"a": {"kind": "scripted"}},
-            "domains": ["raw", "vismatch", "varagg", "edited"],
-            "variants": {"varagg": ["base", "darker"]},
-            "styles": ["gold", "wood"],
-            "env": {"skin": "simpler"},
-            "editor": {"seeds": [3, 4, 5]},
-        }
+    config = resolved(
+        StudyConfig.model_validate(
+            {
+                "policies": {"a": {"kind": "scripted"}},
+                "domains": ["raw", "vismatch", "varagg", "edited"],
+                "variants": {"varagg": ["base", "darker"]},
+                "styles": ["gold", "wood"],
+                "suite": {"kind": "drawer", "skin": "simpler"},
+                "editor": {"seeds": [3, 4, 5]},
+            }
+        )
     )
     wanted = list(trials(config))
     assert len(set(wanted)) == len(wanted)
@@ -51,19 +53,21 @@ def test_variants_and_seeds_of_each_domain():
     assert "varagg/darker seed 0" in str(next(t for t in wanted if t.variant == "darker"))
     by_unit = {}
     for trial in wanted:
-        by_unit.setdefault(trial.unit, set()).add(trial.episode_seed)
+        by_unit.setdefault((trial.situation, trial.seed), set()).add(trial.episode_seed)
     assert all(len(seeds) == 1 for seeds in by_unit.values())
 
 
 def test_a_full_grid_has_54_trials_a_seed():
-    config = StudyConfig.model_validate({"policies": {"a": {"kind": "scripted"}}, "domains": ["raw"]})
+    config = resolved(
+        StudyConfig.model_validate({"policies": {"a": {"kind": "scripted"}}, "domains": ["raw"]})
+    )
     assert len(list(trials(config))) == 54
 
 
 def test_episode_seeds_are_equal_for_equal_situations_and_only_there():
     by_seed = {}
     for trial in trials(CONFIG):
-        by_seed.setdefault(trial.episode_seed, set()).add(trial.unit)
+        by_seed.setdefault(trial.episode_seed, set()).add((trial.situation, trial.seed))
         assert 0 <= trial.episode_seed < 2**31
     assert len(by_seed) == 12
     assert all(len(units) == 1 for units in by_seed.values())

@@ -29,7 +29,7 @@ def test_the_twin_without_maniskill_says_how_to_get_it(monkeypatch):
 
     for name in [name for name in sys.modules if name.split(".")[0] == "mani_skill"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "simedit.envs.drawer", raising=False)
+    monkeypatch.delitem(sys.modules, "simedit.envs.drawer.twin", raising=False)
     monkeypatch.setitem(sys.modules, "mani_skill", None)
     with pytest.raises(SimeditError, match=r"the drawer twin needs ManiSkill 3 .*simedit\[sim\]"):
         gymnasium.make("simedit/Drawer-v1")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import simedit.lab.cloning as cloning
-from simedit.envs.poses import DRAWERS
+from simedit.envs.drawer.poses import DRAWERS
 from simedit.errors import SimeditError
 from simedit.lab.cloning import RECIPES, Recipe, clone, train_policies
 from simedit.lab.demonstrations import Demonstration

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
 from simedit.lab.cloning import RECIPES
@@ -42,7 +43,7 @@ def test_every_style_has_a_specialist_that_passed() -> None:
 
 
 def test_policies_are_graded_and_act() -> None:
-    rates = load_real(RealConfig(source="lab"), list(RECIPES), ["open", "close"]).policies
+    rates = load_real(RealConfig(source="lab"), DrawerSuite(), list(RECIPES), ["open", "close"]).policies
     means = {}
     for name in RECIPES:
         policy = ClonedPolicy(policy_folder(f"lab:{name}"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simedit.envs.kitchens import KITCHENS
-from simedit.envs.poses import succeeded
+from simedit.envs.drawer.kitchens import KITCHENS
+from simedit.envs.drawer.poses import succeeded
 from simedit.errors import SimeditError
 from simedit.lab.demonstrations import HEIGHT, WIDTH, Demonstration, record
 

@@ -71,7 +71,7 @@ def test_the_first_commands_work_from_the_wheel_alone(wheel, tmp_path):
     assert {"demo", "material", "rain"} <= set(run("simedit-eval", "configs").split())
     run("simedit-eval", "configs", "demo", "--out", "mine.yaml")
     assert (empty / "mine.yaml").read_bytes() == (ROOT / "configs" / "eval" / "demo.yaml").read_bytes()
-    small = ("--set", "drawers=[top]", "tasks=[open]", "max_steps=2")
+    small = ("--set", "scenes.drawer=[top]", "tasks=[open]", "max_steps=2")
     run("simedit-eval", "run", "--config", "demo", "--out", "runs/demo", *small)
     assert "<html" in (empty / "runs" / "demo" / "report.html").read_text(encoding="utf-8")
     assert "U-Net evaluations" in run("simedit-train", "--config", "material", "--dry-run")

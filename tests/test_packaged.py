@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
 from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
@@ -33,7 +34,7 @@ def test_what_ships_with_the_lab_goes_by_name(lab):
     assert policy_folder("lab:best") == lab / "policies" / "best"
     assert specialist_folder("lab:gold") == lab / "specialists" / "gold"
     assert library_folder("lab") == lab / "specialists"
-    assert load_real(RealConfig(source="lab"), ["best"], ["open"]).source == "the lab"
+    assert load_real(RealConfig(source="lab"), DrawerSuite(), ["best"], ["open"]).source == "the lab"
     with pytest.raises(SimeditError, match="'bst': did you mean 'best'"):
         policy_folder("lab:bst")
     with pytest.raises(SimeditError, match="'glod': did you mean 'gold'"):

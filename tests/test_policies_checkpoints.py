@@ -18,6 +18,7 @@ import pytest
 from object_server import ObjectServer, serving
 
 from simedit.config import load_config
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import load_published
@@ -278,7 +279,7 @@ def test_what_cannot_be_fetched_is_said_in_one_line(server: ObjectServer, tmp_pa
 
 def test_names_are_those_of_the_published_tables_and_the_config() -> None:
     rt1 = CHECKPOINTS[:4]
-    assert [checkpoint.published for checkpoint in rt1] == list(load_published().real.policies)
+    assert [checkpoint.published for checkpoint in rt1] == list(load_published(DrawerSuite()).real.policies)
     for checkpoint in CHECKPOINTS:
         assert find(checkpoint.published) is find(checkpoint.folder) is find(checkpoint.name) is checkpoint
     study = load_config(StudyConfig, Path(__file__).parents[1] / "configs" / "eval" / "paper.yaml", ())

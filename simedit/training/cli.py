@@ -346,8 +346,8 @@ def _assets(config: TrainConfig) -> list[Path]:
     twin = config.inputs
     if not isinstance(twin, TwinConfig) or (twin.skin == "primitive" and not twin.overlay):
         return []
-    from simedit.envs.assets import cabinet_urdf, photograph, resolve_asset_root, robot_urdf
-    from simedit.envs.poses import POSES
+    from simedit.envs.drawer.assets import cabinet_urdf, photograph, resolve_asset_root, robot_urdf
+    from simedit.envs.drawer.poses import POSES
 
     root = resolve_asset_root(twin.asset_root)
     photographs = [root / photograph(pose) for pose in POSES] if twin.overlay else []
@@ -377,7 +377,7 @@ def _configured(config: Path, style: Path | None, overrides: Sequence[str]) -> T
 
 def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
     if isinstance(config.inputs, TwinConfig):
-        from simedit.envs.inputs import TwinInputs
+        from simedit.envs.drawer.inputs import TwinInputs
 
         twin = TwinInputs(config.inputs, config.width, config.height, config.seed)
         return stack.enter_context(contextlib.closing(twin))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simedit.envs.surface import Surface
+from simedit.envs.drawer.surface import Surface
 
 FOOT = np.array([-0.295, 0.0, 0.017], np.float32)
 """The origin of the cabinet in the world, metres."""

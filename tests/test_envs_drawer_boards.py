@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simedit.envs.boards import board_normals, unblocked
+from simedit.envs.drawer.boards import board_normals, unblocked
 
 
 def test_a_board_stops_light_that_comes_through_it_and_no_other() -> None:

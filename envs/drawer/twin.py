@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
     raise SimeditError(
         f"the drawer twin needs ManiSkill 3 ({error}): {extras.install('mani_skill')}"
     ) from error
-from simedit.envs.assets import (
+from simedit.envs.drawer.assets import (
     CABINETS,
     ROBOT_VARIANTS,
     ROOMS,
@@ -41,8 +41,8 @@ from simedit.envs.assets import (
     robot_urdf,
     room_mesh,
 )
-from simedit.envs.checks import check_action, check_options, check_sizes
-from simedit.envs.poses import (
+from simedit.envs.drawer.checks import check_action, check_options, check_sizes
+from simedit.envs.drawer.poses import (
     CLOSE_START,
     DRAWERS,
     HANDLE,
@@ -53,9 +53,9 @@ from simedit.envs.poses import (
     instruction,
     succeeded,
 )
-from simedit.envs.proprioception import proprioception
-from simedit.envs.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
-from simedit.envs.scenery import (
+from simedit.envs.drawer.proprioception import proprioception
+from simedit.envs.drawer.robot import BASE_HEIGHT, GoogleRobot, overhead_camera
+from simedit.envs.drawer.scenery import (
     LIGHTS,
     add_cabinet,
     add_ground,
@@ -66,7 +66,7 @@ from simedit.envs.scenery import (
     recolour,
     show_ambient_only,
 )
-from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
+from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface, normals
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState, Proprioception
 from simedit.repainter import whole_number
@@ -461,7 +461,7 @@ def _skin_files(
             raise SimeditError(
                 f"robot_variant {robot_variant!r} is made of asset files: it needs skin='simpler'"
             )
-        folder = Path(str(resources.files("simedit.envs"))) / "primitive"
+        folder = Path(str(resources.files("simedit.envs.drawer"))) / "primitive"
         return folder / "google_robot.urdf", folder / "mk_station.urdf", None
     root = resolve_asset_root(asset_root)
     names = [robot_urdf(robot_variant or None), cabinet_urdf(cabinet)]

@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.controller, on the robot it drives."""
+"""Tests of simedit.envs.drawer.controller, on the robot it drives."""
 
 from __future__ import annotations
 

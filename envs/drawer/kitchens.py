@@ -12,7 +12,7 @@ from functools import cache, partial
 import cv2
 import numpy as np
 
-from simedit.envs.boards import DRAWER_HEIGHTS
+from simedit.envs.drawer.boards import DRAWER_HEIGHTS
 from simedit.envs.noise import cells, fractal, noise
 
 Finish = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]

@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.simpler: on the original where it is installed, and everywhere on its format."""
+"""Tests of simedit.envs.drawer.simpler: on the original where it is installed, else on its format."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import simpler_format
 
 import simedit.envs  # noqa: F401 (registers the environment)
-from simedit.envs.poses import DRAWERS, POSES, TASKS
+from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS
 from simedit.errors import SimeditError
 from simedit.eval.rollout import Stage, rollout
 from simedit.eval.trials import Trial
@@ -147,7 +147,7 @@ def test_success_is_that_of_the_last_step(formatted, ways, outcome):
     env = gym.make(ID, width=WIDTH, height=HEIGHT)
     result = roll(env, Mover(*ways), task="open", max_steps=len(ways))
     assert (result.outcome, result.steps, result.message) == (outcome, len(ways), "")
-    assert result.pose == pytest.approx(POSES["b1"], abs=1e-6)
+    assert result.start == pytest.approx(POSES["b1"], abs=1e-6)
 
 
 @needs_original
@@ -258,7 +258,7 @@ def test_without_the_original_it_says_how_to_install_it(monkeypatch):
 
 
 def test_the_numpy_that_crashes_sapien_2_is_refused(formatted, monkeypatch):
-    monkeypatch.setattr("simedit.envs.simpler.version", lambda _: "2.2.2")
+    monkeypatch.setattr("simedit.envs.drawer.simpler.version", lambda _: "2.2.2")
     monkeypatch.setattr(np, "__version__", "2.2.6")
     with pytest.raises(SimeditError, match=r"numpy 2\.2\.6: pip install 'numpy<2'"):
         gym.make(ID)

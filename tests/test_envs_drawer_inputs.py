@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.inputs, on the shipped skin where no assets are needed."""
+"""Tests of simedit.envs.drawer.inputs, on the shipped skin where no assets are needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simedit.envs.inputs import TwinInputs
+from simedit.envs.drawer.inputs import TwinInputs
 from simedit.errors import SimeditError
 from simedit.training.config import TwinConfig
 
@@ -100,7 +100,7 @@ def test_missing_assets_are_named_before_anything_is_built(tmp_path: Path) -> No
 
 
 def test_the_module_needs_no_simulator_to_be_imported() -> None:
-    code = "import sys, simedit.envs.inputs; assert not {'mani_skill', 'sapien'} & set(sys.modules)"
+    code = "import sys, simedit.envs.drawer.inputs; assert not {'mani_skill', 'sapien'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

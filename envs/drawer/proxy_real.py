@@ -12,9 +12,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from simedit.envs.boards import DRAWER_HEIGHTS, FOOT, board_normals, find_boards, unblocked
-from simedit.envs.kitchens import KITCHENS, Kitchen, linear, maps
-from simedit.envs.surface import CABINET, GROUND, NOTHING, ROBOT, Surface
+from simedit.envs.drawer.boards import DRAWER_HEIGHTS, FOOT, board_normals, find_boards, unblocked
+from simedit.envs.drawer.kitchens import KITCHENS, Kitchen, linear, maps
+from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface
 from simedit.errors import SimeditError, unknown
 from simedit.repainter import whole_number
 from simedit.wrapper import EditObservation

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from simedit.envs import assets
-from simedit.envs.poses import POSES
+from simedit.envs.drawer import assets
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "simpler" / "assets"

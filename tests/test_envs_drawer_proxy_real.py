@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.proxy_real and simedit.envs.kitchens."""
+"""Tests of simedit.envs.drawer.proxy_real and simedit.envs.drawer.kitchens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import simedit.envs  # noqa: F401 (registers the environment)
-from simedit.envs.kitchens import KITCHENS, maps
-from simedit.envs.proxy_real import Look, ProxyReal, VisualMatching, draw_look, photograph
-from simedit.envs.surface import CABINET, GROUND, ROBOT, Surface
+from simedit.envs.drawer.kitchens import KITCHENS, maps
+from simedit.envs.drawer.proxy_real import Look, ProxyReal, VisualMatching, draw_look, photograph
+from simedit.envs.drawer.surface import CABINET, GROUND, ROBOT, Surface
 from simedit.errors import SimeditError
 from simedit.wrapper import EditObservation
 

@@ -1,4 +1,4 @@
-"""Tests of simedit.envs.drawer, on the shipped skin where no assets are needed."""
+"""Tests of simedit.envs.drawer.twin, on the shipped skin where no assets are needed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import pytest
 import torch
 
 import simedit.envs  # noqa: F401 (registers the environment)
-from simedit.envs.domains import VARIANTS, poses
-from simedit.envs.poses import DRAWERS, POSES, TASKS, find_pose
-from simedit.envs.robot import START_QPOS
+from simedit.envs.drawer.domains import VARIANTS, poses
+from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS, find_pose
+from simedit.envs.drawer.robot import START_QPOS
 from simedit.errors import SimeditError
 from simedit.wrapper import EditObservation
 

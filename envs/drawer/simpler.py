@@ -29,10 +29,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from simedit.envs.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
-from simedit.envs.checks import check_action, check_options, check_sizes
-from simedit.envs.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
-from simedit.envs.proprioception import proprioception
+from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS, ROOMS, cabinet_urdf, photograph, room_mesh
+from simedit.envs.drawer.checks import check_action, check_options, check_sizes
+from simedit.envs.drawer.poses import CLOSE_START, HANDLE, POSES, check_task, find_pose, instruction
+from simedit.envs.drawer.proprioception import proprioception
 from simedit.errors import SimeditError, unknown
 from simedit.protocols import DrawerState, Proprioception
 from simedit.repainter import whole_number
@@ -60,7 +60,7 @@ _NO_VULKAN = (
 class SimplerDrawerEnv(gym.Env):
     """The original drawer tasks; `gym.make("simedit/SimplerDrawer-v1", ...)`.
 
-    An action is float32 [7], as in `simedit.envs.drawer.DrawerEnv`; so is what `reset` takes as options.
+    An action is float32 [7], as in `simedit.envs.drawer.twin.DrawerEnv`; so is what `reset` takes as options.
 
     An observation is the original's nested dict of NumPy arrays. `image/overhead_camera` holds `rgb` uint8
     [H, W, 3], `depth` float32 [H, W, 1] (m) and `Segmentation` uint32 [H, W, 4], whose channel 1 is the id of

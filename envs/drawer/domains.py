@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simedit.envs.assets import CABINETS, ROBOT_VARIANTS
-from simedit.envs.poses import POSES, Pose
+from simedit.envs.drawer.assets import CABINETS, ROBOT_VARIANTS
+from simedit.envs.drawer.poses import POSES, Pose
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How a scene looks: keyword arguments of `simedit.envs.drawer.DrawerEnv`, which explains them."""
+    """How a scene looks: keyword arguments of `simedit.envs.drawer.twin.DrawerEnv`, which explains them."""
 
     overlay: bool = False
     robot_variant: str = ""
@@ -37,13 +37,12 @@ VARIANTS: dict[str, dict[str, Scene]] = {
         "mk_station2": _aggregated(cabinet="mk_station2"),
         "mk_station3": _aggregated(cabinet="mk_station3"),
     },
-    "edited": {"": Scene()},
     "proxy_real": {"": Scene()},
 }
 """Each domain's variants by name, over which its rates are averaged; "" where there is but one.
 
 The lab's proxy_real photographs the plain scene in a kitchen that the seed draws: see
-`simedit.envs.proxy_real`.
+`simedit.envs.drawer.proxy_real`.
 
 Source: SIMPLER (arXiv 2405.05941), its scripts for Visual Matching and Variant Aggregation.
 """
@@ -53,13 +52,6 @@ _GRID = {
     for row, y in zip("abc", (-0.2, 0.0, 0.2), strict=True)
     for column, x in zip("012", (0.65, 0.75, 0.85), strict=True)
 }
-
-
-def scene(domain: str, variant: str = "", *, over: str = "raw") -> Scene:
-    """What a variant looks like; "edited" is laid over "raw", or over "vismatch" with the plain robot."""
-    if domain == "edited" and over == "vismatch":
-        return VARIANTS["vismatch"]["plain"]
-    return VARIANTS[domain][variant]
 
 
 def poses(domain: str) -> dict[str, Pose]:

@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from simedit.envs.poses import POSES
+from simedit.envs.drawer.poses import POSES
 from simedit.errors import SimeditError
 
 DEFAULT_URL = "https://github.com/simpler-env/ManiSkill2_real2sim"
@@ -50,7 +50,7 @@ _SPARSE = f"""/LICENSE
 """
 _HINT = (
     "run `simedit-eval assets fetch`, or name a checkout of simpler-env/ManiSkill2_real2sim in "
-    "SIMEDIT_ASSETS, --asset-root, or a study's env.asset_root"
+    "SIMEDIT_ASSETS, --asset-root, or a study's suite.asset_root"
 )
 
 

@@ -13,7 +13,7 @@ from mani_skill.render import ShaderConfig
 from mani_skill.sensors.camera import CameraConfig
 from mani_skill.utils.structs.pose import Pose
 
-from simedit.envs.controller import ArmControllerConfig, GripperControllerConfig
+from simedit.envs.drawer.controller import ArmControllerConfig, GripperControllerConfig
 
 BASE_HEIGHT = 0.06205 + 0.017
 """Height of the robot base over the world's origin, metres: its own and the ground's."""

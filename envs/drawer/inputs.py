@@ -9,9 +9,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from simedit import extras
-from simedit.envs.assets import cabinet_urdf, photograph, require, resolve_asset_root, robot_urdf
-from simedit.envs.poses import DRAWERS, POSES
-from simedit.envs.surface import Surface
+from simedit.envs.drawer.assets import cabinet_urdf, photograph, require, resolve_asset_root, robot_urdf
+from simedit.envs.drawer.poses import DRAWERS, POSES
+from simedit.envs.drawer.surface import Surface
 from simedit.errors import SimeditError
 from simedit.training.config import TwinConfig
 

@@ -1,10 +1,19 @@
-"""Tests of simedit.envs.poses."""
+"""Tests of simedit.envs.drawer.poses."""
 
 from __future__ import annotations
 
 import pytest
 
-from simedit.envs.poses import CLOSED_AT, OPEN_AT, POSES, Pose, check_task, find_pose, instruction, succeeded
+from simedit.envs.drawer.poses import (
+    CLOSED_AT,
+    OPEN_AT,
+    POSES,
+    Pose,
+    check_task,
+    find_pose,
+    instruction,
+    succeeded,
+)
 from simedit.errors import SimeditError
 
 

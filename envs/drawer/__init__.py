@@ -1,0 +1,1 @@
+"""SIMPLER's drawer tasks: the twin, the original, how they look, and the suite that a study plays."""

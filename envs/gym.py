@@ -1,0 +1,235 @@
+"""`suite: {kind: gym, id: ...}`: any environment that gymnasium can make, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from pydantic import Field, JsonValue
+
+from simedit import factories
+from simedit.config import Config
+from simedit.envs.suite import Places, SuiteKind
+from simedit.errors import SimeditError, shortened, told, unknown
+from simedit.factories import FactoryName
+from simedit.names import Name
+from simedit.repainter import as_numpy, get_path
+
+_FRAME = "frame"
+"""The key of the picture, where the observation is that picture and nothing else."""
+_ENDLESS = 10**9
+"""Steps: whoever plays an episode counts them."""
+
+
+class GymTask(Config):
+    """What is asked of a policy, and how the environment is told.
+
+    Attributes:
+        instruction: what the policy is told.
+        options: of the environment's reset.
+        args: of `gymnasium.make`, in place of the suite's or beside them.
+    """
+
+    instruction: str = ""
+    options: dict[str, JsonValue] = {}
+    args: dict[str, JsonValue] = {}
+
+
+class GymSuite(SuiteKind):
+    """A registered environment whose pictures are uint8 [..., H, W, 3].
+
+    Its scenes are resets with the seeds 0, 1 and so on; its one domain is "raw".
+
+    Attributes:
+        id: for example "gym_pusht:gym_pusht/PushT-v0": a module that registers it, a colon, its id.
+        args: of `gymnasium.make`.
+        image_key: path of the picture in the observation, such as "sensor_data/base_camera/rgb"; "" where the
+            observation is the picture, and "render" for what `render()` gives, where none is observed.
+        mask: where edits may show. None: nowhere said, so edits need `editor.composition: none`;
+            "segmentation": the pixels with one of `mask_ids` in the segmentation beside the picture; or
+            "package.module:callable", which gets the observation (`{"frame": picture, ...}` for the keys ""
+            and "render") and gives bool [H, W].
+        mask_ids: of the segmentation; None asks the environment for its `edit_segmentation_ids`.
+        tasks: by name.
+        starts: how many scenes.
+        success, progress: keys of the environment's `info`, or "reward", for the step's. Success is what is
+            true, or above 0; without `progress` it is success, 0 or 1.
+        max_steps: of an episode.
+    """
+
+    kind: Literal["gym"]
+    id: str
+    args: dict[str, JsonValue] = {}
+    image_key: str = ""
+    mask: Literal["segmentation"] | FactoryName | None = None
+    mask_ids: list[int] | None = None
+    tasks: dict[Name, GymTask] = Field(default={"task": GymTask()}, min_length=1)
+    starts: int = Field(default=9, gt=0)
+    success: str = "success"
+    progress: str | None = None
+    max_steps: int = Field(default=200, gt=0)
+
+    @property
+    def scenes(self) -> Mapping[str, Sequence[str]]:
+        return {"start": tuple(map(str, range(self.starts)))}
+
+    @property
+    def domains(self) -> Mapping[str, Sequence[str]]:
+        return {"raw": ("",)}
+
+    def suite(self) -> GymSuite:
+        return self
+
+    def problems(self, places: Places) -> list[str]:
+        found = []
+        try:
+            _register(self.id)
+        except SimeditError as error:
+            found.append(str(error))
+        if self.mask not in (None, "segmentation"):
+            found += factories.problems(str(self.mask), None)
+        return found
+
+    def meaning(self, places: Places) -> dict[str, Any]:
+        """The settings, and fingerprints of the module that registers it and of the mask's."""
+        found = super().meaning(places)
+        if module := _register(self.id):
+            found["environment"] = factories.sources(module)
+        if self.mask not in (None, "segmentation"):
+            found |= factories.fingerprints(str(self.mask), {})
+        return found
+
+    def editing(self) -> dict[str, Any]:
+        mask = "segmentation" if self.mask in (None, "segmentation") else factories.find(str(self.mask))
+        return {"image_key": self._key, "mask": mask, "mask_ids": self.mask_ids}
+
+    @property
+    def _key(self) -> str:
+        return _FRAME if self.image_key in ("", "render") else self.image_key
+
+    def make(self, domain: str, variant: str) -> gymnasium.Env:
+        """See `simedit.envs.suite.Suite.make`. A task with `args` has an environment of its own."""
+        return _StudyEnv(self)
+
+
+class _StudyEnv(gymnasium.Env):
+    """The environment of the task in play, in the words of a study."""
+
+    def __init__(self, suite: GymSuite) -> None:
+        self._suite = suite
+        self._built: dict[str, JsonValue] | None = None
+        self._task = next(iter(suite.tasks))
+        self._build()
+
+    def _build(self) -> None:
+        suite, args = self._suite, self._suite.args | self._suite.tasks[self._task].args
+        if args == self._built:
+            return
+        if self._built is not None:
+            self._env.close()
+        self._env, self._built = _made(suite, args), args
+        observed, asked = self._env.observation_space, self._env.action_space
+        self._bare = isinstance(observed, gymnasium.spaces.Box)
+        self.observation_space = gymnasium.spaces.Dict({_FRAME: observed}) if self._bare else observed
+        if isinstance(asked, gymnasium.spaces.Discrete):
+            low, high = np.array([asked.start]), np.array([asked.start + asked.n - 1])
+            asked = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+        if not isinstance(asked, gymnasium.spaces.Box):
+            raise SimeditError(f"{suite.id} takes actions of {asked}: a study plays Box and Discrete ones")
+        self.action_space = asked
+        _check_picture(self.observation_space, suite)
+
+    @property
+    def edit_segmentation_ids(self) -> Any:
+        return self._env.get_wrapper_attr("edit_segmentation_ids")
+
+    @property
+    def unwrapped(self) -> gymnasium.Env:
+        return self._env.unwrapped
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        assert options is not None
+        self._task, (start,) = options["task"], options["scene"]
+        self._build()
+        task = self._suite.tasks[self._task]
+        obs, info = self._env.reset(seed=int(start), options=dict(task.options) or None)
+        return self._seen(obs), {**info, "instruction": task.instruction}
+
+    def step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        space = self._env.action_space
+        if isinstance(space, gymnasium.spaces.Discrete):
+            given: Any = int(np.rint(action).item())
+        else:
+            given = np.asarray(action, space.dtype).reshape(space.shape or ())
+        obs, reward, terminated, truncated, info = self._env.step(given)
+        known = {"reward": reward, **info}
+        success = _number(known, self._suite.success)
+        done = float(success > 0) if self._suite.progress is None else _number(known, self._suite.progress)
+        told = {"success": success > 0, "progress": min(1.0, max(0.0, done))}
+        return self._seen(obs), reward, terminated, truncated, {**info, **told}
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _seen(self, obs: Any) -> Any:
+        return {_FRAME: obs} if self._bare else obs
+
+
+def _register(name: str) -> str:
+    """Import the module before the colon, where there is one; its name.
+
+    Raises:
+        SimeditError: it cannot be imported, or no environment of that id is registered then.
+    """
+    module, _, registered = name.rpartition(":")
+    try:
+        if module:
+            factories.module(module)
+        gymnasium.spec(registered)
+    except SimeditError as error:
+        raise SimeditError(f"cannot make the environment {name}: {error}") from error
+    except (gymnasium.error.Error, ValueError) as error:
+        raise SimeditError(f"cannot make the environment {name}: {told(error)}") from error
+    return module
+
+
+def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
+    _register(suite.id)
+    try:
+        env = gymnasium.make(suite.id, **args, max_episode_steps=_ENDLESS)
+        if suite.image_key == "render":
+            env = gymnasium.wrappers.AddRenderObservation(env, render_only=False, render_key=_FRAME)
+    except SimeditError:
+        raise
+    except Exception as error:
+        raise SimeditError(f"cannot make the environment {suite.id}: {told(error)}") from error
+    return env
+
+
+def _check_picture(space: gymnasium.Space, suite: GymSuite) -> None:
+    try:
+        found = get_path(space, suite._key)
+    except SimeditError as error:
+        raise SimeditError(f"suite.image_key: {error}") from error
+    if not isinstance(found, gymnasium.spaces.Box) or found.dtype != np.uint8 or found.shape[-1:] != (3,):
+        raise SimeditError(
+            f"suite.image_key: {suite.image_key!r} of {suite.id} is {found}, and no picture, "
+            "uint8 [..., H, W, 3]: name the path of one, or set it to render"
+        )
+
+
+def _number(info: Mapping[str, Any], key: str) -> float:
+    if key not in info:
+        raise SimeditError(
+            f"the environment's info: {unknown('key', key, info)}. Set suite.success and suite.progress"
+        )
+    try:
+        return float(as_numpy(info[key]).item())
+    except (TypeError, ValueError):
+        raise SimeditError(
+            f"{key} of the environment's info is no number, but {shortened(repr(info[key]))}"
+        ) from None

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_gym import ID
+
+from simedit.config import parse_config
+from simedit.envs.gym import GymSuite
+from simedit.errors import SimeditError
+from simedit.eval.cli import main
+from simedit.eval.store import Store
+
+
+def suite(**settings) -> GymSuite:
+    given = {"kind": "gym", "id": ID, "success": "is_done", **settings}
+    return parse_config(GymSuite, given, where="suite")
+
+
+def begun(found: GymSuite, task: str = "task", start: str = "0"):
+    env = found.make("raw", "")
+    return env, *env.reset(seed=3, options={"task": task, "scene": (start,)})
+
+
+def test_a_bare_picture_lies_under_frame_and_a_start_is_a_seed():
+    env, obs, info = begun(suite())
+    _, other, _ = begun(suite(), start="1")
+    _, same, _ = begun(suite(), start="0")
+    assert list(obs) == ["frame"]
+    assert env.observation_space.contains(obs)
+    assert info["instruction"] == ""
+    np.testing.assert_array_equal(obs["frame"], same["frame"])
+    assert (obs["frame"] != other["frame"]).any()
+
+
+def test_what_a_step_tells():
+    env, *_ = begun(suite(tasks={"go": {"instruction": "to the right", "options": {"at": 0.25}}}), "go")
+    _, _, terminated, _, info = env.step(np.ones(2, np.float32))
+    assert (terminated, info["success"], info["progress"]) == (True, True, 1.0)
+    env, *_ = begun(suite(progress="near", tasks={"go": {"options": {"at": -0.25}}}), "go")
+    assert env.step(np.zeros(2, np.float32))[4]["progress"] == 0.25
+    env, *_ = begun(suite(success="reward", tasks={"go": {"options": {"at": -0.25}}}), "go")
+    assert env.step(np.zeros(2, np.float32))[4]["success"] is False
+    assert env.step(np.ones(2, np.float32) * 2 / 2)[4]["progress"] == 0.0
+
+
+def test_a_task_has_arguments_of_its_own():
+    found = suite(tasks={"push": {}, "press": {"instruction": "press", "args": {"discrete": True}}})
+    env, _, info = begun(found, "press")
+    assert info["instruction"] == "press"
+    assert env.action_space.shape == (1,)
+    env.step(np.array([0.6], np.float32))  # the nearest of the three, -1 to 1
+
+
+def test_what_render_gives_may_be_the_picture():
+    found = suite(image_key="render", args={"picture": False, "render_mode": "rgb_array"})
+    _, obs, _ = begun(found)
+    assert found.editing()["image_key"] == "frame"
+    assert (obs["frame"] == 100).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"id": "NoSuchThing-v0"}, "cannot make the environment NoSuchThing-v0: "),
+        ({"id": "no_such_module:Thing-v0"}, "cannot make the environment no_such_module:Thing-v0: "),
+        ({"args": {"colour": 1}}, "cannot make the environment .*colour"),
+        ({"image_key": "camera/rgb"}, "suite.image_key: .*'camera'"),
+        ({"args": {"picture": False}}, "no picture, uint8 .* set it to render"),
+    ],
+)
+def test_an_environment_that_cannot_be_played_is_refused(settings, message):
+    with pytest.raises(SimeditError, match=message):
+        suite(**settings).make("raw", "")
+
+
+def test_info_without_success_names_what_is_there():
+    env, *_ = begun(suite(success="success", args={"tells": False}))
+    with pytest.raises(SimeditError, match=r"'success'.*close.* Set suite.success"):
+        env.step(np.zeros(2))
+
+
+@pytest.mark.parametrize("settings", [{"tasks": {}}, {"tasks": {"a/b": {}}}, {"starts": 0}, {"mask": "left"}])
+def test_settings_that_do_not_do_are_refused(settings):
+    with pytest.raises(SimeditError, match=next(iter(settings))):
+        suite(**settings)
+
+
+def test_a_mask_of_ones_own_is_part_of_what_a_trial_means():
+    found = suite(mask="small_gym:left")
+    assert found.problems({}) == []
+    assert found.editing()["mask"](None).sum() == 40
+    assert found.meaning({})["factories"]
+    assert "did you mean 'left'" in suite(mask="small_gym:lift").problems({})[0]
+
+
+def test_a_study_of_it_is_run_by_its_command(tmp_path, capsys):
+    config = tmp_path / "study.yaml"
+    config.write_text(
+        f"""
+        policies: {{right: {{kind: python, factory: "small_gym:Right"}}}}
+        suite: {{kind: gym, id: "{ID}", success: is_done, starts: 2, progress: near}}
+        domains: [raw]
+        max_steps: 6
+        real: {{source: none}}
+        """,
+        encoding="utf-8",
+    )
+    assert main(["run", "--config", str(config), "--out", str(tmp_path / "out")]) == 0
+    with Store(tmp_path / "out", write=False) as store:
+        results = list(store.results().values())
+    assert [(r.outcome, r.trial.scene, r.progress) for r in results] == [
+        ("success", "0", 1.0),
+        ("success", "1", 1.0),
+    ]
+    assert (tmp_path / "out" / "report.html").exists()
