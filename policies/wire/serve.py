@@ -21,6 +21,7 @@ from simedit.errors import SimeditError, shortened, told
 from simedit.policies.player import Player
 from simedit.policies.wire.codec import pack, unpack
 from simedit.policies.wire.link import LARGEST
+from simedit.protocols import Action
 
 FRAME, PROMPT, RESET, SEED = "frame", "prompt", "reset", "seed"
 """Keys of an observation; "proprioception" and "cameras" come beside them where the policy needs those."""
@@ -135,6 +136,7 @@ class _Episode:
             self._player.reset(prompt, seed=int(seed))
             self._prompt = prompt
         action = self._player.act(_seen(asked, self._player.needs))
+        assert isinstance(action, Action)  # of the seven numbers that its Player asks for
         return {"actions": action.to_array()[None], "terminate": np.array([bool(action.terminate)])}
 
 
