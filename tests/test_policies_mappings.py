@@ -196,20 +196,20 @@ def test_a_gripper_that_says_where_it_stands():
 
 
 def test_a_gripper_whose_motion_is_repeated():
-    # As GR00T's and pi0's: open again is heard only when the motion is over.
+    # As GR00T's in vla-eval: open again is heard only when the motion is over.
     found = grips([0.5, 0.1, 0.9, 0.5, 0.5, 1.0], open=1, closed=0, sticky=3)
     assert found == pytest.approx([0, 0.8, 0.8, 0.8, 0, -1])
 
 
 def test_a_gripper_that_moves_by_the_change():
-    # As Octo's in SimplerEnv: from one action to the next, which a slow change does not set off.
+    # As Octo's and OpenVLA's in SimplerEnv: from one action to the next, which a slow change does not set off.
     values = [1.0, 0.7, 0.1, 0.1, 1.0, 1.0, 0.2]
     found = grips(values, open=1, closed=0, read="change", sticky=2)
     assert found == pytest.approx([0, 0.3, 0.6, 0.6, -0.9, -0.9, 0.8])
 
 
 def test_a_gripper_that_moves_by_the_change_since_it_moved():
-    # As OpenVLA's in SimplerEnv-OpenVLA: what it has not followed yet adds up.
+    # As CogACT's and pi0's in SimplerEnv: what it has not followed yet adds up.
     values = [1.0, 0.7, 0.4, 0.4, 1.0, 1.0]
     found = grips(values, open=1, closed=0, read="switch", sticky=2)
     assert found == pytest.approx([0, 0.3, 0.6, 0.6, -0.6, -0.6])
