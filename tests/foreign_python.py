@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-INSTALL = {"openpi-client": "openpi-client typing_extensions", "vla-eval": "vla-eval"}
+INSTALL = {"openpi-client": "openpi-client typing_extensions", "vla-eval": "vla-eval '.[sim]'"}
 """What to install in each; openpi-client needs more than it says."""
 ROOT = Path(__file__).parents[1]
 
 
-def interpreter(package: str) -> str:
-    """The Python of `.venv-PACKAGE`; the test skips where there is none."""
+def interpreter(package: str, *modules: str) -> str:
+    """The Python of `.venv-PACKAGE`; the test skips where there is none, or it lacks one of `modules`."""
     found = ROOT / f".venv-{package}" / "bin" / "python"
-    if not found.exists():
+    known = f"import importlib.util as i, sys; sys.exit(not all(map(i.find_spec, {modules!r})))"
+    if not found.exists() or subprocess.run([found, "-c", known]).returncode:
         pytest.skip(
             f"needs python3 -m venv .venv-{package} && .venv-{package}/bin/pip install {INSTALL[package]}"
         )

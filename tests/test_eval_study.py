@@ -261,7 +261,7 @@ def test_policies_rehearse_once_each_and_not_those_that_have_finished_a_trial():
             self.asked += 1
             return super().act(frame)
 
-    stage = Stage(lambda *_: SmallDrawer())
+    stage = Stage(lambda domain, _: make_env(domain, SmallDrawer()))
     policies = {name: Noting(stage.state, 1.0) for name in FEW.policies}
     wanted, (first, *others) = list(trials(FEW)), FEW.policies
     done = [next(trial for trial in wanted if trial.policy == name) for name in (first, others[0])]

@@ -112,6 +112,6 @@ def test_mappings_are_listed_and_shown(capsys):
     assert cli.main(["mappings"]) == 0
     assert "openvla      OpenVLA behind vla-eval's model server; not run" in capsys.readouterr().out
     assert cli.main(["mappings", "openvla"]) == 0
-    assert "read: switch, sticky: 15" in capsys.readouterr().out
+    assert "read: change, sticky: 15" in capsys.readouterr().out
     assert cli.main(["mappings", "openvl"]) == 2
     assert "did you mean 'openvla'" in capsys.readouterr().err

@@ -202,7 +202,7 @@ def test_a_gripper_whose_motion_is_repeated():
 
 
 def test_a_gripper_that_moves_by_the_change():
-    # As Octo's and OpenVLA's in SimplerEnv: from one action to the next, which a slow change does not set off.
+    # As Octo's and OpenVLA's in SimplerEnv: from one action to the next. A slow change sets nothing off.
     values = [1.0, 0.7, 0.1, 0.1, 1.0, 1.0, 0.2]
     found = grips(values, open=1, closed=0, read="change", sticky=2)
     assert found == pytest.approx([0, 0.3, 0.6, 0.6, -0.9, -0.9, 0.8])

@@ -129,6 +129,7 @@ def test_vla_eval_hears_its_episodes():
         ({"actions": np.zeros((0, 7))}, r"are \[0, 7\]"),
         ({"actions": np.zeros((1, 1, 7))}, r"are \[1, 1, 7\]"),
         ({"actions": np.full((1, 7), np.nan)}, "not finite numbers"),
+        ({"actions": np.full((1, 7), 1e39)}, "not finite numbers"),
         ({"actions": "left"}, "must be numbers, not 'left'"),
         ({"actions": [["a"] * 7]}, "must be numbers"),
         ({"action": STEP}, "unknown key 'actions': did you mean 'action'"),

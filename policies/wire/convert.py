@@ -101,11 +101,14 @@ class Actions:
         """An episode begins."""
         self._gripper = _Gripper(self._spec.gripper)
 
+    @np.errstate(
+        over="ignore", invalid="ignore"
+    )  # what float32 does not hold becomes infinite, and is refused
     def read(self, answer: Any) -> list[Action]:
         """The actions to be played of an answer.
 
         Raises:
-            SimeditError: it holds none: another shape, no numbers, or what is not finite.
+            SimeditError: it holds none: another shape, no numbers, or what is not finite in float32.
         """
         steps = _steps(answer, self._spec)
         if self._execute is not None and len(steps) < self._execute:
@@ -114,7 +117,7 @@ class Actions:
                 f"most {len(steps)}"
             )
         played = steps[: self._execute]
-        if not np.isfinite(played).all():
+        if not np.isfinite(played.astype(np.float32)).all():
             raise SimeditError(
                 f"the server's actions are not finite numbers: {shortened(played.tolist(), 200)}"
             )
