@@ -52,6 +52,8 @@ def serve(
     if not 0 <= port < 1 << 16:
         raise SimeditError(f"--port must be 0 to 65535, not {port}")
     name, kind = _policy(config, overrides)
+    if kind.privileged:
+        _no_state()
     if problems := kind.problems():
         raise SimeditError(
             f"policy {name!r} cannot be played:" + "".join(f"\n  - {each}" for each in problems)
@@ -67,7 +69,7 @@ def serve(
             f"warning: whoever reaches {host}:{port} can use this policy: nobody is asked for a password",
             file=sys.stderr,
         )
-    server = PolicyServer(lambda: _loaded(kind), metadata, host=host, port=port)
+    server = PolicyServer(lambda: kind.load(_no_state), metadata, host=host, port=port)
     print(f"serving {name!r} at {server.url} (openpi); Ctrl-C ends it", flush=True)
     server.run()
 
@@ -129,18 +131,7 @@ def _policy(given: str, overrides: Sequence[str]) -> tuple[str, PolicyKind]:
     return name, found[name]
 
 
-def _loaded(kind: PolicyKind) -> Any:
-    """The policy; one that does not look at frames is tried, for it may look at what is not here."""
-    import numpy as np
-
-    policy = kind.load(_no_state)
-    if not kind.uses_images:
-        policy.reset("")
-        policy.act(np.zeros((1, 1, 3), np.uint8))
-    return policy
-
-
 def _no_state() -> Any:
     raise SimeditError(
-        "it acts from the environment's privileged state, which does not travel: play it in the study"
+        "this policy acts from the environment's privileged state, which does not travel: play it in the study"
     )

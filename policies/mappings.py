@@ -30,6 +30,7 @@ STATES = {
 
 _POSITION, _ANGLES, _QUATERNION = ("x", "y", "z"), ("rx", "ry", "rz"), ("qx", "qy", "qz", "qw")
 _COLUMNS = (*_POSITION, *_ANGLES, *_QUATERNION, "gripper", "-")
+_OF_COLUMNS = {"rotation", "position_scale", "rotation_scale", "gripper"}
 
 
 class Image(Config):
@@ -110,6 +111,7 @@ class ActionSpec(Config):
     Attributes:
         key: of the answer.
         columns: what each of the D numbers is: x y z, then rx ry rz or qx qy qz qw, gripper; "-" is not read.
+            None plays the numbers as they are, as many as the environment takes.
         rotation: what rx ry rz are: an axis times its angle, or the Euler angles roll, pitch, yaw about fixed
             axes x, y, z.
         position_scale: metres of 1.
@@ -122,7 +124,7 @@ class ActionSpec(Config):
     """
 
     key: Key = "actions"
-    columns: Annotated[tuple[str, ...], Field(max_length=256)] = (*_POSITION, *_ANGLES, "gripper")
+    columns: Annotated[tuple[str, ...], Field(max_length=256)] | None = (*_POSITION, *_ANGLES, "gripper")
     rotation: Literal["axis_angle", "euler_xyz"] = "axis_angle"
     position_scale: Finite = 1.0
     rotation_scale: Finite = 1.0
@@ -133,6 +135,14 @@ class ActionSpec(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> ActionSpec:
+        if self.chunk and self.execute and self.execute > self.chunk:
+            raise ValueError("execute must be at most chunk")
+        if self.columns is None:
+            if read := self.model_fields_set & _OF_COLUMNS:
+                raise ValueError(
+                    f"columns: null plays numbers as they are: leave out {', '.join(sorted(read))}"
+                )
+            return self
         for column in self.columns:
             if column not in _COLUMNS:
                 raise ValueError(str(unknown("column", column, _COLUMNS)))
@@ -142,8 +152,6 @@ class ActionSpec(Config):
             raise ValueError(
                 "columns must be x, y, z, gripper and either rx, ry, rz or qx, qy, qz, qw, each once"
             )
-        if self.chunk and self.execute and self.execute > self.chunk:
-            raise ValueError("execute must be at most chunk")
         return self
 
 
@@ -156,8 +164,9 @@ class Mapping(Config):
         note: what is to be known of it.
         images, states, action: see there.
         instruction: the key of the instruction.
-        proprioception, cameras: the keys of `simedit.protocols.Proprioception` and of all frames by their
-            cameras; both are for servers of simedit, and sent where such a server needs them.
+        proprioception, cameras, observation: the keys of `simedit.protocols.Proprioception`, of all frames by
+            their cameras, and of all that the environment gives, as it gives it; all are for servers of
+            simedit, and sent where such a server needs them.
         seed, reset: keys of the episode's seed and of whether it begins.
     """
 
@@ -169,13 +178,15 @@ class Mapping(Config):
     instruction: Key | None = None
     proprioception: Key | None = None
     cameras: Key | None = None
+    observation: Key | None = None
     seed: Key | None = None
     reset: Key | None = None
     action: ActionSpec = ActionSpec()
 
     @model_validator(mode="after")
     def _keys_apart(self) -> Mapping:
-        single = (self.instruction, self.proprioception, self.cameras, self.seed, self.reset)
+        wants = (self.proprioception, self.cameras, self.observation)
+        single = (self.instruction, *wants, self.seed, self.reset)
         taken: list[tuple[str, ...]] = []
         for key in (*(part.key for part in (*self.images, *self.states)), *single):
             if key is None:

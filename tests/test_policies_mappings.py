@@ -61,6 +61,11 @@ def test_a_mapping_that_ships_says_where_it_is_from(name):
         ({"action": {"columns": ["x", "y", "z"]}}, "columns must be"),
         ({"action": {"columns": ["x", "x", "z", "rx", "ry", "rz", "gripper"]}}, "columns must be"),
         ({"action": {"columns": ["x", "y", "z", "r", "ry", "rz", "gripper"]}}, "unknown column 'r'"),
+        (
+            {"action": {"columns": None, "rotation": "euler_xyz"}},
+            "plays numbers as they are: leave out rotation",
+        ),
+        ({"action": {"columns": None, "chunk": 2, "execute": 3}}, "execute must be at most chunk"),
         ({"action": {"gripper": {"open": 1}}}, "must differ"),
         ({"action": {"gripper": {"read": "switch"}}}, "needs sticky"),
         ({"action": {"chunk": 2, "execute": 3}}, "execute must be at most chunk"),
@@ -240,6 +245,20 @@ def test_which_steps_end_the_episode():
             Actions(spec, None).read({"actions": np.zeros((2, 7)), "done": wrong})
 
 
+def test_numbers_as_they_are():
+    spec = mapping(action={"columns": None, "terminate": "done"}).action
+    actions = Actions(spec, None)
+    two = actions.read({"actions": np.array([[0.1, 3]]), "done": [0]})
+    np.testing.assert_array_equal(two, np.array([[0.1, 3]], np.float32))
+    (seven,) = actions.read({"actions": np.full(7, 1.5), "done": True})
+    assert (seven.gripper, seven.terminate) == (1.5, True)
+    with pytest.raises(SimeditError, match="ends the episode, which an action of 2 numbers cannot"):
+        actions.read({"actions": np.zeros(2), "done": True})
+    for wrong in (np.zeros((1, 0)), np.zeros((1, 1, 2)), np.zeros(())):
+        with pytest.raises(SimeditError, match=r"the mapping expects \[T, D\]"):
+            actions.read({"actions": wrong, "done": False})
+
+
 def test_a_mapping_is_held_against_what_vla_evals_servers_say():
     def spec(name, dims):
         return {"name": name, "dims": dims, "format": "x"}
@@ -247,6 +266,7 @@ def test_a_mapping_is_held_against_what_vla_evals_servers_say():
     seven = {"position": spec("position", 3), "rotation": spec("rotation", 3), "gripper": spec("gripper", 1)}
     check_fit(mapping(), {"action_spec": seven, "observation_spec": {"image": spec("image", 0)}})
     check_fit(mapping(), {"action_spec": {"actions": spec("actions", 0)}})
+    check_fit(mapping(action={"columns": None}), {"action_spec": {"actions": spec("actions", 14)}})
     check_fit(mapping(), {"action_spec": [1], "observation_spec": {"state": None}, "needs": 3})
     with pytest.raises(SimeditError, match=r"are 10 numbers .*, the mapping expects 7: x y z"):
         check_fit(mapping(), {"action_spec": {**seven, "rotation": spec("rotation", 6)}})

@@ -65,11 +65,26 @@ def test_a_policy_of_ours_acts_over_the_wire_as_in_the_process_to_the_last_bit()
         there.close()
 
 
+def test_a_policy_for_another_environment_acts_over_the_wire_as_in_the_process():
+    class Two(Counter):
+        def act(self, seen):
+            return super().act(seen).to_array()[[2, 5]] * 1e3
+
+    here = Two()
+    with ours(Two) as server:
+        there = kind(server.url, mapping="simedit").load(nothing)
+        for policy in (here, there):
+            policy.reset("push", seed=1)
+        for step in range(3):
+            np.testing.assert_array_equal(there.act(frame(step)), here.act(frame(step)), strict=True)
+        there.close()
+
+
 def test_a_policy_is_shown_what_it_needs():
     seen = []
 
     class Needy(Counter):
-        needs = ("frame", "proprioception", "cameras")
+        needs = ("frame", "proprioception", "cameras", "observation")
 
         def act(self, given):
             seen.append(given)
@@ -83,6 +98,7 @@ def test_a_policy_is_shown_what_it_needs():
             "tool_pose": np.arange(7, dtype=np.float32),
         },
         "cameras": {"hand": frame(1)},
+        "observation": {"pixels": frame(), "state": {"velocity": np.zeros((0, 2)), "at": [np.ones(2)]}},
     }
     with ours(Needy) as server:
         policy = kind(server.url, mapping="simedit").load(nothing)

@@ -26,6 +26,8 @@ class PolicyKind(Config):
     kind: str
     incidental: ClassVar[frozenset[str]] = frozenset()
     """Settings on which no action depends: where something runs, how long it is waited for."""
+    privileged: ClassVar[bool] = False
+    """Whether it acts from the environment's privileged state, so that it cannot be served."""
 
     @property
     def uses_images(self) -> bool:

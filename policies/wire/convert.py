@@ -11,13 +11,15 @@ from scipy.spatial.transform import Rotation
 
 from simedit.errors import SimeditError, shortened, unknown
 from simedit.policies.mappings import ActionSpec, Gripper, Image, Key, Mapping
-from simedit.protocols import Action, Proprioception
+from simedit.protocols import NEEDS, Action, Proprioception
 
 _FILTERS = {
     "bilinear": Pillow.Resampling.BILINEAR,
     "bicubic": Pillow.Resampling.BICUBIC,
     "lanczos": Pillow.Resampling.LANCZOS,
 }
+_OPTIONAL = NEEDS[1:]
+"""What a mapping has a key of the same name for."""
 _BEYOND = 0.5
 """A motion of the gripper beyond this is one that sticks, as in SimplerEnv."""
 
@@ -26,14 +28,13 @@ def needs(mapping: Mapping, optional: Sequence[str] = ()) -> tuple[str, ...]:
     """What a mapping needs to see; see `simedit.protocols.Policy`.
 
     Args:
-        optional: those of "proprioception" and "cameras" that the server wants of the keys of that name.
+        optional: what the server wants of those that have a key of their name.
     """
-    found = ["frame"] if any(image.camera is None for image in mapping.images) else []
-    if mapping.states or (mapping.proprioception and "proprioception" in optional):
-        found.append("proprioception")
-    if any(image.camera for image in mapping.images) or (mapping.cameras and "cameras" in optional):
-        found.append("cameras")
-    return tuple(found) or ("frame",)
+    found = {need for need in _OPTIONAL if getattr(mapping, need) and need in optional}
+    found |= {"frame" if image.camera is None else "cameras" for image in mapping.images}
+    if mapping.states:
+        found.add("proprioception")
+    return tuple(need for need in NEEDS if need in found) or ("frame",)
 
 
 def observation(
@@ -58,9 +59,9 @@ def observation(
     _put(found, mapping.instruction, instruction)
     _put(found, mapping.seed, seed)
     _put(found, mapping.reset, first)
-    for key, need in ((mapping.proprioception, "proprioception"), (mapping.cameras, "cameras")):
+    for need in _OPTIONAL:
         if need in given:
-            _put(found, key, given[need])
+            _put(found, getattr(mapping, need), given[need])
     return found
 
 
@@ -90,6 +91,8 @@ class Actions:
     def __init__(self, spec: ActionSpec, execute: int | None) -> None:
         self._spec, self._execute = spec, execute
         self._gripper = _Gripper(spec.gripper)
+        if spec.columns is None:
+            return
         place = {name: at for at, name in enumerate(spec.columns)}
         self._position = [place[name] for name in ("x", "y", "z")]
         self._quaternion = "qx" in place
@@ -104,7 +107,7 @@ class Actions:
     @np.errstate(
         over="ignore", invalid="ignore"
     )  # what float32 does not hold becomes infinite, and is refused
-    def read(self, answer: Any) -> list[Action]:
+    def read(self, answer: Any) -> list[Action | np.ndarray]:
         """The actions to be played of an answer.
 
         Raises:
@@ -131,7 +134,9 @@ class Actions:
             ends = found > 0.5
         return [self._action(step, bool(end)) for step, end in zip(played, ends, strict=False)]
 
-    def _action(self, step: np.ndarray, terminate: bool) -> Action:
+    def _action(self, step: np.ndarray, terminate: bool) -> Action | np.ndarray:
+        if self._spec.columns is None:
+            return _as_it_is(step.astype(np.float32), terminate)
         turn = step[self._turn]
         if self._quaternion:
             if not np.linalg.norm(turn) > 1e-6:
@@ -145,6 +150,14 @@ class Actions:
             gripper=self._gripper.move(float(step[self._grip])),
             terminate=terminate,
         )
+
+
+def _as_it_is(step: np.ndarray, terminate: bool) -> Action | np.ndarray:
+    if len(step) == 7:
+        return Action(step[:3], step[3:6], float(step[6]), terminate)
+    if terminate:
+        raise SimeditError(f"the server ends the episode, which an action of {len(step)} numbers cannot")
+    return step
 
 
 class _Gripper:
@@ -182,16 +195,13 @@ def _steps(answer: Any, spec: ActionSpec) -> np.ndarray:
     if numbers is None or numbers.dtype.kind not in "biuf":
         raise SimeditError(f"{_named(spec.key)} must be numbers, not {shortened(repr(found), 80)}")
     steps = numbers[None] if numbers.ndim == 1 else numbers
-    wide = len(spec.columns)
-    if (
-        steps.ndim != 2
-        or steps.shape[1] != wide
-        or len(steps) != (spec.chunk or len(steps))
-        or not len(steps)
-    ):
+    columns = spec.columns or ()
+    wide = (len(columns),) if columns else steps.shape[1:]
+    if steps.ndim != 2 or not steps.size or steps.shape != (spec.chunk or len(steps), *wide):
+        told = f"{len(columns)}]: {' '.join(columns)}" if columns else "D]"
         raise SimeditError(
             f"the server's {_named(spec.key)} are {list(numbers.shape)}, the mapping expects "
-            f"[{spec.chunk or 'T'}, {wide}]: {' '.join(spec.columns)}"
+            f"[{spec.chunk or 'T'}, {told}"
         )
     return steps.astype(np.float64)
 

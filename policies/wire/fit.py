@@ -44,11 +44,12 @@ def check_fit(mapping: Mapping, metadata: dict[Any, Any]) -> None:
         raise SimeditError(f"the server wants a state ({form}), the mapping sends none")
     acted = _specs(metadata, "action_spec")
     numbers = [spec["dims"] for spec in acted.values() if isinstance(spec.get("dims"), int)]
-    wide = len(mapping.action.columns)
-    if acted and len(numbers) == len(acted) and 0 not in numbers and sum(numbers) != wide:
+    columns = mapping.action.columns or ()
+    known = columns and acted and len(numbers) == len(acted) and 0 not in numbers
+    if known and sum(numbers) != len(columns):
         raise SimeditError(
             f"the server's actions are {sum(numbers)} numbers ({', '.join(acted)}), the mapping expects "
-            f"{wide}: {' '.join(mapping.action.columns)}"
+            f"{len(columns)}: {' '.join(columns)}"
         )
 
 

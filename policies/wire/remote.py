@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from simedit.errors import SimeditError
 from simedit.policies.mappings import Mapping, Protocol
 from simedit.policies.wire.convert import Actions, needs, observation
@@ -52,7 +54,7 @@ class RemotePolicy:
     ) -> None:
         self._url, self._protocol, self._mapping, self._timeouts = url, protocol, mapping, timeouts
         self._actions = Actions(mapping.action, execute or mapping.action.execute)
-        self._ahead: deque[Action] = deque()
+        self._ahead: deque[Action | np.ndarray] = deque()
         self._link: Link | None = None
         self._talk: OpenPI | VlaEval
         self._open()
@@ -84,7 +86,7 @@ class RemotePolicy:
             raise PolicyAway(f"{self._url} is not the server that it was: its metadata differ in {told}")
         self._talk.begin(instruction, seed)
 
-    def act(self, seen: Any) -> Action:
+    def act(self, seen: Any) -> Action | np.ndarray:
         """The next action: of the last answer, while there is one.
 
         Raises:

@@ -24,7 +24,7 @@ from simedit.policies.wire.link import LARGEST
 from simedit.protocols import Action
 
 FRAME, PROMPT, RESET, SEED = "frame", "prompt", "reset", "seed"
-"""Keys of an observation; "proprioception" and "cameras" come beside them where the policy needs those."""
+"""Keys of an observation; what else the policy needs, see `simedit.protocols.NEEDS`, comes beside them."""
 _WRONG = 1011
 """The websocket's code of a server that failed, as openpi's server closes."""
 
@@ -35,7 +35,8 @@ class PolicyServer:
     An observation holds the frame (uint8 [H, W, 3], also under the only key that such an array has), the
     `prompt`, and perhaps `reset` (an episode begins) and its `seed` (0). An episode begins also with each
     connection and where the prompt changes, so clients that only know `infer` are served too. The answer has
-    `actions`, float32 [1, 7] (metres; axis-angle, radians; gripper, 1 closes), and `terminate`, bool [1].
+    `actions`, float32 [1, 7] (metres; axis-angle, radians; gripper, 1 closes) or as many numbers as the
+    policy gives, and `terminate`, bool [1].
 
     Args:
         load: gives a policy, ready to act.
@@ -51,7 +52,7 @@ class PolicyServer:
 
     def __init__(self, load: Callable[[], Any], metadata: dict[str, Any], *, host: str, port: int) -> None:
         self._load = load
-        self._idle = [Player(load())]
+        self._idle = [self._player()]
         self._metadata = {**metadata, "needs": list(self._idle[0].needs)}
         self._lock = threading.Lock()
         self._open: set[ServerConnection] = set()
@@ -88,13 +89,18 @@ class PolicyServer:
             threading.Thread(target=connection.close, args=(1001,), daemon=True).start()
         self._server.shutdown()
 
+    def _player(self) -> Player:
+        return Player(
+            self._load(), size=None
+        )  # how many numbers the environment takes is known to the client
+
     def _talk(self, connection: ServerConnection) -> None:
         self._open.add(connection)
         player = None
         try:
             connection.send(pack(self._metadata))
             with self._lock:
-                player = self._idle.pop() if self._idle else Player(self._load())
+                player = self._idle.pop() if self._idle else self._player()
             episode = _Episode(player)
             for said in connection:
                 connection.send(pack(episode.answer(said)))
@@ -136,8 +142,11 @@ class _Episode:
             self._player.reset(prompt, seed=int(seed))
             self._prompt = prompt
         action = self._player.act(_seen(asked, self._player.needs))
-        assert isinstance(action, Action)  # of the seven numbers that its Player asks for
-        return {"actions": action.to_array()[None], "terminate": np.array([bool(action.terminate)])}
+        whole = isinstance(action, Action)
+        return {
+            "actions": (action.to_array() if whole else action)[None],
+            "terminate": np.array([whole and bool(action.terminate)]),
+        }
 
 
 def _check(key: str, value: Any, kinds: Any, what: str) -> None:
@@ -158,8 +167,8 @@ def _frame(asked: dict[Any, Any]) -> np.ndarray:
 
 
 def _given(asked: dict[Any, Any], need: str) -> Any:
-    if not isinstance(asked.get(need), dict):
-        raise SimeditError(f"this policy needs {need}, a mapping: the observation has {_told(asked)}")
+    if need not in asked or not (need == "observation" or isinstance(asked[need], dict)):
+        raise SimeditError(f"this policy needs {need}: the observation has {_told(asked)}")
     return asked[need]
 
 
