@@ -122,7 +122,9 @@ def _policy(given: str, overrides: Sequence[str]) -> tuple[str, PolicyKind]:
         policies: dict[Name, AnyPolicy] = Field(min_length=1)
 
     file, _, name = (given, "", "") if Path(given).is_file() else given.partition(":")
-    found = load_config(Policies, config_file("eval", file), overrides).policies
+    path = config_file("eval", file)
+    sys.path.append(str(path.absolute().parent))  # a policy of the user's own may lie beside it
+    found = load_config(Policies, path, overrides).policies
     if not name and len(found) > 1:
         raise SimeditError(f"{file} has several policies: say which, {file}:{next(iter(found))}")
     name = name or next(iter(found))
@@ -133,5 +135,5 @@ def _policy(given: str, overrides: Sequence[str]) -> tuple[str, PolicyKind]:
 
 def _no_state() -> Any:
     raise SimeditError(
-        "this policy acts from the environment's privileged state, which does not travel: play it in the study"
+        "the policy acts from the environment's privileged state, which does not travel: play it in the study"
     )

@@ -98,10 +98,28 @@ def test_what_cannot_be_served_is_told(given, message, tmp_path, monkeypatch, ca
     assert "serving" not in said.out
 
 
-def test_another_host_is_warned_of(monkeypatch, capsys):
+@pytest.fixture
+def not_run(monkeypatch):
     monkeypatch.setattr(
         "simedit.policies.wire.serve.PolicyServer.run", lambda server: server._server.socket.close()
     )
+
+
+def test_a_policy_of_ones_own_lies_beside_its_study(not_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "served_by_a_test.py").write_text(
+        "class Still:\n"
+        "    def reset(self, instruction, *, seed=0): ...\n"
+        "    def act(self, frame): return [0, 0]\n"
+    )
+    (tmp_path / "one.yaml").write_text(
+        "policies: {still: {kind: python, factory: 'served_by_a_test:Still'}}\n"
+    )
+    assert cli.main(["serve", str(tmp_path / "one.yaml"), "--port", "0"]) == 0
+    assert "serving 'still' at ws://127.0.0.1:" in capsys.readouterr().out
+
+
+def test_another_host_is_warned_of(not_run, capsys):
     assert cli.main(["serve", "lab:last", "--host", "0.0.0.0", "--port", "0"]) == 0
     said = capsys.readouterr()
     assert "warning: whoever reaches 0.0.0.0:0 can use this policy" in said.err

@@ -62,6 +62,7 @@ def test_connections_have_policies_of_their_own_and_use_them_again():
         with dial(server) as one, dial(server) as two:
             for client in (one, two):
                 client.recv(30)
+            assert len(made) == 1  # nobody has asked
             expected = first("a", 0, frame())
             np.testing.assert_array_equal(ask(one, frame=frame(), prompt="a")["actions"][0], expected)
             np.testing.assert_array_equal(ask(two, frame=frame(), prompt="a")["actions"][0], expected)
@@ -138,9 +139,9 @@ def test_health_and_no_pages():
 def test_a_port_that_is_taken_is_told():
     with (
         ours() as server,
-        pytest.raises(SimeditError, match=rf"cannot listen at 127.0.0.1:{server.port}: .*another --port"),
+        pytest.raises(SimeditError, match=rf"cannot listen at 127.0.0.1:{server.port}: .*--port"),
     ):
-        PolicyServer(Counter, {}, host="127.0.0.1", port=server.port)
+        PolicyServer(pytest.fail, {}, host="127.0.0.1", port=server.port)  # before it is loaded
 
 
 def test_the_real_openpi_client_gets_the_actions_of_the_policy_in_the_process_to_the_last_bit():

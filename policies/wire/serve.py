@@ -6,10 +6,12 @@ Source: openpi's `websocket_policy_server.py`, whose clients are served as they 
 from __future__ import annotations
 
 import http
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ _WRONG = 1011
 
 
 class PolicyServer:
-    """Serves policies that `load` makes, one for each connection; they are used again by later ones.
+    """Serves policies that `load` makes: one for each connection that asks, and again for later ones.
 
     An observation holds the frame (uint8 [H, W, 3], also under the only key that such an array has), the
     `prompt`, and perhaps `reset` (an episode begins) and its `seed` (0). An episode begins also with each
@@ -51,30 +53,32 @@ class PolicyServer:
     """
 
     def __init__(self, load: Callable[[], Any], metadata: dict[str, Any], *, host: str, port: int) -> None:
-        self._load = load
-        self._idle = [self._player()]
-        self._metadata = {**metadata, "needs": list(self._idle[0].needs)}
-        self._lock = threading.Lock()
+        self._load, self._lock = load, threading.Lock()
         self._open: set[ServerConnection] = set()
-        try:
-            # A browser says which page asks: no page has business here. And policies may compute for long.
-            self._server: Server = serve(
-                self._talk,
-                host,
-                port,
-                origins=[None],
-                process_request=_health,
-                compression=None,
-                max_size=LARGEST,
-                ping_interval=None,
-                close_timeout=1,
-            )
-        except OSError as error:
-            raise SimeditError(
-                f"cannot listen at {host}:{port}: {error.strerror}. Choose another --port"
-            ) from error
-        self.port: int = self._server.socket.getsockname()[1]
-        self.url = f"ws://{host}:{self.port}"
+        with ExitStack() as stack:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            bound = stack.enter_context(socket.socket(family))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with _telling(host, port):  # before the policy is loaded, which may take minutes
+                bound.bind((host, port))
+            self._idle = [self._player()]
+            with _telling(host, port):
+                bound.listen()
+            stack.pop_all()
+        self._metadata = {**metadata, "needs": list(self._idle[0].needs)}
+        # A browser says which page asks: no page has business here. And policies may compute for long.
+        self._server: Server = serve(
+            self._talk,
+            sock=bound,
+            origins=[None],
+            process_request=_health,
+            compression=None,
+            max_size=LARGEST,
+            ping_interval=None,
+            close_timeout=1,
+        )
+        self.port: int = bound.getsockname()[1]
+        self.url = f"ws://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def run(self) -> None:
         """Serve until `close`, or Ctrl-C."""
@@ -90,19 +94,20 @@ class PolicyServer:
         self._server.shutdown()
 
     def _player(self) -> Player:
-        return Player(
-            self._load(), size=None
-        )  # how many numbers the environment takes is known to the client
+        return Player(self._load(), size=None)  # whose client knows how many numbers its environment takes
+
+    def _take(self) -> Player:
+        with self._lock:
+            return self._idle.pop() if self._idle else self._player()
 
     def _talk(self, connection: ServerConnection) -> None:
         self._open.add(connection)
-        player = None
+        episode = None
         try:
             connection.send(pack(self._metadata))
-            with self._lock:
-                player = self._idle.pop() if self._idle else self._player()
-            episode = _Episode(player)
             for said in connection:
+                if episode is None:  # who only asks for the metadata takes no policy
+                    episode = _Episode(self._take())
                 connection.send(pack(episode.answer(said)))
         except ConnectionClosed:
             pass
@@ -116,16 +121,26 @@ class PolicyServer:
                 pass
         finally:
             self._open.discard(connection)
-            if player is not None:
+            if episode is not None:
                 with self._lock:
-                    self._idle.append(player)
+                    self._idle.append(episode.player)
+
+
+@contextmanager
+def _telling(host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SimeditError(
+            f"cannot listen at {host}:{port}: {error.strerror}. Choose another --host or --port"
+        ) from error
 
 
 class _Episode:
     """What one client asks of one policy."""
 
     def __init__(self, player: Player) -> None:
-        self._player = player
+        self.player = player
         self._prompt: str | None = None
 
     def answer(self, said: str | bytes) -> dict[str, Any]:
@@ -139,9 +154,9 @@ class _Episode:
         _check(SEED, seed, int | np.integer, "a whole number")
         _check(RESET, reset, bool | np.bool_, "true or false")
         if reset or prompt != self._prompt:
-            self._player.reset(prompt, seed=int(seed))
+            self.player.reset(prompt, seed=int(seed))
             self._prompt = prompt
-        action = self._player.act(_seen(asked, self._player.needs))
+        action = self.player.act(_seen(asked, self.player.needs))
         whole = isinstance(action, Action)
         return {
             "actions": (action.to_array() if whole else action)[None],
