@@ -112,8 +112,10 @@ class PolicyServer:
         except ConnectionClosed:
             pass
         except BaseException as error:  # a policy may call sys.exit
-            print(f"{_who(connection)}: {shortened(told(error), 300)}", file=sys.stderr, flush=True)
-            text = str(error) if isinstance(error, SimeditError) else traceback.format_exc()
+            known = isinstance(error, SimeditError)
+            line = shortened(error if known else told(error), 300)
+            print(f"{_who(connection)}: {line}", file=sys.stderr, flush=True)
+            text = str(error) if known else traceback.format_exc()
             try:
                 connection.send(text)
                 connection.close(_WRONG, "the error is in the frame before")
