@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from pydantic import Field, JsonValue
 
 from simedit import factories
@@ -21,6 +22,8 @@ _FRAME = "frame"
 """The key of the picture, where the observation is that picture and nothing else."""
 _ENDLESS = 10**9
 """Steps: whoever plays an episode counts them."""
+_UNLIMITED = 200
+"""Steps of an episode, where the environment is registered without a limit and the study sets none."""
 
 
 class GymTask(Config):
@@ -40,7 +43,8 @@ class GymTask(Config):
 class GymSuite(SuiteKind):
     """A registered environment whose pictures are uint8 [..., H, W, 3].
 
-    Its scenes are resets with the seeds 0, 1 and so on; its one domain is "raw".
+    Its scenes are resets with the seeds 0, 1 and so on; its one domain is "raw". An episode has as many steps
+    as it is registered with, or 200; the study's `max_steps` says otherwise.
 
     Attributes:
         id: for example "gym_pusht:gym_pusht/PushT-v0": a module that registers it, a colon, its id.
@@ -56,7 +60,6 @@ class GymSuite(SuiteKind):
         starts: how many scenes.
         success, progress: keys of the environment's `info`, or "reward", for the step's. Success is what is
             true, or above 0; without `progress` it is success, 0 or 1.
-        max_steps: of an episode.
     """
 
     kind: Literal["gym"]
@@ -69,7 +72,11 @@ class GymSuite(SuiteKind):
     starts: int = Field(default=9, gt=0)
     success: str = "success"
     progress: str | None = None
-    max_steps: int = Field(default=200, gt=0)
+
+    @property
+    def max_steps(self) -> int:
+        """What the environment is registered with; else _UNLIMITED."""
+        return _registered(self.id).max_episode_steps or _UNLIMITED
 
     @property
     def scenes(self) -> Mapping[str, Sequence[str]]:
@@ -85,7 +92,7 @@ class GymSuite(SuiteKind):
     def problems(self, places: Places) -> list[str]:
         found = []
         try:
-            _register(self.id)
+            _registered(self.id)
         except SimeditError as error:
             found.append(str(error))
         if self.mask not in (None, "segmentation"):
@@ -95,14 +102,15 @@ class GymSuite(SuiteKind):
     def meaning(self, places: Places) -> dict[str, Any]:
         """The settings, and fingerprints of the module that registers it and of the mask's."""
         found = super().meaning(places)
-        if module := _register(self.id):
+        _registered(self.id)
+        if module := self.id.rpartition(":")[0]:
             found["environment"] = factories.sources(module)
         if self.mask not in (None, "segmentation"):
             found |= factories.fingerprints(str(self.mask), {})
         return found
 
     def editing(self) -> dict[str, Any]:
-        mask = "segmentation" if self.mask in (None, "segmentation") else factories.find(str(self.mask))
+        mask = self.mask if self.mask in (None, "segmentation") else factories.find(str(self.mask))
         return {"image_key": self._key, "mask": mask, "mask_ids": self.mask_ids}
 
     @property
@@ -179,8 +187,8 @@ class _StudyEnv(gymnasium.Env):
         return {_FRAME: obs} if self._bare else obs
 
 
-def _register(name: str) -> str:
-    """Import the module before the colon, where there is one; its name.
+def _registered(name: str) -> EnvSpec:
+    """Import the module before the colon, where there is one; what is then registered of that id.
 
     Raises:
         SimeditError: it cannot be imported, or no environment of that id is registered then.
@@ -189,17 +197,16 @@ def _register(name: str) -> str:
     try:
         if module:
             factories.module(module)
-        gymnasium.spec(registered)
+        return gymnasium.spec(registered)
     except SimeditError as error:
         raise SimeditError(f"cannot make the environment {name}: {error}") from error
     except (gymnasium.error.Error, ValueError) as error:
         raise SimeditError(f"cannot make the environment {name}: {told(error)}") from error
-    return module
 
 
 def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
-    _register(suite.id)
     try:
+        _registered(suite.id)
         env = gymnasium.make(suite.id, **args, max_episode_steps=_ENDLESS)
         if suite.image_key == "render":
             env = gymnasium.wrappers.AddRenderObservation(env, render_only=False, render_key=_FRAME)

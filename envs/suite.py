@@ -114,7 +114,10 @@ class SuiteKind(Config):
         return ()
 
     def editing(self) -> dict[str, Any]:
-        """How frames are edited: keyword arguments of `simedit.wrapper.EditObservation`."""
+        """How frames are edited: keyword arguments of `simedit.wrapper.EditObservation`.
+
+        A `mask` of None says that it is not known where edits may show.
+        """
         return {}
 
 

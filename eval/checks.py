@@ -34,9 +34,19 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
     found += _of_policies(study)
     if "edited" in study.domains and study.editor.library != "tiny":
         check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
+    if "edited" in study.domains:
+        check(_of_masks, study)
     absent: dict[str, dict[str, str]] = {}
     check(lambda: absent.update(absent_variants(study)))
     return list(dict.fromkeys(found)), absent
+
+
+def _of_masks(study: StudyConfig) -> None:
+    if study.editor.composition == "mask" and study.suite.editing().get("mask", "") is None:
+        raise SimeditError(
+            "suite.mask does not say where edits may show: name a mask, or set editor.composition: none, "
+            "which shows the whole edit"
+        )
 
 
 def _of_policies(study: StudyConfig) -> list[str]:

@@ -48,7 +48,7 @@ Measure how well simulated success rates predict real ones.
   simedit-eval checkpoints fetch rt1-converged
 
 A run may be stopped at any moment, by Ctrl-C, kill -9 or a power cut, and goes on when the same command is
-given again. Policies, styles, poses and seeds may be added to a finished run in the same way.
+given again. Policies, styles, scenes and seeds may be added to a finished run in the same way.
 """
 
 Folder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]

@@ -36,10 +36,15 @@ def headline(summary: Mapping[str, Any]) -> str:
             claims.setdefault(_claim(block, truth), []).append(domain_name(domain))
     found = [f"{_listed(domains)} {claim}" for claim, domains in claims.items()]
     if not found:
-        return (
-            "There are rates, but no correlation: it needs real rates, and the same trials of two policies "
-            "or more."
-        )
+        entries = [
+            entry
+            for blocks in summary["domains"].values()
+            for block in blocks.values()
+            for entry in block["policies"].values()
+        ]
+        if all(entry["real"] is None for entry in entries):
+            return "Success rates, with no real ones to compare them with."
+        return "There are rates, but no correlation: it needs the same trials of two policies or more."
     text = "; ".join(found) + "."
     early = f"So far ({counts['finished']} of {counts['wanted']} trials): " if counts["missing"] else ""
     return early + (text if early else text[0].upper() + text[1:])

@@ -77,11 +77,40 @@ def _tally(counts: Mapping[str, int]) -> str:
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """Print a report's headline, its warnings and its metrics."""
+    """Print a report's headline, its warnings, its success rates and its metrics, where it has any."""
     print(headline(summary))
     for warning in summary["warnings"]:
         print(f"  ! {warning}")
-    print_metrics(summary)
+    _print_rates(summary)
+    if any(block["mmrv"] is not None for blocks in summary["domains"].values() for block in blocks.values()):
+        print_metrics(summary)
+
+
+def _print_rates(summary: Mapping[str, Any]) -> None:
+    # The last block of a domain: the average of its tasks.
+    blocks = {domain: list(blocks.values())[-1] for domain, blocks in summary["domains"].items() if blocks}
+    policies = {policy: None for block in blocks.values() for policy in block["policies"]}
+    real = {p: entry["real"] for block in blocks.values() for p, entry in block["policies"].items()}
+    shown = any(rate is not None for rate in real.values())
+
+    def rate(block: Mapping[str, Any], policy: str) -> str:
+        entry = block["policies"].get(policy)
+        if entry is None or entry["sim"] is None:
+            return "-"
+        low, high = entry["wilson"]
+        return f"{entry['sim']:.2f} [{low:.2f}, {high:.2f}]"
+
+    def truth(policy: str) -> list[str]:
+        return ["-" if real[policy] is None else f"{real[policy]:.2f}"] if shown else []
+
+    print("Success rates, all tasks:")
+    print_table(
+        ["policy", *blocks, *([printable(summary["real"]["name"])] if shown else [])],
+        [
+            [policy, *(rate(block, policy) for block in blocks.values()), *truth(policy)]
+            for policy in policies
+        ],
+    )
 
 
 def print_metrics(summary: Mapping[str, Any]) -> None:

@@ -20,7 +20,6 @@ import torch
 import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.drawer.domains import VARIANTS, poses
 from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS, find_pose
-from simedit.envs.drawer.robot import START_QPOS
 from simedit.errors import SimeditError
 from simedit.wrapper import EditObservation
 
@@ -129,6 +128,8 @@ def test_an_arranged_scene_looks_as_after_a_reset(small: Any) -> None:
 
 
 def test_the_robot_knows_of_itself(small: Any) -> None:
+    from simedit.envs.drawer.robot import START_QPOS
+
     small.reset(seed=0)
     found, tcp = small.unwrapped.proprioception(), small.unwrapped.privileged_state().tcp
     np.testing.assert_allclose(found["joint_positions"], [*START_QPOS.values()], atol=1e-6)

@@ -7,7 +7,9 @@ from small_gym import ID
 from simedit.config import parse_config
 from simedit.envs.gym import GymSuite
 from simedit.errors import SimeditError
+from simedit.eval.checks import find_problems
 from simedit.eval.cli import main
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.store import Store
 
 
@@ -41,6 +43,13 @@ def test_what_a_step_tells():
     env, *_ = begun(suite(success="reward", tasks={"go": {"options": {"at": -0.25}}}), "go")
     assert env.step(np.zeros(2, np.float32))[4]["success"] is False
     assert env.step(np.ones(2, np.float32) * 2 / 2)[4]["progress"] == 0.0
+
+
+def test_an_episode_has_the_steps_it_is_registered_with():
+    assert suite().max_steps == 200
+    assert suite(id="CartPole-v1").max_steps == 500
+    with pytest.raises(SimeditError, match="no_such"):
+        suite(id="no_such:Thing-v0").max_steps  # noqa: B018
 
 
 def test_a_task_has_arguments_of_its_own():
@@ -113,3 +122,15 @@ def test_a_study_of_it_is_run_by_its_command(tmp_path, capsys):
         ("success", "1", 1.0),
     ]
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_edits_without_a_mask_are_refused_before_anything_is_built(tmp_path):
+    study = {
+        "policies": {"right": {"kind": "python", "factory": "small_gym:Right"}},
+        "suite": {"kind": "gym", "id": ID},
+        "domains": ["edited"],
+        "styles": ["gold"],
+        "real": {"source": "none"},
+    }
+    (problem,), _ = find_problems(resolved(parse_config(StudyConfig, study, where="study")), tmp_path)
+    assert "editor.composition: none" in problem

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from small_gym import Suite
 
 from simedit.envs.drawer.suite import DrawerSuite
 from simedit.envs.suite import any_suite, check_suite, default_suite
 from simedit.errors import SimeditError
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_kinds_are_found_by_being_there():
@@ -42,3 +46,9 @@ def test_our_own_suites_do():
 def test_what_does_not_do_is_refused(parts, message):
     with pytest.raises(SimeditError, match=f"mine: {message}"):
         check_suite(Suite(**parts), "mine")
+
+
+def test_what_measures_knows_no_suite():
+    files = [*(ROOT / "eval").glob("*.py"), *(ROOT / "eval" / "data").glob("*.[cj]s*")]
+    assert len(files) > 20
+    assert [file.name for file in files if "drawer" in file.read_text(encoding="utf-8").lower()] == []

@@ -15,7 +15,7 @@ from object_server import serving
 from simedit.config import load_config
 from simedit.eval.checks import find_problems
 from simedit.eval.cli import main, wire
-from simedit.eval.config import StudyConfig
+from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.fingerprints import current_meaning
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, trials
@@ -61,7 +61,7 @@ def refused(capsys, *arguments):
 def test_published_as_json(capsys):
     assert main(["published", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["schema"], list(found["domains"])) == (1, ["varagg", "vismatch", "paper"])
+    assert (found["schema"], list(found["domains"])) == (2, ["varagg", "vismatch", "paper"])
     assert main(["published"]) == 0
     assert "0.130" in capsys.readouterr().out
 
@@ -146,11 +146,13 @@ def test_what_is_missing_is_said_before_anything_starts(study, tmp_path, capsys,
 def test_the_labs_photographs_need_no_files(study, tmp_path):
     pytest.importorskip("mani_skill", reason="needs the extra: sim")
     changes = ["domains=[vismatch]", "variants={vismatch: [plain]}", "suite.photographs=proxy_real"]
-    config = load_config(StudyConfig, Path(study), changes)
+    config = resolved(load_config(StudyConfig, Path(study), changes))
     assert find_problems(config, tmp_path / "run") == ([], {})
     stage = wire(config, {})[0].stage
     env = stage.env(next(iter(trials(config))))
-    frame = env.reset(seed=0)[0]["sensor_data"]["overhead_camera"]["rgb"][0]
+    frame = env.reset(seed=0, options={"task": "open", "scene": ("top", "b1")})[0]["sensor_data"][
+        "overhead_camera"
+    ]["rgb"][0]
     assert frame.shape == (48, 64, 3)
     # The floor is a kitchen's; without the photograph it is white.
     assert np.ptp(frame[-8:, :8].astype(int)) > 10
@@ -239,7 +241,7 @@ def test_absent_rooms_are_named_and_a_study_of_them_alone_is_refused(study, caps
 
 def test_a_dry_run_says_what_a_run_would_of_a_folder_of_other_settings(study, tmp_path, capsys):
     pytest.importorskip("mani_skill", reason="needs the extra: sim")
-    config = load_config(StudyConfig, Path(study), ["domains=[raw]"])
+    config = resolved(load_config(StudyConfig, Path(study), ["domains=[raw]"]))
     with Store(tmp_path / "run", write=True) as store:
         store.agree(current_meaning(config, {}))
         store.put(Result(next(trials(config)), "success"))
@@ -253,7 +255,7 @@ def test_a_dry_run_says_what_a_run_would_of_a_folder_of_other_settings(study, tm
 
 def test_a_dry_run_of_a_finished_study_measures_nothing(study, tmp_path, capsys):
     pytest.importorskip("mani_skill", reason="needs the extra: sim")
-    config = load_config(StudyConfig, Path(study), ["domains=[raw]"])
+    config = resolved(load_config(StudyConfig, Path(study), ["domains=[raw]"]))
     with Store(tmp_path / "run", write=True) as store:
         for trial in trials(config):
             store.put(Result(trial, "success"))

@@ -105,3 +105,13 @@ def test_the_terminal_names_what_rates_are_compared_with(capsys, monkeypatch):
     assert 'No robot measured the rates called "a [toy]"' in shown
     print_metrics(published_summary())
     assert "Simulated against real rates" in capsys.readouterr().out
+
+
+def test_the_terminal_shows_rates_where_there_is_nothing_to_compare_them_with(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    config = study("ab")
+    results = {t: Result(t, "success" if t.policy == "a" else "failure") for t in trials(config)}
+    print_summary(summarise(config, results, rates({"a": None, "b": None}), Facts()))
+    shown = capsys.readouterr().out
+    assert "1.00 [" in shown
+    assert "MMRV" not in shown

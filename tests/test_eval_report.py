@@ -67,7 +67,7 @@ def test_a_study_of_proxy_real_alone_reports_its_rates():
     real = load_real(RealConfig(source="none"), DrawerSuite(), list(config.policies), config.tasks)
     results = {t: Result(t, "success" if t.policy == "able" else "failure") for t in trials(config)}
     summary = summarise(config, results, real, Facts())
-    assert headline(summary).startswith("There are rates, but no correlation")
+    assert headline(summary).startswith("Success rates, with no real ones")
     page = html(summary, study_rows(config, results), [])
     checker = Checker()
     checker.feed(page)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simedit.envs.proprioception import JOINTS, proprioception
+from simedit.envs.drawer.proprioception import JOINTS, proprioception
 
 
 def test_joints_go_by_name_and_the_gripper_by_its_limits():
@@ -20,6 +20,6 @@ def test_joints_go_by_name_and_the_gripper_by_its_limits():
 
 def test_the_twins_joints_are_these():
     pytest.importorskip("mani_skill", reason="needs the extra: sim")
-    from simedit.envs.robot import START_QPOS
+    from simedit.envs.drawer.robot import START_QPOS
 
     assert tuple(START_QPOS) == JOINTS
