@@ -430,7 +430,8 @@ def _work(
                 postponed=_tell_of_death,
             )
         if queue.deaths:
-            print(f"the environment died {queue.deaths} times, last in {queue.last}", file=sys.stderr)
+            died = f"the environment or a policy's server died {queue.deaths} times"
+            print(f"{died}, last in {queue.last}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"finished trials are stored in {store.folder}; the same command goes on", file=sys.stderr)
         raise

@@ -230,7 +230,7 @@ def meaning(config: StudyConfig, specialists: Mapping[str, str]) -> dict[str, An
     parts: dict[str, Any] = {"max_steps": config.max_steps}
     parts |= {f"suite.{key}": value for key, value in config.suite.meaning(config.places()).items()}
     for name, policy in config.policies.items():
-        parts[f"policies.{name}"] = policy.model_dump_json()
+        parts[f"policies.{name}"] = policy.model_dump_json(exclude=set(policy.incidental))
         parts |= {f"{key}.{name}": value for key, value in policy.meaning().items()}
     if EDITED in config.domains:
         editor = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})

@@ -16,7 +16,7 @@ from simedit.eval.recording import Recording
 from simedit.eval.trials import Result, Trial
 from simedit.observations import beside, find_image_key, get_path, keys_of
 from simedit.policies.player import Player
-from simedit.protocols import Action, Policy
+from simedit.protocols import Action, Policy, PolicyAway, PolicyLost
 
 RAW_KEY = "raw_rgb"
 
@@ -94,7 +94,9 @@ def rollout(
 
     Raises:
         EnvironmentDied: the environment raised.
-        SimeditError: the environment refused what it was given, or has not what the policy needs.
+        PolicyLost: the policy's server went away, or did not answer in time.
+        SimeditError: the environment refused what it was given, or has not what the policy needs; or the
+            policy's server cannot be had.
     """
     step, seen, who = 0, {}, f"policy {trial.policy!r}"
     try:
@@ -238,6 +240,8 @@ def _blaming(kind: type[Exception], who: str) -> Iterator[None]:
         yield
     except (EnvironmentDied, KeyboardInterrupt):
         raise
+    except (PolicyLost, PolicyAway) as error:
+        raise type(error)(f"the server of {who}: {error}") from error
     except SimeditError as error:
         if kind is EnvironmentDied:
             raise

@@ -15,7 +15,7 @@ from simedit.eval.recording import Recording, chosen_trials, save_strip, save_vi
 from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, Trial
-from simedit.protocols import Policy
+from simedit.protocols import Policy, PolicyAway, PolicyLost
 
 T = TypeVar("T")
 
@@ -25,6 +25,8 @@ DEATHS_IN_A_ROW = 8
 """At this many the environment has not merely trouble with some trials."""
 DEATHS_FOR_A_RATE = 20
 """From this many on, a run stops when twice as many attempts died as lived."""
+
+_GOES_ON = "Finished trials are stored; the same command goes on from here"
 
 
 def remaining(wanted: Sequence[Trial], stored: Mapping[Trial, Result]) -> list[Trial]:
@@ -112,8 +114,8 @@ class Queue:
             useless = self._fresh and (often or self._in_a_row >= DEATHS_IN_A_ROW)
             if useless or (over and self.deaths and not self.lived):
                 raise SimeditError(
-                    f"stopped: the environment died in {self.deaths} of {self.deaths + self.lived} attempts, "
-                    f"last in {self.last}. Finished trials are stored; the same command goes on from here"
+                    f"stopped: the environment or a policy's server died in {self.deaths} of "
+                    f"{self.deaths + self.lived} attempts, last in {self.last}. {_GOES_ON}"
                 )
 
 
@@ -129,7 +131,8 @@ def run_study(
 ) -> Queue:
     """Run what remains of `wanted`, storing each result the moment it exists.
 
-    A trial whose environment dies is an error, and is tried again, in a new one, after all others.
+    A trial whose environment dies, or whose policy's server, is an error, and is tried again, in a new one,
+    after all others.
 
     Args:
         slots: one plays in this thread; several play in a thread each, so their environments should be
@@ -143,7 +146,8 @@ def run_study(
 
     Raises:
         SimeditError: a setting was refused, a result cannot be stored, or the environment dies too often:
-            `DEATHS_IN_A_ROW` times, or twice as often as not, while there are trials never played; or always.
+            `DEATHS_IN_A_ROW` times, or twice as often as not, while there are trials never played; or always;
+            or a policy's server stays away.
     """
     stored = store.results()
     todo = remaining(wanted, stored)
@@ -160,13 +164,16 @@ def run_study(
                 try:
                     policy = slot.policies[trial.policy]
                     result = rollout(trial, slot.stage, policy, max_steps=max_steps, recording=recording)
-                except EnvironmentDied as died:
+                except (EnvironmentDied, PolicyLost) as died:
                     if stopped.is_set():  # it was closed under this trial
                         return
-                    slot.stage.close()
+                    if isinstance(died, EnvironmentDied):
+                        slot.stage.close()
                     given_up = queue.died(trial, str(died))
                     yield Result(trial, "error", message=str(died)), given_up
                     continue
+                except PolicyAway as away:
+                    raise PolicyAway(f"stopped: {away}. {_GOES_ON}") from away
                 queue.played()
                 if recording is not None and result.outcome != "error":
                     _save(recording, trial, store, trial in strips, trial in videos)

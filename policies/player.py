@@ -23,13 +23,13 @@ class Player:
             `act` may return and for the attributes `needs` and `uses_images`, which it may lack.
         execute: how many steps of a chunk are played before it is asked again; None plays each to its end,
             or as the policy itself does, where that is a Player.
-        size: how many numbers the environment takes at each step.
+        size: how many numbers the environment takes at each step; None takes as many as the policy gives.
 
     Raises:
         SimeditError: it has no such methods, or needs what is not known.
     """
 
-    def __init__(self, policy: Any, *, execute: int | None = None, size: int = _ROBOT) -> None:
+    def __init__(self, policy: Any, *, execute: int | None = None, size: int | None = _ROBOT) -> None:
         if isinstance(policy, Player):  # it may have been made before the environment was known
             policy, execute = policy._policy, policy._execute if execute is None else execute
         for method in ("reset", "act"):
@@ -52,7 +52,7 @@ class Player:
         """The next action: of the last chunk, while there is one.
 
         Returns:
-            an `Action` where the environment takes 7 numbers, else float32 [size].
+            an `Action` of 7 numbers, else float32 [size].
 
         Raises:
             SimeditError: what the policy returned is no action, not finite, or fewer steps than `execute`.
@@ -73,14 +73,14 @@ def _needs(policy: Any) -> tuple[str, ...]:
     return needs
 
 
-def _actions(answer: Any, execute: int | None, size: int) -> list[Any]:
+def _actions(answer: Any, execute: int | None, size: int | None) -> list[Any]:
     """What is to be played of a policy's answer, all of it finite numbers."""
     whole = isinstance(answer, Action)
-    steps = _numbers(answer.to_array() if whole else answer, size)
-    if steps.shape == (size,) or (steps.ndim == 0 and size == 1):
-        steps = steps.reshape(1, size)
-    if steps.ndim != 2 or steps.shape[1] != size or not len(steps):
-        raise SimeditError(f"its action should be {_expected(size)}, not of shape {list(steps.shape)}")
+    numbers = _numbers(answer.to_array() if whole else answer, size)
+    one = numbers.ndim == 1 or (numbers.ndim == 0 and size == 1)
+    steps = numbers.reshape(1, -1) if one else numbers
+    if steps.ndim != 2 or not steps.size or steps.shape[1] != (size or steps.shape[1]):
+        raise SimeditError(f"its action should be {_expected(size)}, not of shape {list(numbers.shape)}")
     if execute is not None and len(steps) < execute:
         raise SimeditError(
             f"it gave {len(steps)} step{'s' * (len(steps) > 1)} at once, but execute is {execute}: "
@@ -90,20 +90,23 @@ def _actions(answer: Any, execute: int | None, size: int) -> list[Any]:
     for number, step in enumerate(played):
         if not np.isfinite(step).all():
             where = f"step {number} of its chunk" if len(steps) > 1 else "its action"
-            raise SimeditError(f"{where} is not {size} finite numbers: {step.tolist()}")
+            raise SimeditError(f"{where} is not {len(step)} finite numbers: {step.tolist()}")
     if whole:
         bool(answer.terminate)  # here, for it may be anything
         return [answer]
-    return [Action(step[:3], step[3:6], float(step[6])) if size == _ROBOT else step for step in played]
+    robot = steps.shape[1] == _ROBOT
+    return [Action(step[:3], step[3:6], float(step[6])) if robot else step for step in played]
 
 
-def _expected(size: int) -> str:
+def _expected(size: int | None) -> str:
+    if size is None:
+        return "an Action, numbers [D] or a chunk [T, D] of them"
     if size == _ROBOT:
         return "an Action, 7 numbers (world_vector, rot_axangle, gripper) or a chunk [T, 7] of them"
     return f"{size} number{'s' * (size > 1)} or a chunk [T, {size}] of them"
 
 
-def _numbers(answer: Any, size: int) -> np.ndarray:
+def _numbers(answer: Any, size: int | None) -> np.ndarray:
     if hasattr(answer, "detach"):  # a torch tensor; there are dtypes of which NumPy knows nothing
         answer = answer.detach().float().cpu()
     try:

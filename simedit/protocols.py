@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
+from simedit.errors import SimeditError
+
 
 class Editor(Protocol):
     """Repaints frames. `simedit.library.SpecialistLibrary` is the real one."""
@@ -84,6 +86,14 @@ class Proprioception(TypedDict):
     tool_pose: np.ndarray
 
 
+class PolicyLost(SimeditError):
+    """What plays the policy went away in the middle of an episode, which may be tried again."""
+
+
+class PolicyAway(SimeditError):
+    """What plays the policy cannot be had: no episode of it can begin."""
+
+
 class Policy(Protocol):
     """Acts in one environment at a time.
 
@@ -96,7 +106,11 @@ class Policy(Protocol):
     """False for a policy that does not look at frames: its success says nothing about them."""
 
     def reset(self, instruction: str, *, seed: int = 0) -> None:
-        """Start an episode. `instruction` is e.g. "open top drawer"; `seed` fixes the policy's own noise."""
+        """Start an episode. `instruction` is e.g. "open top drawer"; `seed` fixes the policy's own noise.
+
+        Raises:
+            PolicyAway: it cannot be had now. Like PolicyLost, this says nothing of the policy.
+        """
         ...
 
     def act(self, seen: Any, /) -> Any:
@@ -109,6 +123,9 @@ class Policy(Protocol):
             an `Action`, or an array or tensor [7] (world_vector, rot_axangle, gripper), which never
             terminates, or a chunk of such, [T, 7], to be played in order. In an environment of another
             action space as many numbers as that takes, [D] or [T, D].
+
+        Raises:
+            PolicyLost: the episode cannot go on, through no fault of the policy's.
         """
         ...
 

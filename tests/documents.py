@@ -28,7 +28,7 @@ from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import load_real
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab")
+COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab", "simedit-policy")
 
 
 def begin(namespace: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from fuzz_mutations import copied, mutate
 from simedit.errors import SimeditError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+MAPPINGS = [f"../policies/wire/mappings/{name}.yaml" for name in ("pi0_fractal", "openvla")]
 LONGEST = 2000
 """Characters of a message that a person still reads."""
 
@@ -78,7 +79,7 @@ def _written(*names: str) -> Callable[[Path], None]:
 def _config(kind: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         from simedit.config import load_config
-        from simedit.eval.config import StudyConfig
+        from simedit.eval.config import StudyConfig, resolved
         from simedit.eval.trials import trials
         from simedit.training.config import StyleConfig, TrainConfig
 
@@ -86,7 +87,7 @@ def _config(kind: str) -> Callable[[Path], None]:
         for file in sorted(folder.glob("*.yaml")):
             config = load_config(known[kind], file)
             if kind == "study":
-                next(trials(config))
+                next(trials(resolved(config)))
             if kind == "style":
                 config.named("gold")
 
@@ -208,6 +209,56 @@ def _embeddings(folder: Path) -> None:
         for vector in read_embeddings(folder / name).values():
             assert vector.dtype == np.float32
             assert np.isfinite(vector).all()
+
+
+def _make_messages(folder: Path) -> None:
+    from simedit.policies.wire.codec import pack
+
+    said = {
+        "needs": ["frame"],
+        "action_spec": {"position": {"name": "position", "dims": 7, "format": "x"}},
+        "observation_spec": {"image": {"name": "image", "dims": 0, "format": "rgb"}},
+        "actions": np.linspace(-1, 1, 14, dtype=np.float32).reshape(2, 7),
+        "terminate": np.array([False, True]),
+        "seed": np.int64(3),
+    }
+    for flavour in ("openpi", "vla_eval"):
+        (folder / flavour).write_bytes(pack(said, flavour))
+
+
+def _messages(folder: Path) -> None:
+    """As metadata, and as an answer."""
+    import json
+
+    from simedit.policies.mappings import named_mapping
+    from simedit.policies.wire.codec import unpack
+    from simedit.policies.wire.convert import Actions
+    from simedit.policies.wire.fit import check_fit, identity
+
+    mapping = named_mapping("simedit")
+    for file in filter(Path.is_file, sorted(folder.iterdir())):
+        said = unpack(file.read_bytes())
+        actions = Actions(mapping.action, None).read(said)
+        assert all(np.isfinite(action.to_array()).all() for action in actions)
+        json.dumps(identity(said))
+        check_fit(mapping, said)
+
+
+def _mappings(folder: Path) -> None:
+    from simedit.config import load_config
+    from simedit.policies.mappings import Mapping
+    from simedit.policies.wire.convert import Actions, needs, observation
+
+    pose = np.array([0, 0, 0, 1, 0, 0, 0], np.float32)
+    robot = {"joint_positions": pose, "gripper": 0.5, "tool_pose": pose}
+    frame = np.full((4, 6, 3), 99, np.uint8)
+    for file in sorted(folder.glob("*.yaml")):
+        mapping = load_config(Mapping, file)
+        seen = {"frame": frame, "proprioception": robot, "cameras": {}}
+        sizes = [(image.width or 0) * (image.height or 0) for image in mapping.images]
+        if max(sizes, default=0) <= 1 << 16:  # larger ones take seconds
+            observation(mapping, seen, "x", seed=0, first=True, needs=(*needs(mapping), "proprioception"))
+        Actions(mapping.action, mapping.action.execute)
 
 
 def _make_run(folder: Path) -> None:
@@ -474,6 +525,8 @@ LOADERS = {
     "footprint": Loader(_make_specialist, _footprint, "base/*/config.json"),
     "cloned": Loader(_make_cloned, _cloned),
     "embeddings": Loader(_make_embeddings, _embeddings),
+    "messages": Loader(_make_messages, _messages),
+    "mappings": Loader(_written(*MAPPINGS), _mappings),
     "run": Loader(_make_run, _run, "run/**/*"),
     "runs": Loader(_make_runs, _runs, "run/**/*"),
     "log": Loader(_make_log, _log, "metrics.jsonl"),

@@ -14,6 +14,7 @@ MODULES = {
     "simedit-train": "simedit.training.cli",
     "simedit-eval": "simedit.eval.cli",
     "simedit-lab": "simedit.lab.cli",
+    "simedit-policy": "simedit.policies.cli",
 }
 STUDY = (
     *(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import foreign_python
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -106,3 +109,31 @@ class TestTheyRun:
         said = run("simpler_script.py", "--out", "a.mp4", "--steps", "1", cwd=tmp_path)
         assert "close bottom drawer: not done after 1 steps" in said
         assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+    def test_the_edited_drawers_among_vla_evals_benchmarks(self, tmp_path: Path) -> None:
+        python = foreign_python.interpreter("vla-eval", "simedit", "mani_skill")
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            port = found.getsockname()[1]
+        folder = EXAMPLES / "vla-eval"
+        server = [python, str(folder / "lab_policy.py"), "--address", f"127.0.0.1:{port}"]
+        run = [python, "-m", "vla_eval.cli.main", "run", "--config", str(folder / "eval.yaml")]
+        small = ["--benchmark-field", "max_steps=2", "--benchmark-field", "max_tasks=2"]
+        where = ["--server-url", f"ws://127.0.0.1:{port}", "--output-dir", str(tmp_path)]
+        env = {**os.environ, "PYTHONPATH": str(folder)}
+        with subprocess.Popen(server, cwd=tmp_path, stderr=subprocess.DEVNULL) as serving:
+            try:
+                done = subprocess.run(
+                    [*run, *small, *where], cwd=tmp_path, env=env, capture_output=True, text=True
+                )
+            finally:
+                serving.kill()
+        assert done.returncode == 0, done.stderr
+        assert "Spec validation passed" in done.stderr
+        (result,) = tmp_path.glob("*_aggregate.json")
+        tasks = json.loads(result.read_text())["tasks"]
+        episodes = [episode for task in tasks for episode in task["episodes"]]
+        assert [episode["name"] for episode in episodes] == ["open middle b1 wood", "open top b1 wood"]
+        for episode in episodes:
+            assert (episode["steps"], episode["metrics"]["success"]) == (2, False)
+            assert 0 <= episode["metrics"]["progress"] < 0.5
+            assert "failure_reason" not in episode

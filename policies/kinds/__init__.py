@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import reduce
 from importlib import import_module
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -24,6 +24,10 @@ class PolicyKind(Config):
     """
 
     kind: str
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    """Settings on which no action depends: where something runs, how long it is waited for."""
+    privileged: ClassVar[bool] = False
+    """Whether it acts from the environment's privileged state, so that it cannot be served."""
 
     @property
     def uses_images(self) -> bool:

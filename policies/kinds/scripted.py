@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ class Scripted(PolicyKind):
     kind: Literal["scripted"]
     noise: float = Field(default=0.0, ge=0)
     delay: int = Field(default=0, ge=0)
+    privileged: ClassVar[bool] = True
 
     @property
     def uses_images(self) -> bool:
