@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from simedit.eval.absent import describe
+from simedit.eval.absent import describe, playable
 from simedit.eval.compare import FEWEST_POLICIES, FEWEST_SITUATIONS, is_policy_error
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates
-from simedit.eval.trials import Result, Trial
+from simedit.eval.shards import Shard
+from simedit.eval.trials import Result, Trial, trials
 
 _LONGEST = 300
 
@@ -27,11 +28,13 @@ class Facts:
         untrained: styles whose specialist was never trained.
         blind: policies that do not look at images.
         absent: from domain and variant to the file for whose lack it is not played.
+        shard: which one of the study the folder is for, such as "3/16"; "" where for the whole.
     """
 
     untrained: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
     absent: dict[str, dict[str, str]] = field(default_factory=dict)
+    shard: str = ""
 
 
 def untrained(config: StudyConfig, facts: Facts) -> list[str]:
@@ -82,7 +85,15 @@ def caveats(
             f"{counts['absent']} of {counts['wanted']} trials are not run, for their files are absent: "
             f"{describe(facts.absent)}. The rates are over what ran."
         )
-    if counts["missing"]:
+    if facts.shard:
+        part = Shard.parse(facts.shard).of(trials(config))
+        missing = sum(trial not in stored for trial in playable(part, facts.absent))
+        found.append(
+            f"This is shard {facts.shard}, {len(part)} of the study's {counts['wanted']} trials"
+            + (f", {missing} of which have not run yet" if missing else "")
+            + ": the whole study's report is made by `simedit-eval merge`."
+        )
+    elif counts["missing"]:
         found.append(
             f"{counts['missing']} of {counts['wanted']} trials have not run yet; the same command goes on."
         )

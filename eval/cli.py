@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from simedit.eval.config import StudyConfig
     from simedit.eval.rollout import Stage
+    from simedit.eval.shards import Shard
     from simedit.eval.store import Store
     from simedit.eval.study import Slot
     from simedit.eval.trials import Result, Trial
@@ -39,6 +40,8 @@ Measure how well simulated success rates predict real ones.
   simedit-eval status runs/demo
   simedit-eval status
   simedit-eval report runs/demo --json
+  simedit-eval run --config paper --out runs/part-3 --shard 3/16
+  simedit-eval merge runs/paper runs/part-1 runs/part-2 runs/part-3
   simedit-eval compare runs/demo runs/more --out compare.html
   simedit-eval published
   simedit-eval configs
@@ -60,6 +63,7 @@ def run(
     out: Path,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
     num_envs: int = 1,
+    shard: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None,
     dry_run: Flag = False,
 ) -> None:
     """Run a study's missing trials, then write report.json and report.html.
@@ -75,6 +79,8 @@ def run(
             hangs (see the study's deadlines). On the CPU each has an editor and one thread (or
             OMP_NUM_THREADS), so as many as cores are fastest and results the same; on a GPU they share an
             editor, and results are the same up to its rounding.
+        shard: Run only part K of N of the study's trials, in a folder of its own, for example 3/16; the split
+            is the same on every machine. `simedit-eval merge` puts the parts together.
         dry_run: Only print what would be done, and measure how long it would take (with one environment).
             Nothing is written.
     """
@@ -85,7 +91,8 @@ def run(
     from simedit.eval.fingerprints import current_meaning, played_with
     from simedit.eval.library import is_untrained
     from simedit.eval.published import load_real
-    from simedit.eval.run_folder import keep, keep_player, write_report
+    from simedit.eval.run_folder import check_shard, keep, keep_player, write_report
+    from simedit.eval.shards import Shard
     from simedit.eval.store import Store
     from simedit.eval.study import remaining
     from simedit.eval.summary import Facts
@@ -95,34 +102,41 @@ def run(
 
     if num_envs < 1:
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
+    chosen = None if shard is None else Shard.parse(shard)
     file = config_file("eval", config)
     sys.path.append(str(file.absolute().parent))  # a policy of the user's own may lie beside it
     study = resolved(load_config(StudyConfig, file, overrides))
     problems, absent = find_problems(study, out)
     everything = list(trials(study))
     wanted = playable(everything, absent)
+    # Of all trials: which files are absent may differ from machine to machine.
+    whole_part = everything if chosen is None else chosen.of(everything)
+    part = playable(whole_part, absent)
     if not wanted:
         problems.append(f"no trial is left to run, for files are absent: {describe(absent)}")
-    elif absent:
-        lost = len(everything) - len(wanted)
+    elif len(part) < len(whole_part):
+        lost = len(whole_part) - len(part)
         print(f"{lost} trials are not run, for their files are absent: {describe(absent)}")
     if dry_run:
-        return _dry_run(study, wanted, out, problems)
+        return _dry_run(study, part, out, problems, chosen)
     if problems:
         raise SimeditError("this study cannot start:" + "".join(f"\n  - {problem}" for problem in problems))
     with Store(out, write=True) as store:
+        if chosen is not None:
+            check_shard(store, chosen)
+            print(f"shard {chosen}: {len(part)} of the study's {len(wanted)} trials")
         specialists = _specialists(study, out)
         store.agree(current_meaning(study, specialists))
-        todo = remaining(wanted, store.results())
+        todo = remaining(part, store.results())
         check_disk(study, todo, out)
         untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
         blind = [name for name, policy in study.policies.items() if not policy.uses_images]
-        facts = Facts(untrained=untrained, blind=blind, absent=absent)
+        facts = Facts(untrained=untrained, blind=blind, absent=absent, shard=str(chosen or ""))
         keep(store, study, load_real(study.real, study.suite, list(study.policies), study.tasks), facts)
         if todo:
             if differ := keep_player(store, played_with()):
                 print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
-            _work(study, wanted, todo, store, specialists, num_envs)
+            _work(study, wanted, part, todo, store, specialists, num_envs)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -154,6 +168,26 @@ def report(folder: Folder, json: Flag = False) -> None:
     save_report(folder, summary, page)
     if not json:
         print(f"report: {folder / 'report.html'}")
+
+
+def merge(
+    out: Folder,
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER ...")],
+) -> None:
+    """Put run folders of one study together, such as its shards, and write the whole study's report.
+
+    Folders of other settings or files are refused, and so are trials that ended differently. Given again, it
+    changes nothing; where trials are missing, simedit-eval run --out OUT goes on.
+
+    Args:
+        out: Where to: a new folder, or a run folder, which keeps what it has.
+        folders: What is put together; nothing in them is changed.
+    """
+    from simedit.eval.merge import merge
+    from simedit.eval.terminal import print_summary
+
+    print_summary(merge(out, folders))
+    print(f"report: {out / 'report.html'}")
 
 
 def compare(first: Folder, second: Folder, out: Path = Path("compare.html"), json: Flag = False) -> None:
@@ -275,6 +309,7 @@ def main(args: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[..., Any]] = {
         "run": run,
         "report": report,
+        "merge": merge,
         "compare": compare,
         "status": status,
         "published": published,
@@ -408,6 +443,7 @@ def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
 def _work(
     study: StudyConfig,
     wanted: Sequence[Trial],
+    part: Sequence[Trial],
     todo: Sequence[Trial],
     store: Store,
     specialists: Mapping[str, Path],
@@ -422,6 +458,7 @@ def _work(
         with progress(len(todo)) as advance:
             queue = run_study(
                 wanted,
+                part=part,
                 store=store,
                 slots=slots,
                 max_steps=study.max_steps,
@@ -441,9 +478,12 @@ def _tell_of_death(result: Result) -> None:
     print(f"tried again later: {result.trial}: {result.message}", file=sys.stderr)
 
 
-def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: Sequence[str]) -> None:
+def _dry_run(
+    study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: Sequence[str], shard: Shard | None
+) -> None:
     from simedit.eval.estimate import disk_bytes, frames_to_edit, seconds_per_step
     from simedit.eval.fingerprints import current_meaning
+    from simedit.eval.run_folder import check_shard
     from simedit.eval.store import Store
     from simedit.eval.study import rehearse_policies, remaining
 
@@ -453,12 +493,15 @@ def _dry_run(study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: S
         if os.path.exists(out / "results.sqlite"):
             with Store(out, write=False) as store:
                 stored = store.results()
+                if shard is not None:
+                    check_shard(store, shard)
                 if not problems:
                     store.check(current_meaning(study, specialists))
         todo = remaining(wanted, stored)
         for name, policy in study.policies.items():
             print(f"policy {name}: {json.dumps(policy.model_dump(mode='json', exclude_defaults=True))}")
-        print(f"trials: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
+        of = "" if shard is None else f" in shard {shard}"
+        print(f"trials{of}: {len(wanted)} wanted, {len(wanted) - len(todo)} stored, {len(todo)} to run")
         print(f"control steps: at most {len(todo) * study.max_steps}")
         print(f"frames to edit: at most {frames_to_edit(study, todo)}")
         print(f"disk: about {disk_bytes(study, todo) / 1e6:.0f} MB")

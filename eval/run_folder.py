@@ -18,6 +18,7 @@ from simedit.eval.fingerprints import differences
 from simedit.eval.published import Rates
 from simedit.eval.recordings import pictures
 from simedit.eval.report import html
+from simedit.eval.shards import Shard
 from simedit.eval.store import Store
 from simedit.eval.summary import Facts, summarise
 from simedit.eval.trials import trials
@@ -25,11 +26,29 @@ from simedit.files import whole
 
 T = TypeVar("T")
 _PLAYERS = "played_with"
+UNRECORDED = {"simedit": "a version that kept no record of itself"}
 
 
 def keep(store: Store, config: StudyConfig, real: Rates, facts: Facts) -> None:
     """Keep what a report needs beside the results, so that it can be written from the folder alone."""
     store.write("run", {"config": config.model_dump(), "real": real.model_dump(), "facts": asdict(facts)})
+
+
+def check_shard(store: Store, shard: Shard) -> None:
+    """Refuse a folder that is for another shard, or for a whole study.
+
+    Raises:
+        SimeditError: it is.
+    """
+    if store.read("run") is None:
+        return
+    kept_for = kept(store)[2].shard
+    if kept_for != str(shard):
+        what = f"shard {kept_for}" if kept_for else "a whole study"
+        raise SimeditError(
+            f"{store.folder} is the folder of {what}: give shard {shard} an --out of its own, such as "
+            f"{store.folder}-{shard.number}-of-{shard.count}"
+        )
 
 
 def keep_player(store: Store, player: dict[str, str]) -> str:
@@ -42,11 +61,16 @@ def keep_player(store: Store, player: dict[str, str]) -> str:
     if not any(result.outcome != "error" for result in store.results().values()):
         earlier = []
     elif not earlier:
-        earlier = [player | {"simedit": "a version that kept no record of itself"}]
+        earlier = [player | UNRECORDED]
     if player not in earlier:
         earlier.append(player)
-    store.write(_PLAYERS, earlier)
+    keep_players(store, earlier)
     return differences(earlier)
+
+
+def keep_players(store: Store, found: list[dict[str, str]]) -> None:
+    """Keep with what all stored trials were played."""
+    store.write(_PLAYERS, found)
 
 
 def players(store: Store) -> list[dict[str, str]]:

@@ -187,6 +187,17 @@ class Store:
         with self._explained():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
+    def meaning(self) -> dict[str, Any]:
+        """What the stored results mean, as `agree` kept it; {} where it has not been given.
+
+        Raises:
+            SimeditError: what is kept is no mapping.
+        """
+        stored = self.read("meaning") or {}
+        if not isinstance(stored, dict):
+            raise self._damaged("meaning is no mapping")
+        return stored
+
     def check(self, meaning: Mapping[str, Any]) -> dict[str, Any]:
         """Refuse a config under which the stored results would mean something else. Errors mean nothing.
 
@@ -199,9 +210,7 @@ class Store:
         Raises:
             SimeditError: names the keys that differ.
         """
-        stored = self.read("meaning") or {}
-        if not isinstance(stored, dict):
-            raise self._damaged("meaning is no mapping")
+        stored = self.meaning()
         with self._explained():
             if not self._db.execute("SELECT 1 FROM results WHERE outcome != 'error' LIMIT 1").fetchone():
                 return dict(meaning)
@@ -218,6 +227,20 @@ class Store:
     def agree(self, meaning: Mapping[str, Any]) -> None:
         """As `check`, and remember what is new."""
         self.write("meaning", self.check(meaning))
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is put and written inside is stored whole at the end, or, without a good end, not at all."""
+        with self._explained():
+            self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with self._explained():
+                self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk has undone it already
+                self._db.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

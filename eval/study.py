@@ -122,6 +122,7 @@ class Queue:
 def run_study(
     wanted: Sequence[Trial],
     *,
+    part: Sequence[Trial] | None = None,
     store: Store,
     slots: Sequence[Slot],
     max_steps: int,
@@ -129,12 +130,14 @@ def run_study(
     progress: Callable[[Result], None] = lambda result: None,
     postponed: Callable[[Result], None] = lambda result: None,
 ) -> Queue:
-    """Run what remains of `wanted`, storing each result the moment it exists.
+    """Run what remains of `wanted`, or of a part of it, storing each result the moment it exists.
 
     A trial whose environment dies, or whose policy's server, is an error, and is tried again, in a new one,
     after all others.
 
     Args:
+        part: the trials to run, by default all. Those pictured are chosen from all that are wanted, so that
+            parts record together what a run of the whole does.
         slots: one plays in this thread; several play in a thread each, so their environments should be
             `simedit.eval.remote.RemoteEnv`.
         report: how many trials are pictured; strips and videos go to the run folder.
@@ -150,7 +153,7 @@ def run_study(
             or a policy's server stays away.
     """
     stored = store.results()
-    todo = remaining(wanted, stored)
+    todo = remaining(wanted if part is None else part, stored)
     queue = Queue([t for t in todo if t not in stored], [t for t in todo if t in stored])
     strips = chosen_trials(wanted, report.strips)
     videos = chosen_trials(wanted, report.videos)

@@ -12,6 +12,7 @@ from simedit.eval.caveats import Facts, caveats, untrained
 from simedit.eval.compare import Tally, average, bare_entry, block, blocks, comparable, counted
 from simedit.eval.config import StudyConfig
 from simedit.eval.published import Rates, load_published
+from simedit.eval.shards import Shard
 from simedit.eval.trials import Outcome, Result, Trial, trials
 
 SCHEMA = 2
@@ -107,25 +108,28 @@ def _real(real: Rates) -> dict[str, Any]:
 
 
 def status(config: StudyConfig, results: Mapping[Trial, Result], facts: Facts) -> dict[str, Any]:
-    """How far a study is, in all and by policy and domain.
+    """How far a study, or the shard of it that a folder is for, is in all and by policy and domain.
 
     Trials are wanted; finished, errors, absent (not run: the variant's files are absent) or missing. Each
     group also has `published`, how many trials the published protocol runs; None for the domain "raw".
     """
     groups: dict[tuple[str, str], list[Trial]] = {}
-    for trial in trials(config):
+    wanted = list(trials(config))
+    if facts.shard:
+        wanted = Shard.parse(facts.shard).of(wanted)
+    for trial in wanted:
         groups.setdefault((trial.policy, trial.domain), []).append(trial)
     published = config.suite.published_trials()
     return {
-        **_progress(list(trials(config)), results, facts.absent),
+        **_progress(wanted, results, facts.absent),
         "groups": [
             {
                 "policy": policy,
                 "domain": domain,
-                **_progress(wanted, results, facts.absent),
+                **_progress(group, results, facts.absent),
                 "published": published.get(domain),
             }
-            for (policy, domain), wanted in groups.items()
+            for (policy, domain), group in groups.items()
         ],
     }
 

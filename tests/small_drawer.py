@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -23,6 +24,7 @@ from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import Rates
 from simedit.eval.rollout import Stage
 from simedit.eval.run_folder import keep, write_report
+from simedit.eval.shards import Shard
 from simedit.eval.store import Store
 from simedit.eval.study import Slot, run_study
 from simedit.eval.summary import Facts
@@ -190,12 +192,14 @@ def make_env(domain: str, env: gym.Env) -> gym.Env:
     return EditObservation(env, Painter(), "gold", keep_raw="raw_rgb") if domain == "edited" else env
 
 
-def run(folder, *, seconds_per_step: float = 0.0, config: StudyConfig = CONFIG) -> None:
+def run(folder, *, seconds_per_step: float = 0.0, config: StudyConfig = CONFIG, shard: str = "") -> None:
     stage = Stage(lambda domain, _: make_env(domain, SmallDrawer(seconds_per_step)))
     with Store(folder, write=True) as store:
-        keep(store, config, REAL, FACTS)
+        keep(store, config, REAL, replace(FACTS, shard=shard))
+        wanted = list(trials(config))
         run_study(
-            list(trials(config)),
+            wanted,
+            part=Shard.parse(shard).of(wanted) if shard else None,
             store=store,
             slots=[Slot(stage, {name: Mover(stage.state, SKILLS[name]) for name in config.policies})],
             max_steps=config.max_steps,

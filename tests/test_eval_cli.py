@@ -321,3 +321,36 @@ def test_what_a_policy_sees_and_does_is_the_same_among_four_environments(study, 
     assert one == four
     reports = [json.loads((tmp_path / count / "report.json").read_text()) for count in ("1", "4")]
     assert reports[0] == reports[1]
+
+
+def test_shards_by_the_command_line(study, capsys):
+    """A dry run counts the shard's trials; shards of one folder are refused, and so is what is no shard."""
+    run = ["run", "--config", study, "--out", "shard", "--set", "domains=[raw]"]
+    assert "--shard is K/N" in refused(capsys, *run, "--shard", "5/4")
+    small_drawer.run(Path("shard"), shard="1/4")
+    assert "is the folder of shard 1/4" in refused(capsys, *run, "--shard", "2/4")
+    assert (
+        main(
+            [
+                *run[:3],
+                "--out",
+                "new",
+                "--shard",
+                "2/3",
+                "--dry-run",
+                "--set",
+                "policies.one.kind=scripted",
+                "domains=[raw]",
+                "policies.two={kind: rt1, checkpoint: absent}",
+            ]
+        )
+        == 0
+    )
+    assert "trials in shard 2/3: 1 wanted, 0 stored, 1 to run" in capsys.readouterr().out
+    assert "is the folder of shard 1/4" in refused(capsys, *run, "--shard", "2/4", "--dry-run")
+    small_drawer.run(Path("other"), shard="2/4")
+    assert main(["merge", "out", "shard", "other"]) == 0
+    assert "report: out/report.html" in capsys.readouterr().out
+    assert "no run folder and not empty" in refused(capsys, "merge", ".", "shard")
+    assert main(["status", "shard", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == 0

@@ -137,3 +137,25 @@ class TestTheyRun:
             assert (episode["steps"], episode["metrics"]["success"]) == (2, False)
             assert 0 <= episode["metrics"]["progress"] < 0.5
             assert "failure_reason" not in episode
+
+
+def test_the_slurm_array_gives_each_task_its_shard_and_merges_them(tmp_path: Path) -> None:
+    script = EXAMPLES / "slurm_array.sh"
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    (tmp_path / "bin").mkdir()
+    told = tmp_path / "bin" / "simedit-eval"
+    told.write_text('#!/bin/bash\necho "$@"\n')
+    told.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_ARRAY_TASK_ID": "3"}
+
+    def said(what: str) -> str:
+        command = ["bash", str(script), "my study.yaml", "runs/a b", what]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert said("16") == "run --config my study.yaml --shard 3/16 --out runs/a b-shards/3-of-16"
+    for number in (1, 2):
+        (tmp_path / f"runs/a b-shards/{number}-of-2").mkdir(parents=True)
+    assert said("merge") == "merge runs/a b runs/a b-shards/1-of-2/ runs/a b-shards/2-of-2/"
