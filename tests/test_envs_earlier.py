@@ -12,6 +12,8 @@ import pytest
 from simedit.envs import earlier
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig
+from simedit.eval.merge import merge
+from simedit.eval.run_folder import kept
 from simedit.eval.store import Store
 
 LAB = Path(__file__).parents[1] / "benchmarks" / "lab"
@@ -101,3 +103,13 @@ def test_another_layout_is_refused(folder, layout, write):
     change(folder, f"UPDATE meta SET value = '{json.dumps(layout)}' WHERE key = 'schema'")
     with pytest.raises(SimeditError, match=f"has layout {layout}, not this simedit's 3"):
         Store(folder, write=write)
+
+
+def test_one_can_be_merged_and_stays_as_it_was(folder, tmp_path):
+    before = (folder / "results.sqlite").read_bytes()
+    merge(tmp_path / "merged", [folder])
+    with Store(folder, write=False) as store, Store(tmp_path / "merged", write=False) as merged:
+        assert merged.results() == store.results()
+        assert merged.meaning() == store.meaning()
+        assert kept(merged) == kept(store)
+    assert (folder / "results.sqlite").read_bytes() == before
