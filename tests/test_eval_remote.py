@@ -54,7 +54,7 @@ def test_names_of_what_is_seen_are_known_here(remote):
     frame = env.reset(**RESET)[0]["sensor_data"]["overhead_camera"]["rgb"]
     known = EditObservation(remote(Named), Painter(), "gold", mask_ids=[2])
     np.testing.assert_array_equal(frame, known.reset(**RESET)[0]["sensor_data"]["overhead_camera"]["rgb"])
-    with pytest.raises(SimeditError, match="'cabinets'.*did you mean 'cabinet'"):
+    with pytest.raises(SimeditError, match=r"'cabinets'.*did you mean 'cabinet'"):
         EditObservation(env.env, Painter(), "gold", mask_ids=["cabinets"]).reset(**RESET)
 
 
