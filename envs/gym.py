@@ -244,6 +244,8 @@ def _made(suite: GymSuite, args: Mapping[str, Any]) -> gymnasium.Env:
         _registered(suite.id)
         env = gymnasium.make(suite.id, **deepcopy(dict(args)), max_episode_steps=_ENDLESS)
         if suite.image_key == "render":
+            if not hasattr(gymnasium.wrappers, "AddRenderObservation"):
+                raise SimeditError("suite.image_key: render needs gymnasium 1.0 or newer")
             env = gymnasium.wrappers.AddRenderObservation(env, render_only=False, render_key=_FRAME)
     except SimeditError:
         raise

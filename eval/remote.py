@@ -15,6 +15,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
 from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -93,6 +94,11 @@ class RemoteEnv(gym.Env):
     @property
     def edit_segmentation_ids(self) -> Sequence[int]:
         return self._ask("edit_segmentation_ids")
+
+    @property
+    def segmentation_id_map(self) -> Mapping[int, Any]:
+        """What each id is, by `name`, in ManiSkill's environments."""
+        return self._ask("segmentation_id_map")
 
     @property
     def style(self) -> str:
@@ -252,6 +258,8 @@ def _called(env: gym.Env, name: str, args: tuple[Any, ...], kwargs: Mapping[str,
     if name not in dir(found):
         raise SimeditError(f"this environment, a {type(found).__name__}, has no {name}")
     value = getattr(found, name)
+    if name == "segmentation_id_map":  # the things themselves are the simulator's
+        return {number: SimpleNamespace(name=thing.name) for number, thing in value.items()}
     return value(*args, **kwargs) if callable(value) else value
 
 

@@ -19,23 +19,40 @@ _BYTES = ("uint8", "torch.uint8")
 def keys_of(node: Any, path: str) -> tuple[str, ...]:
     """The keys, from the outermost on, under which a nested dict (or Dict space) has the entry at `path`.
 
-    A key may itself have slashes ("observation/image"): of several that begin the path it is the longest.
+    A key may itself have slashes ("observation/image").
 
     Raises:
-        SimeditError: there is no such entry; the message names the keys where the path ends.
+        SimeditError: there is no such entry; the message names the keys where the path ends. Or two have that
+            path.
     """
-    found: list[str] = []
-    rest = path or None
-    while rest is not None:
-        # A Dict space's own `in` asks whether it contains an observation, so ask its keys.
-        keys = list(node) if isinstance(node, Mapping) else []
-        fit = [key for key in keys if isinstance(key, str) and f"{rest}/".startswith(f"{key}/")]
-        if not fit:
-            raise unknown(f"key (of the path {path!r})", rest.partition("/")[0], keys)
-        key = max(fit, key=len)
-        found.append(key)
-        node, rest = node[key], None if key == rest else rest[len(key) + 1 :]
-    return tuple(found)
+    if not path:
+        return ()
+    ways = list(_ways(node, path))
+    if len(ways) > 1:
+        raise SimeditError(f"the path {path!r} means several entries: {', '.join(map(str, ways))}")
+    if ways:
+        return ways[0]
+    rest = path
+    while fit := _fit(node, rest):
+        node, rest = node[fit[0]], rest[len(fit[0]) + 1 :]
+    known = list(node) if isinstance(node, Mapping) else []
+    raise unknown(f"key (of the path {path!r})", rest.partition("/")[0], known)
+
+
+def _ways(node: Any, path: str) -> Iterator[tuple[str, ...]]:
+    """All keys under which a nested dict has an entry at `path`."""
+    for key in _fit(node, path):
+        if key == path:
+            yield (key,)
+        for inner in _ways(node[key], path[len(key) + 1 :]) if key != path else ():
+            yield (key, *inner)
+
+
+def _fit(node: Any, path: str) -> list[str]:
+    """A dict's keys with which a path may begin, the longest first."""
+    # A Dict space's own `in` asks whether it contains an observation, so ask its keys.
+    keys = [key for key in node if isinstance(key, str)] if isinstance(node, Mapping) else []
+    return sorted((key for key in keys if f"{path}/".startswith(f"{key}/")), key=len, reverse=True)
 
 
 def get_path(obs: Any, path: str) -> Any:

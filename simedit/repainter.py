@@ -97,14 +97,14 @@ class Repainter:
             if isinstance(image, gym.spaces.Box) and (image.low.any() or (image.high < 255).any()):
                 edited = gym.spaces.Box(0, 255, image.shape, np.uint8)
             if edited is not image or self._keep_raw is not None:
-                space = self._changed(space, key, edited, image)
+                space = self.changed(space, key, edited, image)
         return space
 
     def with_raw(self, observation: Any) -> Any:
         """The observation with its images under both keys."""
         for key in self.image_keys:
             image = get_path(observation, key)
-            observation = self._changed(observation, key, image, image)
+            observation = self.changed(observation, key, image, image)
         return observation
 
     def repaint(
@@ -144,11 +144,7 @@ class Repainter:
                 whole = copied(image).reshape(self.count, -1, *image.shape[-3:])
                 whole[list(which)] = result.reshape(len(which), -1, *image.shape[-3:])
                 result = whole
-            result = result.reshape(image.shape)
-            # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
-            if isinstance(result, np.ndarray) and hasattr(raw, "new_tensor"):
-                result = raw.new_tensor(result)
-            observation = self._changed(observation, key, result, raw)
+            observation = self.changed(observation, key, result.reshape(image.shape), raw)
         return observation
 
     def _edited(
@@ -170,8 +166,9 @@ class Repainter:
             owners += [i for i in chosen for _ in range(each)]
             if self._masks:
                 masks.append(self._mask(observation, key, image)[rows])
+        whole = joined(list(frames.values()))
         edits = self._edit(
-            joined(list(frames.values())),
+            copied(whole) if len(frames) == 1 else whole,  # an editor may work in place
             styles=[styles[i] for i in owners],
             masks=joined(masks) if masks else None,
             seeds=[seeds[i] for i in owners],
@@ -207,12 +204,11 @@ class Repainter:
     def _mask(self, observation: Any, key: str, image: Any) -> Any:
         """bool [N, H, W], where the image, of shape [..., H, W, 3], lies."""
         mask = self._masks[key](observation)
-        if off_host(image):
-            import torch  # the observation's maker has imported it
-
-            mask = torch.as_tensor(mask, device=image.device)
-        else:
-            mask = as_numpy(mask)
+        if not off_host(mask):
+            try:
+                mask = np.array(as_numpy(mask))  # of its own: it may be read-only, or lie backwards
+            except ValueError:
+                raise SimeditError(f"the mask of the image {key!r} is no array, but {mask!r:.60}") from None
         shape, size, found = tuple(image.shape[:-1]), tuple(image.shape[-3:-1]), tuple(mask.shape)
         fits = found == size or (found[-2:] == size and math.prod(found) == math.prod(shape))
         if str(mask.dtype) not in _TRUTHS or not fits:
@@ -220,6 +216,12 @@ class Repainter:
             raise SimeditError(
                 f"the mask must be bool {list(size)}{many}, like the image {key!r}, got {what(mask)}"
             )
+        if off_host(image):
+            import torch  # the observation's maker has imported it
+
+            mask = torch.as_tensor(mask, device=image.device)
+        else:
+            mask = as_numpy(mask)
         if key in self._unseen:
             self._unseen.remove(key)
             if not mask.any():
@@ -243,8 +245,11 @@ class Repainter:
                     "there: put one EditObservation around another, each with a key of its own"
                 )
 
-    def _changed(self, node: Any, key: str, edited: Any, raw: Any) -> Any:
+    def changed(self, node: Any, key: str, edited: Any, raw: Any) -> Any:
         """A copy of an observation, or its space, with the edited image at its key, and the raw one."""
+        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
+        if isinstance(edited, np.ndarray) and hasattr(raw, "new_tensor"):
+            edited = raw.new_tensor(edited)
         if not key:
             return edited
         *outer, name = self._keys[key]

@@ -106,7 +106,8 @@ def named_ids(
     """Gives the segmentation ids of `mask_ids`, which has numbers and names.
 
     Args:
-        names: gives the ids of each name; asked anew each time, as a reset may rebuild the scene.
+        names: gives the ids of each name, none where it has no ids that hold for all environments; asked anew
+            each time, as a reset may rebuild the scene.
 
     Raises:
         SimeditError: no whole number, or a name that is not among them, now or when the ids are asked for.
@@ -119,6 +120,10 @@ def named_ids(
         for each in wanted:
             if isinstance(each, str) and each not in known:
                 raise unknown("name in mask_ids", each, sorted(known))
+            if isinstance(each, str) and not known[each]:
+                raise SimeditError(
+                    f"{each!r} in mask_ids has not one id for all environments: pass a mask of your own"
+                )
             found += known[each] if isinstance(each, str) else [each]
         return tuple(found)
 

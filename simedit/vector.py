@@ -7,14 +7,19 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
+from simedit.observations import get_path
 from simedit.protocols import Editor
 from simedit.repainter import Repainter
 from simedit.segmentation import Mask, fixed_ids
+
+try:
+    from gymnasium.vector import AutoresetMode
+except ImportError as error:
+    raise SimeditError("simedit.vector needs gymnasium 1.1 or newer") from error
 
 
 class EditVectorObservation(gym.vector.VectorWrapper):
@@ -23,7 +28,7 @@ class EditVectorObservation(gym.vector.VectorWrapper):
     It needs gymnasium 1.1 or later and takes all its autoreset modes. An environment that resets its parts
     within the step has the last observation of an episode in `infos["final_obs"]`: it is repainted too, with
     that episode's noise. (ManiSkill's own batched environments are no vector environments: EditObservation
-    wraps them.)
+    wraps them, and ManiSkillVectorEnv goes around it.)
 
     Environment i's edits are those of a lone one in an EditObservation with the same seeds: they change
     with its episode, and with no other environment's. With render mode "rgb_array", `render()` gives the
@@ -32,10 +37,11 @@ class EditVectorObservation(gym.vector.VectorWrapper):
     Args:
         env: its observations are, or hold in nested dicts, images uint8 [N, ..., H, W, 3]; all frames of an
             environment (a stack, the drawer twin's batch of one) have its style and noise.
-        style: one for all, or N; `env.styles` may be set again at any time.
+        style: one for all, or N; `env.styles` may be set again at any time, on this object: gymnasium's
+            vector wrappers around it do not pass it on. Nor does `env.spec` hold this wrapper.
         mask: "segmentation", or a function of the batched observation that returns bool [H, W], or the
             image's shape without its last axis.
-        mask_ids: as EditObservation's; None asks each environment for its `edit_segmentation_ids`.
+        mask_ids: numbers; None asks each environment for its `edit_segmentation_ids`, after each reset.
         editor, seed, image_key, composition, keep_raw: as EditObservation's.
 
     Raises:
@@ -81,6 +87,19 @@ class EditVectorObservation(gym.vector.VectorWrapper):
                 f"{type(env).__name__} does not say when it resets its environments, so whose noise must "
                 "change: set its metadata['autoreset_mode'] to AutoresetMode.NEXT_STEP or DISABLED"
             )
+        if hasattr(env.unwrapped, "update_obs_space"):
+            raise SimeditError(
+                "around ManiSkill's environments go EditObservation and then its vector environment: "
+                "ManiSkillVectorEnv(EditObservation(env, ...))"
+            )
+        try:
+            self._mode = AutoresetMode(env.metadata["autoreset_mode"])
+        except ValueError:
+            modes = ", ".join(f"AutoresetMode.{mode.name}" for mode in AutoresetMode)
+            raise SimeditError(
+                f"the autoreset_mode of {type(env).__name__} is {env.metadata['autoreset_mode']!r}, "
+                f"none of {modes}"
+            ) from None
         super().__init__(env)
         self._seed = whole_number("seed", seed)
         self._ids: list[tuple[int, ...]] = []
@@ -101,7 +120,6 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         self._generators = [np.random.default_rng((self._seed, 0, i)) for i in range(self.num_envs)]
         self._noise: list[int] = []
         self._over = np.zeros(self.num_envs, bool)
-        self._mode = env.metadata["autoreset_mode"]
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -155,6 +173,11 @@ class EditVectorObservation(gym.vector.VectorWrapper):
     def _with_final(self, observations: Any, over: Any, infos: dict[str, Any]) -> dict[str, Any]:
         """The infos with the last observations of episodes repainted: N of them or None, as gymnasium's own
         vector environments give, or one batch, where `_final_obs`, or else `over`, tells whose are meant."""
+        if "final_observation" in infos:
+            raise SimeditError(
+                "last observations are in infos['final_observation'], where they would stay as they are: "
+                "gymnasium's name for them is 'final_obs'"
+            )
         final = infos.get("final_obs")
         if final is None:
             return infos
@@ -175,7 +198,10 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         edited = list(iterate(self.observation_space, painted))
         last = np.full(self.num_envs, None, object)
         for i in over:
-            last[i] = edited[i]
+            last[i] = final[i]
+            for key in self.image_keys:
+                image, raw = get_path(edited[i], key), get_path(final[i], key)
+                last[i] = self._repainter.changed(last[i], key, image, raw)
         return {**infos, "final_obs": last}
 
     def observations(self, observations: Any) -> Any:

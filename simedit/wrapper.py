@@ -43,10 +43,12 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
     edits are the same in any process; a reset without a seed goes on in that sequence of episodes.
 
     Where it goes among other wrappers: `FrameStackObservation(EditObservation(env, ...), 4)` edits each frame
-    once, the other way round each of the four at every step, to the same pictures. `gymnasium`'s Autoreset
+    once, the other way round each of the four at every step, to the same pictures (but with
+    `padding_type="zero"` black frames are edited too). `gymnasium`'s Autoreset
     may be on either side; one that resets within the step must be around it. Attributes are set through
     wrappers around it by `env.set_wrapper_attr("style", "wood")`: gymnasium's wrappers keep `env.style = ...`
-    to themselves. Two of them edit one after the other.
+    to themselves. (Before gymnasium 1.0 there is no such method: set it on this very object.) Two of them
+    edit one after the other.
 
     With render mode "rgb_array", `render()` gives the frame that the policy saw last, uint8 [H, W, 3] (of
     several environments [N, H, W, 3]), so RecordVideo and HumanRendering around it show edits. In other
@@ -106,7 +108,7 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
     ) -> None:
-        if not isinstance(env, gym.Env):
+        if not isinstance(env, gym.Env) or isinstance(env, gym.vector.VectorEnv):  # it is one before 1.0
             raise SimeditError(
                 f"EditObservation wraps one gymnasium.Env, not a {type(env).__name__}: "
                 "a gymnasium vector environment goes into EditVectorObservation, "
@@ -275,7 +277,8 @@ def _ids(env: gym.Env, mask_ids: Any) -> Callable[[], tuple[int, ...]]:
 
 
 def _names(env: gym.Env) -> dict[str, list[int]]:
-    """The segmentation ids of ManiSkill's actors and links by name: two robots have links of one name.
+    """The segmentation ids of ManiSkill's actors and links by name: two robots have links of one name. Of
+    what has another id in each of several scenes, or lies in some only, it is none.
 
     Raises:
         SimeditError: the environment has no such names.
@@ -288,9 +291,13 @@ def _names(env: gym.Env) -> dict[str, list[int]]:
             "give numbers"
         ) from None
     found: dict[str, list[int]] = {}
+    count, apart = _environments(env), set()
     for number, thing in named.items():
         found.setdefault(thing.name, []).append(int(number))
-    return found
+        each = getattr(thing, "per_scene_id", None)
+        if each is not None and (len(each) != count or len(set(map(int, each))) > 1):
+            apart.add(thing.name)
+    return {name: [] if name in apart else ids for name, ids in found.items()}
 
 
 def _environments(env: gym.Env) -> int:

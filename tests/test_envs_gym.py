@@ -65,6 +65,7 @@ def test_a_task_has_arguments_of_its_own():
 
 
 def test_what_render_gives_may_be_the_picture():
+    pytest.importorskip("gymnasium", minversion="1.0")
     found = suite(image_key="render", args={"picture": False, "render_mode": "rgb_array"})
     _, obs, _ = begun(found)
     assert found.editing()["image_key"] == "frame"

@@ -9,6 +9,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,6 +41,21 @@ def remote():
     yield make
     for env in made:
         env.close()
+
+
+class Named(SmallDrawer):
+    @property
+    def segmentation_id_map(self):
+        return {2: SimpleNamespace(name="cabinet", scene=lambda: None)}  # not to be pickled
+
+
+def test_names_of_what_is_seen_are_known_here(remote):
+    env = EditObservation(remote(Named), Painter(), "gold", mask_ids=["cabinet"])
+    frame = env.reset(**RESET)[0]["sensor_data"]["overhead_camera"]["rgb"]
+    known = EditObservation(remote(Named), Painter(), "gold", mask_ids=[2])
+    np.testing.assert_array_equal(frame, known.reset(**RESET)[0]["sensor_data"]["overhead_camera"]["rgb"])
+    with pytest.raises(SimeditError, match=r"'cabinets'.*did you mean 'cabinet'"):
+        EditObservation(env.env, Painter(), "gold", mask_ids=["cabinets"]).reset(**RESET)
 
 
 def test_a_remote_environment_does_what_it_does_here(remote):

@@ -87,3 +87,10 @@ def test_what_nearly_is_an_image_is_refused_with_the_reason(
 def test_what_is_nothing_like_an_image_is_not_named(dtype: type) -> None:
     with pytest.raises(SimeditError, match=r"nothing here is uint8 .*3\]$"):
         find_image_key({"state": np.zeros(7, dtype), "done": True, "text": "go"})
+
+
+def test_a_shorter_key_is_tried_where_the_longer_leads_nowhere() -> None:
+    space = spaces.Dict({"a/b": CAMERAS["state"], "a": spaces.Dict({"b": spaces.Dict({"rgb": IMAGE})})})
+    assert keys_of(space, find_image_key(space)) == ("a", "b", "rgb")
+    with pytest.raises(SimeditError, match="'a/b' means several entries"):
+        keys_of(space, "a/b")

@@ -54,3 +54,8 @@ def test_a_name_has_all_its_ids() -> None:
         named_ids(["cub"], lambda: names)
     with pytest.raises(SimeditError, match=r"each of mask_ids must be .* got 1\.5"):
         named_ids(["cube", 1.5], lambda: names)  # type: ignore[list-item]
+
+
+def test_a_name_without_ids_that_hold_for_all_is_refused() -> None:
+    with pytest.raises(SimeditError, match="'door' in mask_ids has not one id for all environments"):
+        named_ids(["wall", "door"], lambda: {"wall": [2], "door": []})

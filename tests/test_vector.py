@@ -277,3 +277,57 @@ def test_resets_within_the_step_change_the_noise_there_and_repaint_the_last_fram
             np.testing.assert_array_equal(shown(obs)[i], shown(last))
     assert ended == 5
     envs.close()
+
+
+def test_maniskills_vector_environment_goes_around():
+    envs = SyncVectorEnv([Clock])
+    envs.update_obs_space = None  # what ManiSkill's environments have
+    with pytest.raises(SimeditError, match=r"ManiSkillVectorEnv\(EditObservation\(env"):
+        EditVectorObservation(envs, Noise(), "light")
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_the_mode_may_be_its_name(mode):
+    envs = SyncVectorEnv([functools.partial(Clock, 2)] * 2, autoreset_mode=mode)
+    named = SyncVectorEnv([functools.partial(Clock, 2)] * 2, autoreset_mode=mode)
+    named.metadata = {**named.metadata, "autoreset_mode": mode.value}
+    both = [EditVectorObservation(each, Noise(), "light") for each in (envs, named)]
+    frames = [[shown(each.reset(seed=0)[0])] for each in both]
+    for seen, each in zip(frames, both, strict=True):
+        if mode != AutoresetMode.DISABLED:
+            seen += [shown(each.step(np.zeros(2, int))[0]) for _ in range(4)]
+    np.testing.assert_array_equal(*frames)
+    named.metadata = {"autoreset_mode": "sometimes"}
+    with pytest.raises(SimeditError, match=r"'sometimes', none of AutoresetMode\.NEXT_STEP"):
+        EditVectorObservation(named, Noise(), "light")
+
+
+class Elsewhere(gym.vector.VectorWrapper):
+    """Last observations as gymnasium called them before."""
+
+    def step(self, actions):
+        *rest, infos = self.env.step(actions)
+        if "final_obs" in infos:
+            infos["final_observation"] = infos.pop("final_obs")
+        return *rest, infos
+
+
+def test_last_observations_under_another_name_are_refused():
+    envs = SyncVectorEnv([functools.partial(Clock, 1)], autoreset_mode=AutoresetMode.SAME_STEP)
+    envs = EditVectorObservation(Elsewhere(envs), Noise(), "light")
+    envs.reset(seed=0)
+    with pytest.raises(SimeditError, match="gymnasium's name for them is 'final_obs'"):
+        envs.step(np.zeros(1, int))
+
+
+def test_of_last_observations_only_images_change():
+    class Scored(Clock):
+        def _observation(self):
+            return {**super()._observation(), "more": [self._step]}
+
+    envs = SyncVectorEnv([functools.partial(Scored, 1)], autoreset_mode=AutoresetMode.SAME_STEP)
+    envs = EditVectorObservation(envs, Noise(), "light")
+    envs.reset(seed=0)
+    (last,) = envs.step(np.zeros(1, int))[-1]["final_obs"]
+    assert last["more"] == [1]
+    assert shown(last).max() > 100

@@ -819,3 +819,54 @@ def test_library_edits_a_batch_of_tensors(library):
     assert torch.equal(image(wrapped.step(0)[0]), gold)
     wrapped.style = "wood"
     assert not torch.equal(image(wrapped.step(0)[0]), gold)
+
+
+class InPlace:
+    styles = ("same",)
+
+    def edit(self, frames, *, styles, masks=None, seeds):
+        frames[:] = 9
+        return frames
+
+
+def test_an_editor_that_works_in_place_leaves_the_environments_frame_alone():
+    simpler = SimplerLike()
+    before = simpler.frame.copy()
+    env = EditObservation(simpler, InPlace(), "same", composition="none", keep_raw="raw")
+    camera = env.reset(seed=0)[0]["image"]["overhead_camera"]
+    assert (camera["rgb"] == 9).all()
+    np.testing.assert_array_equal(camera["raw"], before)
+    np.testing.assert_array_equal(simpler.frame, before)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [([[True], [True, False]], "is no array"), (None, "must be bool"), (3, "must be bool")],
+)
+def test_what_is_no_mask_is_refused(mask, message):
+    env = EditObservation(SimplerLike(), Negative(), "toxic", mask=lambda _: mask)
+    with pytest.raises(SimeditError, match=message):
+        env.reset(seed=0)
+
+
+def test_masks_may_lie_backwards_or_be_read_only():
+    rows = np.arange(H)[:, None] < np.full(W, 4)
+    edits = []
+    for mask in (rows, rows[::-1][::-1], np.broadcast_to(rows, (H, W))):
+        env = EditObservation(SimplerLike(), Negative(), "toxic", mask=lambda _, mask=mask: mask)
+        edits.append(env.reset(seed=0)[0]["image"]["overhead_camera"]["rgb"])
+    np.testing.assert_array_equal(edits[0], edits[1])
+    np.testing.assert_array_equal(edits[0], edits[2])
+
+
+@pytest.mark.parametrize("ids", [[5, 6], [5]])
+def test_a_thing_with_other_ids_in_other_scenes_has_no_name(ids):
+    from types import SimpleNamespace
+
+    from simedit.wrapper import _names
+
+    thing = SimpleNamespace(name="door", per_scene_id=torch.tensor(ids))
+    wall = SimpleNamespace(name="wall", per_scene_id=torch.tensor([2, 2]))
+    env = SimplerLike()
+    env.num_envs, env.segmentation_id_map = 2, {5: thing, 2: wall}
+    assert _names(env) == {"door": [], "wall": [2]}
