@@ -188,7 +188,7 @@ class _StudyEnv(gymnasium.Env):
         self._build()
         task = self._suite.tasks[self._task]
         obs, info = self._env.reset(seed=int(start), options=deepcopy(task.options) or None)
-        return self._seen(obs), {**info, "instruction": task.instruction}
+        return self._seen(obs), {**_rest(info), "instruction": task.instruction}
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         space = self._env.action_space
@@ -206,7 +206,7 @@ class _StudyEnv(gymnasium.Env):
             told["progress"] = float(told["success"])
         if self._suite.progress is not None and (over or self._suite.progress in known):
             told["progress"] = min(1.0, max(0.0, _number(known, self._suite.progress)))
-        return self._seen(obs), reward, terminated, truncated, {**info, **told}
+        return self._seen(obs), reward, terminated, truncated, {**_rest(info), **told}
 
     def close(self) -> None:
         self._env.close()
@@ -230,6 +230,12 @@ def _registered(name: str) -> EnvSpec:
         raise SimeditError(f"cannot make the environment {name}: {error}") from error
     except (gymnasium.error.Error, ValueError) as error:
         raise SimeditError(f"cannot make the environment {name}: {told(error)}") from error
+
+
+def _rest(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What an environment tells, without what it happens to call by a word of the studies'."""
+    words = ("instruction", "start", "misplaced", "success", "progress", "measures")
+    return {key: value for key, value in info.items() if key not in words}
 
 
 def _maker(spec: EnvSpec) -> str:

@@ -31,7 +31,7 @@ class Point(gym.Env):
         assert self.action_space.contains(action)
         self.x += 0.25 * float(np.ravel(action)[0])
         info = {"is_done": self.x >= 0.5, "near": self.x + 0.5} if self._tells else {"close": 1}
-        info["odd"] = self._odd
+        info |= {"odd": self._odd, "success": "who knows", "measures": 3}
         return self._seen(), self.x, self.x >= 0.5, False, info
 
     def render(self):
