@@ -10,8 +10,8 @@ from simedit.envs.drawer.domains import VARIANTS
 from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS
 from simedit.envs.drawer.suite import progress
 
-MOVED = {"env": "suite", "drawers": "scenes.drawer", "poses": "scenes.pose"}
-"""Keys of a study's config then, and where they are now."""
+MOVED = {"env": "suite", "drawers": "scenes.drawer", "poses": "scenes.pose", "deadlines": "timeouts"}
+"""Keys of a study's config that had other names, and where they are now."""
 LAYOUT = 2
 """Of a run folder's database then."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -20,16 +19,10 @@ from simedit.eval.downloads import assets, checkpoints
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
-    import gymnasium as gym
-
     from simedit.eval.config import StudyConfig
-    from simedit.eval.rollout import Stage
     from simedit.eval.shards import Shard
     from simedit.eval.store import Store
-    from simedit.eval.study import Slot
     from simedit.eval.trials import Result, Trial
-    from simedit.library import SpecialistLibrary
-    from simedit.protocols import Editor, Policy
 
 DESCRIPTION = """\
 Measure how well simulated success rates predict real ones.
@@ -76,7 +69,7 @@ def run(
         out: The run folder; a study that was begun there goes on.
         overrides: Settings in place of the config's, for example: seeds=[0,1] editor.steps=8
         num_envs: Environments that run at once, each in a process of its own, which is replaced if it dies or
-            hangs (see the study's deadlines). On the CPU each has an editor and one thread (or
+            hangs (see the study's timeouts). On the CPU each has an editor and one thread (or
             OMP_NUM_THREADS), so as many as cores are fastest and results the same; on a GPU they share an
             editor, and results are the same up to its rounding.
         shard: Run only part K of N of the study's trials, in a folder of its own, for example 3/16; the split
@@ -347,99 +340,6 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
     return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
 
 
-def wire(study: StudyConfig, specialists: Mapping[str, Path], num_envs: int = 1) -> list[Slot]:
-    """As many slots as environments, with their editor and policies, all loaded."""
-    import torch
-
-    from simedit.eval.remote import RemoteEnv, SharedEditor
-    from simedit.eval.rollout import Stage
-    from simedit.eval.study import Slot
-
-    on_gpu = torch.cuda.is_available()
-    _limit_threads()
-    shared = None
-    if specialists:  # also where each process has its own: a broken one is refused before work starts
-        library = _editor(study, specialists)
-        shared = SharedEditor(library) if on_gpu else None
-        del library
-
-    def make(domain: str, variant: str) -> gym.Env:
-        paint = domain == "edited"
-        if on_gpu:
-            build = functools.partial(_scene, study, domain, variant)
-        else:
-            build = functools.partial(_process, study, domain, variant, specialists if paint else {})
-        # A process of its own even for one: it may hang, or crash and take all with it.
-        env = RemoteEnv(build, **study.deadlines.model_dump())
-        return _painted(env, study, shared) if paint and shared else env
-
-    image_key = study.suite.editing().get("image_key")
-    stages = [Stage(make, image_key) for _ in range(num_envs)]
-    return [Slot(stage, _policies(study, stage)) for stage in stages]
-
-
-def _editor(study: StudyConfig, specialists: Mapping[str, Path]) -> SpecialistLibrary:
-    import torch
-
-    from simedit.engine import has_openvino
-    from simedit.library import SpecialistLibrary
-    from simedit.pipeline import silence_loading
-
-    silence_loading()
-    on_gpu, settings = torch.cuda.is_available(), study.editor
-    return SpecialistLibrary.load(
-        list(specialists.values()),
-        base=settings.base,
-        steps=settings.steps,
-        guidance_interval=settings.guidance_interval,
-        batch_size=8 if on_gpu else 1,
-        compile=(not on_gpu and has_openvino()) if settings.compile is None else settings.compile,
-    )
-
-
-def _process(study: StudyConfig, domain: str, variant: str, specialists: Mapping[str, Path]) -> gym.Env:
-    """What a process of its own holds on the CPU: an environment with, where there are specialists, its own
-    editor, for one editor would keep the others waiting."""
-    _limit_threads()
-    return _scene(study, domain, variant, _editor(study, specialists) if specialists else None)
-
-
-def _limit_threads() -> None:
-    """One thread, or what OMP_NUM_THREADS says, for whatever torch does here on the CPU.
-
-    Environments share the cores. One alone gets no more, so that results are the same with any number.
-    """
-    import torch
-
-    if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-
-
-def _painted(env: gym.Env, study: StudyConfig, editor: Editor) -> gym.Env:
-    from simedit.eval.rollout import RAW_KEY
-    from simedit.wrapper import EditObservation
-
-    settings: dict[str, Any] = {"composition": study.editor.composition, **study.suite.editing()}
-    return EditObservation(env, editor, study.styles[0], keep_raw=RAW_KEY, **settings)
-
-
-def _scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None = None) -> gym.Env:
-    """The environment of a domain and variant, edited where there is an editor."""
-    env = study.suite.suite().make(*study.behind(domain, variant))
-    return env if editor is None else _painted(env, study, editor)
-
-
-def _policies(study: StudyConfig, stage: Stage) -> dict[str, Policy]:
-    """The study's policies, acting on that stage alone."""
-    loaded = {}
-    for name, policy in study.policies.items():
-        try:
-            loaded[name] = policy.load(stage.state)
-        except SimeditError as error:
-            raise SimeditError(f"policy {name!r}: {error}") from error
-    return loaded
-
-
 def _work(
     study: StudyConfig,
     wanted: Sequence[Trial],
@@ -449,43 +349,47 @@ def _work(
     specialists: Mapping[str, Path],
     num_envs: int,
 ) -> None:
-    from simedit.eval.study import rehearse_policies, run_study
+    from simedit.eval.remote import local_workers
+    from simedit.eval.study import run_study
     from simedit.eval.terminal import progress
+    from simedit.eval.worker import rehearse_policies
 
-    slots = wire(study, specialists, min(num_envs, len(todo)))
-    rehearse_policies(todo, store.results(), slots[0])
     try:
-        with progress(len(todo)) as advance:
-            queue = run_study(
-                wanted,
-                part=part,
-                store=store,
-                slots=slots,
-                max_steps=study.max_steps,
-                report=study.report,
-                progress=advance,
-                postponed=_tell_of_death,
-            )
+        with local_workers(study, specialists, min(num_envs, len(todo))) as workers:
+            rehearse_policies(todo, store.results(), workers[0])
+            with progress(len(todo)) as advance:
+                queue = run_study(
+                    wanted,
+                    part=part,
+                    store=store,
+                    workers=workers,
+                    report=study.report,
+                    progress=lambda result, _: advance(result),
+                    postponed=_tell_of_death,
+                )
         if queue.deaths:
-            died = f"the environment or a policy's server died {queue.deaths} times"
+            died = f"the environment, or what plays in it, died {queue.deaths} times"
             print(f"{died}, last in {queue.last}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"finished trials are stored in {store.folder}; the same command goes on", file=sys.stderr)
         raise
 
 
-def _tell_of_death(result: Result) -> None:
+def _tell_of_death(result: Result, seconds: float) -> None:
     print(f"tried again later: {result.trial}: {result.message}", file=sys.stderr)
 
 
 def _dry_run(
     study: StudyConfig, wanted: Sequence[Trial], out: Path, problems: Sequence[str], shard: Shard | None
 ) -> None:
-    from simedit.eval.estimate import disk_bytes, frames_to_edit, seconds_per_step
+    from simedit.eval.estimate import disk_bytes, frames_to_edit
     from simedit.eval.fingerprints import current_meaning
+    from simedit.eval.remote import local_workers
+    from simedit.eval.rollout import EnvironmentDied
     from simedit.eval.run_folder import check_shard
     from simedit.eval.store import Store
-    from simedit.eval.study import rehearse_policies, remaining
+    from simedit.eval.study import remaining
+    from simedit.eval.worker import rehearse_policies
 
     stored = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -511,9 +415,12 @@ def _dry_run(
                 print(f"  - {problem}")
         if problems or not todo:
             return
-        (slot,) = wire(study, specialists)
-        rehearse_policies(todo, stored, slot)
-        measured = seconds_per_step(todo, slot.stage, slot.policies)
+        with local_workers(study, specialists, 1) as (worker,):
+            rehearse_policies(todo, stored, worker)
+            try:
+                measured = worker.seconds_per_step(todo)
+            except EnvironmentDied as died:
+                raise SimeditError(f"cannot measure: {died}") from died
     hours = sum(measured[trial.domain] for trial in todo) * study.max_steps / 3600
     print(f"hours: about {hours:.2g}, if every episode takes all its steps")
     for domain, seconds in measured.items():

@@ -71,19 +71,25 @@ class RealConfig(Config):
     names: dict[str, str] = {}
 
 
-class DeadlineConfig(Config):
-    """Seconds after which an environment that gives no answer is killed; its trial is tried again later.
+Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-    Policies have none: they act in simedit's own process, as does the editor on a GPU.
+
+class TimeoutConfig(Config):
+    """Seconds for parts of a trial. Whoever takes longer is killed, and its trial is tried again later.
 
     Attributes:
-        start: for it to be built, and for its first answers and those after a change of style: shaders are
-            compiled then, networks converted.
-        call: for every other reset, step and look at its state, edits on the CPU included.
+        first_frame: for loading and building, and for the first time of each part below in an environment, a
+            policy or a style: shaders are compiled then, networks converted.
+        reset, step: for the environment's.
+        edit: for one of the editor's calls, which may compile anew for a window of a new size.
+        act: for a policy's action. What a policy's server may take, `timeouts` of that policy say.
     """
 
-    start: float = Field(default=900.0, gt=0, allow_inf_nan=False)
-    call: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    first_frame: Timeout = 900.0
+    reset: Timeout = 300.0
+    step: Timeout = 300.0
+    edit: Timeout = 600.0
+    act: Timeout = 900.0
 
 
 class ReportConfig(Config):
@@ -133,7 +139,7 @@ class StudyConfig(Config):
     editor: EditorConfig = EditorConfig()
     real: RealConfig = RealConfig()
     report: ReportConfig = ReportConfig()
-    deadlines: DeadlineConfig = DeadlineConfig()
+    timeouts: TimeoutConfig = TimeoutConfig()
 
     @model_validator(mode="before")
     @classmethod

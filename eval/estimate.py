@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig
@@ -26,7 +26,9 @@ def disk_bytes(config: StudyConfig, todo: Sequence[Trial]) -> int:
     return len(todo) * _ROW_BYTES + 2 * (config.report.strips + config.report.videos) * _PICTURE_BYTES
 
 
-def seconds_per_step(todo: Sequence[Trial], stage: Stage, policies: Mapping[str, Policy]) -> dict[str, float]:
+def seconds_per_step(
+    todo: Sequence[Trial], stage: Stage, policy: Callable[[Trial], Policy]
+) -> dict[str, float]:
     """Seconds of a control step in each domain, edit and policy included, measured on its first trial.
 
     Raises:
@@ -36,7 +38,7 @@ def seconds_per_step(todo: Sequence[Trial], stage: Stage, policies: Mapping[str,
 
     def timed(trial: Trial, steps: int) -> float:
         start = time.perf_counter()
-        result = rollout(trial, stage, policies[trial.policy], max_steps=steps)
+        result = rollout(trial, stage, policy(trial), max_steps=steps)
         if result.outcome == "error":
             raise SimeditError(f"cannot measure: {result.message}")
         return time.perf_counter() - start

@@ -22,7 +22,7 @@ RAW_KEY = "raw_rgb"
 
 
 class EnvironmentDied(Exception):
-    """The environment raised; build it anew and try again."""
+    """The environment raised, or what plays in it died or fell silent; build it anew and try again."""
 
 
 class _PolicyDied(Exception):
@@ -36,10 +36,16 @@ class Stage:
         make: builds the environment of a domain and variant. One of the domain "edited" has a settable
             `style` (`simedit.wrapper.EditObservation`) and keeps the unedited frame under "raw_rgb".
         image_key: path of the frame in observations; None looks for it (`simedit.wrapper.find_image_key`).
+        enter: called with each phase of a trial as it begins: "reset", "step", or "act" and whose.
     """
 
-    def __init__(self, make: Callable[[str, str], gym.Env], image_key: str | None = None) -> None:
-        self._make, self.image_key = make, image_key
+    def __init__(
+        self,
+        make: Callable[[str, str], gym.Env],
+        image_key: str | None = None,
+        enter: Callable[..., None] = lambda phase, what="": None,
+    ) -> None:
+        self._make, self.image_key, self.enter = make, image_key, enter
         self._env: gym.Env | None = None
         self._place = ("", "")
 
@@ -90,7 +96,7 @@ def rollout(
 
     Returns:
         a result whose outcome is "error" when the policy raised or gave what is no action, or when the scene
-        is not the one that was asked for. A policy is waited for without end.
+        is not the one that was asked for.
 
     Raises:
         EnvironmentDied: the environment raised.
@@ -102,6 +108,7 @@ def rollout(
     try:
         with _blaming(EnvironmentDied, "the environment"):
             env = stage.env(trial)
+            stage.enter("reset")
             obs, info = _reset(env, trial)
             frame, raw = _frames(obs, stage.image_key)
             instruction, misplaced = str(_of(info, "instruction")), info.get("misplaced")
@@ -115,6 +122,7 @@ def rollout(
         if misplaced:
             return Result(trial, "error", message=str(misplaced), **seen)
         with _blaming(_PolicyDied, who):
+            stage.enter("act", trial.policy)
             player = Player(policy, size=_size(env))
             player.reset(instruction, seed=trial.episode_seed)
         for step in range(1, max_steps + 1):
@@ -122,10 +130,12 @@ def rollout(
                 recording.add(frame, raw)
             given = _given(env, obs, frame, player.needs, stage.image_key, who)
             with _blaming(_PolicyDied, who):
+                stage.enter("act", trial.policy)
                 action = player.act(given)
                 terminate = isinstance(action, Action) and bool(action.terminate)
                 array = _fitting(action.to_array() if isinstance(action, Action) else action, env)
             with _blaming(EnvironmentDied, "the environment"):
+                stage.enter("step")
                 obs, _, terminated, truncated, info = env.step(array)
                 frame, raw = _frames(obs, stage.image_key)
                 over = terminate or bool(_array(terminated).item()) or bool(_array(truncated).item())
@@ -151,12 +161,14 @@ def rehearse(trial: Trial, stage: Stage, policy: Policy) -> None:
     """
     with _blaming(EnvironmentDied, "the environment"):
         env = stage.env(trial)
+        stage.enter("reset")
         obs, info = _reset(env, trial)
         frame, _ = _frames(obs, stage.image_key)
         instruction = str(_of(info, "instruction"))
     who = f"policy {trial.policy!r}"
     try:
         with _blaming(_PolicyDied, who):
+            stage.enter("act", trial.policy)
             player = Player(policy, size=_size(env))
         given = _given(env, obs, frame, player.needs, stage.image_key, who)
         with _blaming(_PolicyDied, who):

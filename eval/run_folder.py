@@ -89,6 +89,8 @@ def kept(store: Store) -> tuple[StudyConfig, Rates, Facts]:
         raise SimeditError(f"no study has begun in {store.folder}: `simedit-eval run` begins one")
     parts = _parsed(TypeAdapter(dict[Literal["config", "real", "facts"], dict[str, Any]]), run, store)
     where = str(store.path)
+    if isinstance(parts.get("config"), dict):  # how long was waited, by its earlier name
+        parts["config"].pop("deadlines", None)
     config = parse_config(StudyConfig, parts.get("config"), where=where)
     real = parse_config(Rates, parts.get("real"), where=where)
     return config, real, _parsed(TypeAdapter(Facts), parts.get("facts"), store)

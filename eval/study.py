@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeVar
 
 from simedit.errors import SimeditError
 from simedit.eval.config import ReportConfig
 from simedit.eval.recording import Recording, chosen_trials, save_strip, save_video, strip_path, video_path
-from simedit.eval.rollout import EnvironmentDied, Stage, rehearse, rollout
+from simedit.eval.rollout import EnvironmentDied
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, Trial
-from simedit.protocols import Policy, PolicyAway, PolicyLost
+from simedit.eval.worker import Plays
+from simedit.protocols import PolicyAway, PolicyLost
 
 T = TypeVar("T")
 
 ATTEMPTS = 3
 """How often a trial is tried in one run when its environment dies."""
 DEATHS_IN_A_ROW = 8
-"""At this many the environment has not merely trouble with some trials."""
+"""At this many, or twice for each worker, the environment has not merely trouble with some trials."""
 DEATHS_FOR_A_RATE = 20
-"""From this many on, a run stops when twice as many attempts died as lived."""
+"""From this many on, or two for each worker, a run stops when twice as many attempts died as lived."""
 
 _GOES_ON = "Finished trials are stored; the same command goes on from here"
 
@@ -33,15 +34,6 @@ def remaining(wanted: Sequence[Trial], stored: Mapping[Trial, Result]) -> list[T
     """The trials still to run: those not stored, in order, then those stored as an error."""
     fresh = [trial for trial in wanted if trial not in stored]
     return fresh + [trial for trial in wanted if trial in stored and stored[trial].outcome == "error"]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where one trial at a time is played: a stage, and the policies that act on it, by the names that trials
-    use."""
-
-    stage: Stage
-    policies: Mapping[str, Policy]
 
 
 class Queue:
@@ -53,16 +45,19 @@ class Queue:
 
     Args:
         fresh, errors: never played, and stored as errors.
+        workers: how many play: what kills all of them at once, such as a machine, says nothing of a trial.
 
     Attributes:
         deaths, lived: attempts over which the environment died, and others.
         last: what the last death was, and of which trial.
     """
 
-    def __init__(self, fresh: Sequence[Trial], errors: Sequence[Trial]) -> None:
+    def __init__(self, fresh: Sequence[Trial], errors: Sequence[Trial], workers: int = 1) -> None:
         self._fresh, self._again = list(fresh), deque(errors)
         self._attempts: Counter[Trial] = Counter()
         self._in_a_row = 0
+        self._most_in_a_row = max(DEATHS_IN_A_ROW, 2 * workers)
+        self._enough_for_a_rate = max(DEATHS_FOR_A_RATE, 2 * workers)
         self._lock = threading.Lock()
         self.deaths = self.lived = 0
         self.last = ""
@@ -72,9 +67,15 @@ class Queue:
         with self._lock:
             if self._fresh:
                 return self._fresh.pop(int(len(self._fresh) * (self._in_a_row * 0.6180339887 % 1)))
-            if not self._again or self._in_a_row >= DEATHS_IN_A_ROW:
-                return None
-            return self._again.popleft()
+            return self._again.popleft() if self._more() else None
+
+    def more(self) -> bool:
+        """Whether there is a next trial."""
+        with self._lock:
+            return self._more()
+
+    def _more(self) -> bool:
+        return bool(self._fresh) or (bool(self._again) and self._in_a_row < self._most_in_a_row)
 
     def played(self) -> None:
         """The environment lived through a trial."""
@@ -110,11 +111,11 @@ class Queue:
             SimeditError: names the last reason.
         """
         with self._lock:
-            often = self.deaths >= DEATHS_FOR_A_RATE and self.deaths >= 2 * self.lived
-            useless = self._fresh and (often or self._in_a_row >= DEATHS_IN_A_ROW)
+            often = self.deaths >= self._enough_for_a_rate and self.deaths >= 2 * self.lived
+            useless = self._fresh and (often or self._in_a_row >= self._most_in_a_row)
             if useless or (over and self.deaths and not self.lived):
                 raise SimeditError(
-                    f"stopped: the environment or a policy's server died in {self.deaths} of "
+                    f"stopped: the environment, or what plays in it, died in {self.deaths} of "
                     f"{self.deaths + self.lived} attempts, last in {self.last}. {_GOES_ON}"
                 )
 
@@ -124,28 +125,27 @@ def run_study(
     *,
     part: Sequence[Trial] | None = None,
     store: Store,
-    slots: Sequence[Slot],
-    max_steps: int,
+    workers: Sequence[Plays],
     report: ReportConfig,
-    progress: Callable[[Result], None] = lambda result: None,
-    postponed: Callable[[Result], None] = lambda result: None,
+    progress: Callable[[Result, float], None] = lambda result, seconds: None,
+    postponed: Callable[[Result, float], None] = lambda result, seconds: None,
 ) -> Queue:
     """Run what remains of `wanted`, or of a part of it, storing each result the moment it exists.
 
-    A trial whose environment dies, or whose policy's server, is an error, and is tried again, in a new one,
-    after all others.
+    A trial whose environment dies, its worker, editor or policy's server, is an error, and is tried again, in
+    a new one, after all others.
 
     Args:
         part: the trials to run, by default all. Those pictured are chosen from all that are wanted, so that
             parts record together what a run of the whole does.
-        slots: one plays in this thread; several play in a thread each, so their environments should be
-            `simedit.eval.remote.RemoteEnv`.
+        workers: one plays in this thread; several play in a thread each, so they should be of other processes
+            (`simedit.eval.remote.RemoteWorker`).
         report: how many trials are pictured; strips and videos go to the run folder.
-        progress, postponed: called after each stored result: the last one of a trial in this run, or an error
-            that is tried again later.
+        progress, postponed: called after each stored result, with the seconds it took: the last one of a
+            trial in this run, or an error that is tried again later.
 
     Returns:
-        what was played: it says how often the environment died.
+        what was played: it says how often something died.
 
     Raises:
         SimeditError: a setting was refused, a result cannot be stored, or the environment dies too often:
@@ -154,75 +154,47 @@ def run_study(
     """
     stored = store.results()
     todo = remaining(wanted if part is None else part, stored)
-    queue = Queue([t for t in todo if t not in stored], [t for t in todo if t in stored])
+    queue = Queue([t for t in todo if t not in stored], [t for t in todo if t in stored], len(workers))
     strips = chosen_trials(wanted, report.strips)
     videos = chosen_trials(wanted, report.videos)
     stopped = threading.Event()
 
-    def play(slot: Slot) -> Iterator[tuple[Result, bool]]:
-        """Results, and whether they are this run's last of their trial."""
+    def play(worker: Plays) -> Iterator[tuple[Result, float, bool]]:
+        """Results, the seconds they took, and whether they are this run's last of their trial."""
         try:
-            while (trial := queue.take()) is not None:
-                recording = Recording() if trial in strips or trial in videos else None
+            while queue.more() and worker.prepare(queue.more) and (trial := queue.take()) is not None:
+                began = time.monotonic()
                 try:
-                    policy = slot.policies[trial.policy]
-                    result = rollout(trial, slot.stage, policy, max_steps=max_steps, recording=recording)
+                    result, recording = worker.play(trial, trial in strips or trial in videos)
                 except (EnvironmentDied, PolicyLost) as died:
                     if stopped.is_set():  # it was closed under this trial
                         return
                     if isinstance(died, EnvironmentDied):
-                        slot.stage.close()
+                        worker.close()
                     given_up = queue.died(trial, str(died))
-                    yield Result(trial, "error", message=str(died)), given_up
+                    yield Result(trial, "error", message=str(died)), time.monotonic() - began, given_up
                     continue
                 except PolicyAway as away:
                     raise PolicyAway(f"stopped: {away}. {_GOES_ON}") from away
                 queue.played()
                 if recording is not None and result.outcome != "error":
                     _save(recording, trial, store, trial in strips, trial in videos)
-                yield result, True
+                yield result, time.monotonic() - began, True
         finally:
-            slot.stage.close()  # it may have been built after all others were closed
+            worker.close()  # it may have been built after all others were closed
 
     try:
-        for result, final in _together([play(slot) for slot in slots]):
+        for result, seconds, final in _together([play(worker) for worker in workers]):
             store.put(result)
-            (progress if final else postponed)(result)
+            (progress if final else postponed)(result, seconds)
             queue.check()
         queue.check(over=True)
         return queue
     finally:
         stopped.set()
         queue.clear()
-        for slot in slots:
-            slot.stage.close()
-
-
-def rehearse_policies(todo: Sequence[Trial], stored: Mapping[Trial, Result], slot: Slot) -> None:
-    """Have each policy choose an action, so that one that cannot act is refused before the first trial.
-
-    Those that have finished a trial are left alone: what one raises in a single scene is that trial's error.
-
-    Args:
-        todo: the trials to be played; each policy rehearses its first.
-        stored: what is there already.
-
-    Raises:
-        SimeditError: a policy needs what the environment has not, raised, or chose no action.
-    """
-    able = {trial.policy for trial, result in stored.items() if result.outcome != "error"}
-    try:
-        for trial in todo:
-            if trial.policy in able:
-                continue
-            able.add(trial.policy)
-            try:
-                rehearse(trial, slot.stage, slot.policies[trial.policy])
-            except EnvironmentDied:  # the study meets that again, and counts it
-                slot.stage.close()
-    except BaseException:
-        slot.stage.close()
-        raise
+        for worker in workers:
+            worker.close()
 
 
 def _together(parts: Sequence[Iterator[T]]) -> Iterator[T]:
@@ -241,7 +213,7 @@ def _together(parts: Sequence[Iterator[T]]) -> Iterator[T]:
             found.put(error)
 
     for number, part in enumerate(parts):
-        threading.Thread(target=go_through, args=(part,), daemon=True, name=f"slot {number}").start()
+        threading.Thread(target=go_through, args=(part,), daemon=True, name=f"worker {number}").start()
     running = len(parts)
     while running:
         one = found.get()

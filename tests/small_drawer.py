@@ -26,9 +26,10 @@ from simedit.eval.rollout import Stage
 from simedit.eval.run_folder import keep, write_report
 from simedit.eval.shards import Shard
 from simedit.eval.store import Store
-from simedit.eval.study import Slot, run_study
+from simedit.eval.study import run_study
 from simedit.eval.summary import Facts
 from simedit.eval.trials import trials
+from simedit.eval.worker import Worker
 from simedit.protocols import Action, DrawerState
 from simedit.wrapper import EditObservation
 
@@ -192,6 +193,12 @@ def make_env(domain: str, env: gym.Env) -> gym.Env:
     return EditObservation(env, Painter(), "gold", keep_raw="raw_rgb") if domain == "edited" else env
 
 
+def movers(stage: Stage, config: StudyConfig = CONFIG, **others) -> Worker:
+    """A worker whose policies are movers, or others by name."""
+    policies = {name: Mover(stage.state, SKILLS[name]) for name in config.policies if name in SKILLS}
+    return Worker(stage, policies | others, config.max_steps)
+
+
 def run(folder, *, seconds_per_step: float = 0.0, config: StudyConfig = CONFIG, shard: str = "") -> None:
     stage = Stage(lambda domain, _: make_env(domain, SmallDrawer(seconds_per_step)))
     with Store(folder, write=True) as store:
@@ -201,8 +208,7 @@ def run(folder, *, seconds_per_step: float = 0.0, config: StudyConfig = CONFIG, 
             wanted,
             part=Shard.parse(shard).of(wanted) if shard else None,
             store=store,
-            slots=[Slot(stage, {name: Mover(stage.state, SKILLS[name]) for name in config.policies})],
-            max_steps=config.max_steps,
+            workers=[movers(stage, config)],
             report=config.report,
         )
         write_report(store)

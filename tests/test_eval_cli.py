@@ -14,11 +14,12 @@ from object_server import serving
 
 from simedit.config import load_config
 from simedit.eval.checks import find_problems
-from simedit.eval.cli import main, wire
+from simedit.eval.cli import main
 from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.fingerprints import current_meaning
 from simedit.eval.store import Store
 from simedit.eval.trials import Result, trials
+from simedit.eval.worker import build
 from simedit.policies.checkpoints import BUCKET
 from simedit.policies.cloned import Network, NetworkConfig, save
 from simedit.tiny import make_tiny_library
@@ -148,7 +149,7 @@ def test_the_labs_photographs_need_no_files(study, tmp_path):
     changes = ["domains=[vismatch]", "variants={vismatch: [plain]}", "suite.photographs=proxy_real"]
     config = resolved(load_config(StudyConfig, Path(study), changes))
     assert find_problems(config, tmp_path / "run") == ([], {})
-    stage = wire(config, {})[0].stage
+    stage = build(config, {}, tell=lambda *phase: None).stage
     env = stage.env(next(iter(trials(config))))
     frame = env.reset(seed=0, options={"task": "open", "scene": ("top", "b1")})[0]["sensor_data"][
         "overhead_camera"

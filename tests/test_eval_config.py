@@ -11,6 +11,7 @@ from simedit.config import load_config, parse_config
 from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig, meaning, resolved
+from simedit.eval.run_folder import kept
 from simedit.eval.store import Store
 from simedit.eval.trials import trials
 
@@ -66,8 +67,8 @@ def problems(study):
         ({"styles": ["g" * 101]}, "at most 100 bytes"),
         ({"policies": {"a/b": {"kind": "scripted"}}}, "must not hold a slash"),
         ({"policies": {".a": {"kind": "scripted"}}}, "must not begin with a dot"),
-        ({"deadlines": {"call": 0}}, "deadlines.call"),
-        ({"deadlines": {"start": float("inf")}}, "deadlines.start"),
+        ({"timeouts": {"step": 0}}, "timeouts.step"),
+        ({"timeouts": {"act": float("inf")}}, "timeouts.act"),
         ({"real": {"names": {"c": "RT-1-X"}}}, "unknown policy 'c'"),
         ({"suite": {"kind": "drawer", "skin": "gold"}}, "primitive"),
     ],
@@ -142,7 +143,7 @@ def test_meaning_follows_the_files_of_rt1(tmp_path):
 def test_runs_stored_before_still_mean_the_same():
     with Store(LAB, write=False) as store:
         stored, config = store.read("meaning"), store.read("run")["config"]
-    study = parse_config(StudyConfig, config, where="test")
+        study = kept(store)[0]
     styles = {style: stored[f"specialists.{style}"] for style in study.styles}
     del stored["base"]  # which `simedit.eval.fingerprints` adds
     assert meaning(study, styles) == stored

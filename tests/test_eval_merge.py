@@ -185,8 +185,8 @@ def test_another_study_is_refused_by_name(tmp_path, config, named):
 def test_what_makes_no_difference_may_differ(tmp_path):
     """Machines keep their library elsewhere and wait longer."""
     editor = CONFIG.editor.model_copy(update={"library": "/elsewhere", "compile": True})
-    deadlines = CONFIG.deadlines.model_copy(update={"call": 5.0})
-    b = make(tmp_path / "b", config=changed(CONFIG, editor=editor, deadlines=deadlines))
+    timeouts = CONFIG.timeouts.model_copy(update={"step": 5.0})
+    b = make(tmp_path / "b", config=changed(CONFIG, editor=editor, timeouts=timeouts))
     merge(tmp_path / "out", [make(tmp_path / "a"), b])
 
 

@@ -3,244 +3,80 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import small_drawer
 import torch
-from small_drawer import CONFIG, SKILLS, Doomed, Mover, Painter, Refusing, SmallDrawer, changed, painted
+from small_drawer import CONFIG, Doomed, Painter, Refusing, SmallDrawer, changed, movers
 
 from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError
-from simedit.eval.remote import RemoteEnv, SharedEditor
-from simedit.eval.rollout import RAW_KEY, Stage
+from simedit.eval.config import TimeoutConfig
+from simedit.eval.remote import RemoteEditor, RemoteWorker, SharedEditor, local_workers
+from simedit.eval.rollout import RAW_KEY, EnvironmentDied, Stage
 from simedit.eval.store import Store
-from simedit.eval.study import Slot, run_study
+from simedit.eval.study import run_study
 from simedit.eval.trials import trials
+from simedit.eval.worker import Phases, TimedEditor
 from simedit.wrapper import EditObservation
 
-RESET = {"options": {"pose": "b1", "task": "open", "drawer": "top"}}
-PUSH = np.array([0.1, 0, 0, 0, 0, 0, 0], np.float32)
+TIMEOUTS = TimeoutConfig(first_frame=120)
 
 
-@pytest.fixture
-def remote():
-    made = []
+def worker(env, *, tell, editor=None):
+    """A worker of the small drawer, edited by a painter of its own or by the editor given."""
+    enter = Phases(TIMEOUTS, tell)
 
-    def make(build) -> RemoteEnv:
-        made.append(RemoteEnv(build))
-        return made[-1]
-
-    yield make
-    for env in made:
-        env.close()
-
-
-class Named(SmallDrawer):
-    @property
-    def segmentation_id_map(self):
-        return {2: SimpleNamespace(name="cabinet", scene=lambda: None)}  # not to be pickled
-
-
-def test_names_of_what_is_seen_are_known_here(remote):
-    env = EditObservation(remote(Named), Painter(), "gold", mask_ids=["cabinet"])
-    frame = env.reset(**RESET)[0]["sensor_data"]["overhead_camera"]["rgb"]
-    known = EditObservation(remote(Named), Painter(), "gold", mask_ids=[2])
-    np.testing.assert_array_equal(frame, known.reset(**RESET)[0]["sensor_data"]["overhead_camera"]["rgb"])
-    with pytest.raises(SimeditError, match=r"'cabinets'.*did you mean 'cabinet'"):
-        EditObservation(env.env, Painter(), "gold", mask_ids=["cabinets"]).reset(**RESET)
-
-
-def test_a_remote_environment_does_what_it_does_here(remote):
-    here, there = SmallDrawer(), remote(SmallDrawer)
-    assert there.observation_space == here.observation_space
-    assert there.action_space == here.action_space
-    for one, other in ((here.reset(**RESET), there.reset(**RESET)), (here.step(PUSH), there.step(PUSH))):
-        for key in ("rgb", "segmentation"):
-            expected, got = (each[0]["sensor_data"]["overhead_camera"][key] for each in (one, other))
-            assert isinstance(got, np.ndarray)
-            np.testing.assert_array_equal(got, expected.numpy())
-        assert set(other[-1]) == set(one[-1])
-        np.testing.assert_array_equal(other[-1]["pose"], one[-1]["pose"].numpy())
-    assert there.instruction == "open top drawer"
-    assert there.edit_segmentation_ids == (2,)
-    assert there.privileged_state().extension == here.privileged_state().extension
-
-
-def test_an_editor_in_the_environments_process_takes_its_style_from_here(remote):
-    here, there = painted(), remote(painted)
-    assert there.style == "gold"
-    for style in ("gold", "wood"):
-        here.style = there.style = style
-        one, other = (env.reset(**RESET)[0]["sensor_data"]["overhead_camera"] for env in (here, there))
-        for key in ("rgb", RAW_KEY):
-            np.testing.assert_array_equal(other[key], one[key].numpy())
-    with pytest.raises(SimeditError, match="did you mean 'gold'"):
-        there.style = "golf"
-
-
-def test_what_goes_wrong_there_is_raised_here(remote):
-    with pytest.raises(SimeditError, match="no such skin"):
-        remote(Refusing)
-    env = remote(SmallDrawer)
-    with pytest.raises(RuntimeError, match="KeyError: 'pose'"):
-        env.reset(options={})
-    with pytest.raises(SimeditError, match="a SmallDrawer, has no proprioception"):
-        remote(SmallDrawer).proprioception()
-    dying = remote(Doomed)
-    dying.reset(**RESET)
-    dying.step(PUSH)
-    with pytest.raises(RuntimeError, match="exit code -9"):
-        dying.step(PUSH)
-
-
-class Hanging(SmallDrawer):
-    """Never answers to the calls named."""
-
-    def __init__(self, *calls: str) -> None:
-        super().__init__()
-        self._calls = calls
-
-    def reset(self, **settings):
-        self._hang("reset")
-        return super().reset(**settings)
-
-    def step(self, action):
-        self._hang("step")
-        return super().step(action)
-
-    def _hang(self, name):
-        if name in self._calls:
-            threading.Event().wait()
-
-
-def test_who_does_not_answer_is_killed(remote):
-    env = remote(partial(Hanging, "step"))
-    env.reset(**RESET)
-    env._start = 0.05
-    with pytest.raises(TimeoutError, match=r"no answer to step within 0.05 s \(deadlines.start\)"):
-        env.step(PUSH)
-    with pytest.raises(RuntimeError, match="exit code -9"):
-        env.reset(**RESET)
-    assert not env._process.is_alive()
-
-
-def test_first_answers_have_longer_and_so_have_those_in_a_new_style(remote):
-    env = remote(painted)
-    env._start, env._call = 60.0, 0.0  # no later call may be made
-    env.reset(**RESET)
-    env.step(PUSH)
-    env.style = "wood"
-    env.reset(**RESET)
-    with pytest.raises(TimeoutError, match=r"reset within 0 s \(deadlines.call\)"):
-        env.reset(**RESET)
-
-
-def test_a_process_that_is_stopped_is_killed(remote):
-    env = remote(SmallDrawer)
-    env._start = 0.05
-    os.kill(env._process.pid, signal.SIGSTOP)
-    with pytest.raises(TimeoutError, match="no answer to reset"):
-        env.reset(**RESET)
-    env.close()
-    env.close()
-    assert not env._process.is_alive()
-
-
-class Odd(SmallDrawer):
-    """Ends or answers as no environment should."""
-
-    def reset(self, *, seed=None, options=None):
-        if seed == 1:
-            sys.exit("enough")
-        return threading.Lock(), {}
-
-
-@pytest.mark.parametrize(("seed", "message"), [(1, "SystemExit: enough"), (0, "cannot pickle")])
-def test_odd_ends_and_answers_are_errors(remote, seed, message):
-    with pytest.raises(RuntimeError, match=message):
-        remote(Odd).reset(seed=seed)
-
-
-def test_a_process_ends_quietly_with_a_killed_parent(tmp_path):
-    script = f"""
-import os, signal, sys
-sys.path.insert(0, {str(Path(small_drawer.__file__).parent)!r})
-from small_drawer import SmallDrawer
-from simedit.eval.remote import RemoteEnv
-if __name__ == "__main__":
-    envs = [RemoteEnv(SmallDrawer), RemoteEnv(SmallDrawer)]
-    print(*(env._process.pid for env in envs), flush=True)
-    os.kill(envs[0]._process.pid, signal.SIGSTOP)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-    (tmp_path / "script.py").write_text(script)
-    # communicate() returns when all who hold its pipes are gone.
-    command = [sys.executable, str(tmp_path / "script.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        shown, errors = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL
-    assert len(shown.split()) == 2
-    assert errors == ""
-
-
-def studied(build):
-    return StudyEnv(build(), "raw")
-
-
-def play(folder, build, editor, slots, config=CONFIG, progress=lambda result: None):
     def make(domain, _):
-        env = RemoteEnv(partial(studied, build)) if slots > 1 else studied(build)
-        return EditObservation(env, editor, "gold", keep_raw=RAW_KEY) if domain == "edited" else env
+        enter("build")
+        made = StudyEnv(env(), domain)
+        timed = TimedEditor(editor or Painter(), enter)
+        return EditObservation(made, timed, "gold", keep_raw=RAW_KEY) if domain == "edited" else made
 
-    stages = [Stage(make) for _ in range(slots)]
+    return movers(Stage(make, enter=enter))
+
+
+def play(folder, env, workers=1, config=CONFIG, editor=None, progress=lambda *result: None):
+    made = [RemoteWorker(partial(worker, env), TIMEOUTS, editor) for _ in range(workers)]
+    if not workers:
+        made = [worker(env, tell=lambda *phase: None)]
     with Store(folder, write=True) as store:
-        run_study(
-            list(trials(config)),
-            store=store,
-            slots=[Slot(s, {name: Mover(s.state, skill) for name, skill in SKILLS.items()}) for s in stages],
-            max_steps=config.max_steps,
-            report=config.report,
-            progress=progress,
-        )
+        wanted = list(trials(config))
+        run_study(wanted, store=store, workers=made, report=config.report, progress=progress)
         return store.results()
 
 
 @pytest.mark.slow
-def test_three_environments_give_the_results_of_one(tmp_path):
-    alone = play(tmp_path / "one", SmallDrawer, Painter(), 1)
-    together = play(tmp_path / "three", SmallDrawer, SharedEditor(Painter()), 3)
+def test_three_workers_give_the_results_of_one_here(tmp_path):
+    alone = play(tmp_path / "one", SmallDrawer, 0)
     assert len(alone) == len(list(trials(CONFIG)))
-    assert together == alone
+    assert play(tmp_path / "three", SmallDrawer, 3) == alone
+    assert play(tmp_path / "shared", SmallDrawer, 2, editor=SharedEditor(Painter())) == alone
 
 
 @pytest.mark.slow
-def test_a_trial_whose_process_dies_is_tried_again(tmp_path):
+def test_a_trial_whose_worker_dies_is_tried_again(tmp_path):
     (tmp_path / "marks").mkdir()
     few = changed(CONFIG, domains=["raw"], scenes={"pose": ["a0"]})
-    survived = play(tmp_path / "dying", partial(Doomed, tmp_path / "marks"), Painter(), 2, few)
+    survived = play(tmp_path / "dying", partial(Doomed, tmp_path / "marks"), 2, few)
     assert len(list((tmp_path / "marks").iterdir())) >= 2
-    assert survived == play(tmp_path / "well", SmallDrawer, Painter(), 1, few)
+    assert survived == play(tmp_path / "well", SmallDrawer, 0, few)
 
 
 @pytest.mark.slow
 def test_an_interrupted_study_leaves_no_process_and_begins_no_other(tmp_path):
-    def interrupt(result):
+    def interrupt(*result):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        play(tmp_path, partial(SmallDrawer, 0.05), Painter(), 3, progress=interrupt)
+        play(tmp_path, partial(SmallDrawer, 0.05), 3, progress=interrupt)
     deadline = time.monotonic() + 20
-    while any(thread.name.startswith("slot") for thread in threading.enumerate()):
+    while any(thread.name.startswith("worker") for thread in threading.enumerate()):
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        threading.Event().wait(0.1)
     assert multiprocessing.active_children() == []
     with Store(tmp_path, write=False) as store:
         assert len(store.results()) == 1
@@ -248,7 +84,53 @@ def test_an_interrupted_study_leaves_no_process_and_begins_no_other(tmp_path):
 
 def test_a_refused_setting_stops_all(tmp_path):
     with pytest.raises(SimeditError, match="no such skin"):
-        play(tmp_path, Refusing, Painter(), 2)
+        play(tmp_path, Refusing, 2)
+
+
+class Sticking:
+    """An editor that dies, or sticks, when it is asked for that style."""
+
+    styles = Painter.styles
+
+    def __init__(self, *, tell):
+        self._tell = tell
+
+    def edit(self, frames, *, styles, masks=None, seeds):
+        if styles[0] == "wood":
+            self._tell("edit", 0.05, "edit")
+            threading.Event().wait()
+        if styles[0] == "steel":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Painter().edit(frames, styles=styles, masks=masks, seeds=seeds)
+
+
+def test_an_editor_that_dies_or_sticks_is_replaced():
+    editor = RemoteEditor(Sticking, TIMEOUTS, Painter.styles)
+    frames = np.zeros((1, 8, 8, 3), np.uint8)
+    expected = Painter().edit(frames, styles=["gold"], seeds=[0])
+    try:
+        for style, message in (
+            ("wood", r"^the editor: no end of edit within 0.05 s"),
+            ("steel", "exit code -9"),
+        ):
+            with pytest.raises(EnvironmentDied, match=message):
+                editor.edit(frames, styles=[style], seeds=[0])
+            np.testing.assert_array_equal(editor.edit(frames, styles=["gold"], seeds=[0]), expected)
+    finally:
+        editor.close()
+
+
+def test_closing_ends_the_editor_that_workers_share(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with local_workers(CONFIG, {"gold": "", "wood": ""}, 2) as workers:
+        assert [each._editor.styles for each in workers] == [("gold", "wood")] * 2
+        assert workers[0]._editor is workers[1]._editor
+        workers[0].prepare(lambda: True)
+        assert multiprocessing.active_children()
+    assert multiprocessing.active_children() == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with local_workers(CONFIG, {"gold": "", "wood": ""}, 2) as workers:
+        assert [each._editor for each in workers] == [None, None]
 
 
 class Slow(Painter):

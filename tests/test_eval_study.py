@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import small_drawer
-from small_drawer import CONFIG, SKILLS, Mover, SmallDrawer, changed, make_env
+from small_drawer import CONFIG, SmallDrawer, changed, make_env, movers
 
 from simedit.errors import SimeditError
 from simedit.eval.recording import chosen_trials, strip_path, video_path
 from simedit.eval.rollout import Stage
 from simedit.eval.store import Store
-from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, Slot, rehearse_policies, remaining, run_study
+from simedit.eval.study import ATTEMPTS, DEATHS_IN_A_ROW, remaining, run_study
 from simedit.eval.trials import Result, trials
 
 FEW = changed(CONFIG, domains=["raw"], scenes={"pose": ["a0"], "drawer": ["top"]})
@@ -30,10 +30,9 @@ def run(store, env=SmallDrawer, config=FEW, **instead):
     run_study(
         list(trials(config)),
         store=store,
-        slots=[Slot(stage, {name: Mover(stage.state, skill) for name, skill in SKILLS.items()} | instead)],
-        max_steps=config.max_steps,
+        workers=[movers(stage, config, **instead)],
         report=config.report,
-        progress=seen.append,
+        progress=lambda result, seconds: seen.append(result),
     )
     return seen
 
@@ -251,23 +250,3 @@ def test_what_remains_is_fresh_trials_first_and_errors_last():
     wanted = list(trials(FEW))
     done = {wanted[0]: Result(wanted[0], "failure"), wanted[2]: Result(wanted[2], "error")}
     assert remaining(wanted, done) == [wanted[1], *wanted[3:], wanted[2]]
-
-
-def test_policies_rehearse_once_each_and_not_those_that_have_finished_a_trial():
-    class Noting(Mover):
-        asked = 0
-
-        def act(self, frame):
-            self.asked += 1
-            return super().act(frame)
-
-    stage = Stage(lambda domain, _: make_env(domain, SmallDrawer()))
-    policies = {name: Noting(stage.state, 1.0) for name in FEW.policies}
-    wanted, (first, *others) = list(trials(FEW)), FEW.policies
-    done = [next(trial for trial in wanted if trial.policy == name) for name in (first, others[0])]
-    stored = {done[0]: Result(done[0], "failure"), done[1]: Result(done[1], "error")}
-    rehearse_policies(wanted, stored, Slot(stage, policies))
-    assert {name: policy.asked for name, policy in policies.items()} == {
-        first: 0,
-        **dict.fromkeys(others, 1),
-    }

@@ -20,8 +20,9 @@ from simedit.eval.compare import is_policy_error
 from simedit.eval.rollout import Stage
 from simedit.eval.run_folder import keep, write_report
 from simedit.eval.store import Store
-from simedit.eval.study import DEATHS_IN_A_ROW, Slot, run_study
+from simedit.eval.study import DEATHS_IN_A_ROW, run_study
 from simedit.eval.trials import trials
+from simedit.eval.worker import Worker
 from simedit.policies.kinds import AnyPolicy
 from simedit.protocols import PolicyAway
 
@@ -69,10 +70,9 @@ def play(folder, policy, config=SMALL):
             run_study(
                 list(trials(config)),
                 store=store,
-                slots=[Slot(stage, {"fair": policy})],
-                max_steps=config.max_steps,
+                workers=[Worker(stage, {"fair": policy}, config.max_steps)],
                 report=config.report,
-                progress=lambda result: ended.update([result.trial]),
+                progress=lambda result, _: ended.update([result.trial]),
             )
         finally:
             write_report(store)
