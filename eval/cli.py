@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from simedit.eval.shards import Shard
     from simedit.eval.store import Store
     from simedit.eval.trials import Result, Trial
+    from simedit.eval.worker import Plays
 
 DESCRIPTION = """\
 Measure how well simulated success rates predict real ones.
@@ -33,6 +35,7 @@ Measure how well simulated success rates predict real ones.
   simedit-eval status runs/demo
   simedit-eval status
   simedit-eval report runs/demo --json
+  simedit-eval run --config paper --out runs/paper --ray auto
   simedit-eval run --config paper --out runs/part-3 --shard 3/16
   simedit-eval merge runs/paper runs/part-1 runs/part-2 runs/part-3
   simedit-eval compare runs/demo runs/more --out compare.html
@@ -55,7 +58,8 @@ def run(
     config: Path,
     out: Path,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
-    num_envs: int = 1,
+    num_envs: int | None = None,
+    ray: Annotated[str | None, tyro.conf.arg(metavar="local|auto|HOST:PORT")] = None,
     shard: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None,
     dry_run: Flag = False,
 ) -> None:
@@ -71,7 +75,10 @@ def run(
         num_envs: Environments that run at once, each in a process of its own, which is replaced if it dies or
             hangs (see the study's timeouts). On the CPU each has an editor and one thread (or
             OMP_NUM_THREADS), so as many as cores are fastest and results the same; on a GPU they share an
-            editor, and results are the same up to its rounding.
+            editor, and results are the same up to its rounding. By default 1, with --ray as many as there is
+            room for.
+        ray: Run them as Ray actors: "local" starts Ray on this machine, "auto" takes the cluster that it
+            belongs to, HOST:PORT another; see the study's resources.
         shard: Run only part K of N of the study's trials, in a folder of its own, for example 3/16; the split
             is the same on every machine. `simedit-eval merge` puts the parts together.
         dry_run: Only print what would be done, and measure how long it would take (with one environment).
@@ -93,7 +100,7 @@ def run(
     from simedit.eval.trials import trials
     from simedit.packaged import config_file
 
-    if num_envs < 1:
+    if num_envs is not None and num_envs < 1:
         raise SimeditError(f"--num-envs must be 1 or more, got {num_envs}")
     chosen = None if shard is None else Shard.parse(shard)
     file = config_file("eval", config)
@@ -129,7 +136,8 @@ def run(
         if todo:
             if differ := keep_player(store, played_with()):
                 print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
-            _work(study, wanted, part, todo, store, specialists, num_envs)
+            crew = _crew(study, specialists, store, num_envs, ray, len(todo))
+            _work(study, wanted, part, todo, store, crew)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -340,22 +348,43 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
     return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
 
 
+def _crew(
+    study: StudyConfig,
+    specialists: Mapping[str, Path],
+    store: Store,
+    num_envs: int | None,
+    address: str | None,
+    most: int,
+) -> AbstractContextManager[Sequence[Plays]]:
+    """The workers: processes of this machine, or actors of a Ray cluster."""
+    if address is None:
+        from simedit.eval.remote import local_workers
+
+        return local_workers(study, specialists, min(num_envs or 1, most))
+    from simedit.eval.on_ray import ray_workers
+    from simedit.eval.run_folder import keep_player
+
+    def played(there: dict[str, str]) -> None:
+        if differ := keep_player(store, there):
+            print(f"note: not all machines play with the same: {differ}", file=sys.stderr)
+
+    return ray_workers(study, specialists, min(num_envs or most, most), address, played)
+
+
 def _work(
     study: StudyConfig,
     wanted: Sequence[Trial],
     part: Sequence[Trial],
     todo: Sequence[Trial],
     store: Store,
-    specialists: Mapping[str, Path],
-    num_envs: int,
+    crew: AbstractContextManager[Sequence[Plays]],
 ) -> None:
-    from simedit.eval.remote import local_workers
     from simedit.eval.study import run_study
     from simedit.eval.terminal import progress
     from simedit.eval.worker import rehearse_policies
 
     try:
-        with local_workers(study, specialists, min(num_envs, len(todo))) as workers:
+        with crew as workers:
             rehearse_policies(todo, store.results(), workers[0])
             with progress(len(todo)) as advance:
                 queue = run_study(

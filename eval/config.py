@@ -92,6 +92,34 @@ class TimeoutConfig(Config):
     act: Timeout = 900.0
 
 
+class Resources(Config):
+    """What one actor takes of a machine, as Ray counts it.
+
+    Attributes:
+        cpu: cores.
+        gpu: GPUs, or a share of one.
+    """
+
+    cpu: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    gpu: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class ResourcesConfig(Config):
+    """What `simedit-eval run --ray` takes of a cluster.
+
+    Attributes:
+        rollout: of each environment with its policies. One with no share of a GPU still renders on one, where
+            its machine has any.
+        editor: of each editor that rollouts share; by default a GPU, where the cluster has any. Where it has
+            none, each rollout has an editor of its own.
+        editors: how many share the work; by default as many as there are GPUs for, or one without GPU.
+    """
+
+    rollout: Resources = Resources()
+    editor: Resources | None = None
+    editors: int | None = Field(default=None, gt=0)
+
+
 class ReportConfig(Config):
     """How many trials a run records for its report, as a video and as a strip of frames."""
 
@@ -140,6 +168,7 @@ class StudyConfig(Config):
     real: RealConfig = RealConfig()
     report: ReportConfig = ReportConfig()
     timeouts: TimeoutConfig = TimeoutConfig()
+    resources: ResourcesConfig = ResourcesConfig()
 
     @model_validator(mode="before")
     @classmethod

@@ -44,9 +44,13 @@ def _base(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, str]
     from simedit.pipeline import base_folder  # here, for it brings torch
 
     folder = base_folder(study.editor.base or base_of(specialists.values()))
-    # Not what others may add to the same folder, which may be the hub's.
+    return {"base": digest(folder, base_files(folder))}
+
+
+def base_files(folder: Path) -> list[Path]:
+    """The files of a base; not what others may add to the same folder, which may be the hub's."""
     files = [path for part in _BASE_PARTS for path in (folder / part).rglob("*")]
-    return {"base": digest(folder, [folder / "model_index.json", *files])}
+    return [folder / "model_index.json", *(path for path in files if path.is_file())]
 
 
 def played_with() -> dict[str, str]:

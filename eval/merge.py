@@ -127,7 +127,7 @@ def _together(parts: Sequence[_Part]) -> _Part:
 def _study(part: _Part) -> dict[str, Any]:
     """What makes studies the same beside their meaning: the trials wanted, and how they count."""
     # The rest is in the meaning, or makes no difference: where a library lies, how long is waited.
-    config = part.config.model_dump(mode="json", exclude={"suite", "timeouts", "editor", "real"})
+    config = part.config.model_dump(mode="json", exclude={"suite", "timeouts", "resources", "editor", "real"})
     config |= {"policies": list(part.config.policies), "editor.seeds": part.config.editor.seeds}
     return {**config, "real rates": part.real.model_dump(mode="json")}
 

@@ -25,14 +25,14 @@ from typing import Any
 from simedit.arrays import as_numpy
 from simedit.errors import SimeditError, told
 from simedit.eval.config import TimeoutConfig
-from simedit.eval.rollout import EnvironmentDied
+from simedit.eval.rollout import EditorDied, EnvironmentDied
 from simedit.protocols import Editor, PolicyAway, PolicyLost
 
 PROCESS_NAME = "simedit-worker"
 """What `top` shows of such a process, on Linux."""
 _GONE_S = 10.0
 """Seconds for a killed process to be gone. One that is stuck in a driver may stay."""
-_CARRIED = (EnvironmentDied, PolicyAway, PolicyLost, SimeditError)
+_CARRIED = (EditorDied, EnvironmentDied, PolicyAway, PolicyLost, SimeditError)
 """Errors that are raised here as they were there; all others mean that something died."""
 _Phase = tuple[str, float, str]
 _GUARD = """
@@ -184,28 +184,26 @@ class _Asking:
 
 def _serve(pipe: Connection, make: Callable[..., Any], styles: tuple[str, ...] | None, parent: int) -> None:
     """Own an object and answer for it, until the asker is gone."""
-    guard = _end_with(parent)
+    guarded = _end_with(parent)
     settings: dict[str, Any] = {"tell": lambda *phase: pipe.send(("phase", phase))}
     if styles is not None:
         settings["editor"] = _Asking(pipe, styles)
     owned: Any = None
-    while guard:
+    while guarded:
         try:
             name, args, kwargs = pipe.recv()
             try:
                 owned = make(**settings) if owned is None else owned
                 # Here, so that what cannot be sent is this call's error.
                 message = ForkingPickler.dumps(("answer", getattr(owned, name)(*args, **kwargs)))
-            except (EOFError, BrokenPipeError):
-                return
             except BaseException as error:
-                message = ForkingPickler.dumps(("error", _sendable(error)))
+                message = ForkingPickler.dumps(("error", sendable(error)))
             pipe.send_bytes(message)
         except (EOFError, OSError):
             return
 
 
-def _sendable(error: BaseException) -> Exception:
+def sendable(error: BaseException) -> Exception:
     """The error, as one of a class that surely pickles."""
     for kind in _CARRIED:
         if isinstance(error, kind):
@@ -214,9 +212,7 @@ def _sendable(error: BaseException) -> Exception:
 
 
 def _end_with(parent: int) -> subprocess.Popen:
-    """Have this process end when its parent does, also in the midst of a call, or stopped; and all that it
-    begins end with it."""
-    os.setpgid(0, 0)
+    """Have this process end when its parent does, also in the midst of a call, or stopped."""
     multiprocessing.current_process()._config["daemon"] = False  # pyright: ignore  # policies may have children
     if sys.platform == "linux":
         set_death_signal, set_name = 1, 15  # PR_SET_PDEATHSIG, PR_SET_NAME
@@ -231,5 +227,12 @@ def _end_with(parent: int) -> subprocess.Popen:
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
+    return guard()
+
+
+def guard() -> subprocess.Popen:
+    """Have all that this process begins end with it."""
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)
     command = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)

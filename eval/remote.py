@@ -15,7 +15,7 @@ from simedit.arrays import joined
 from simedit.eval.config import StudyConfig, TimeoutConfig
 from simedit.eval.process import Process
 from simedit.eval.recording import Recording
-from simedit.eval.rollout import EnvironmentDied
+from simedit.eval.rollout import EditorDied, EnvironmentDied
 from simedit.eval.trials import Result, Trial
 from simedit.eval.worker import Worker, build, build_editor
 from simedit.protocols import Editor
@@ -106,7 +106,7 @@ class RemoteEditor:
         """See `simedit.protocols.Editor.edit`.
 
         Raises:
-            EnvironmentDied: its process died, or was killed for being silent.
+            EditorDied: its process died, or was killed for being silent.
         """
         if self._process is None:
             self._process = Process(self._make, self._timeouts)
@@ -114,7 +114,7 @@ class RemoteEditor:
             return _alive(self._process, "edit", frames, styles=styles, masks=masks, seeds=seeds)
         except EnvironmentDied as died:
             self.close()
-            raise EnvironmentDied(f"the editor: {died}") from died
+            raise EditorDied(f"the editor: {died}") from died
 
     def close(self) -> None:
         process, self._process = self._process, None

@@ -25,6 +25,10 @@ class EnvironmentDied(Exception):
     """The environment raised, or what plays in it died or fell silent; build it anew and try again."""
 
 
+class EditorDied(EnvironmentDied):
+    """It was the editor that several environments share."""
+
+
 class _PolicyDied(Exception):
     """The policy raised, or gave what is no action."""
 

@@ -95,6 +95,13 @@ class Queue:
                 self._again.append(trial)
             return given_up
 
+    def unborn(self, reason: str) -> None:
+        """A worker died before it had a trial."""
+        with self._lock:
+            self.deaths += 1
+            self._in_a_row += 1
+            self.last = reason
+
     def clear(self) -> None:
         """Nothing is left to play."""
         with self._lock:
@@ -162,7 +169,19 @@ def run_study(
     def play(worker: Plays) -> Iterator[tuple[Result, float, bool]]:
         """Results, the seconds they took, and whether they are this run's last of their trial."""
         try:
-            while queue.more() and worker.prepare(queue.more) and (trial := queue.take()) is not None:
+            while queue.more():
+                try:
+                    if not worker.prepare(queue.more):
+                        return
+                except EnvironmentDied as died:
+                    if stopped.is_set():
+                        return
+                    worker.close()
+                    queue.unborn(str(died))
+                    queue.check()
+                    continue
+                if (trial := queue.take()) is None:
+                    return
                 began = time.monotonic()
                 try:
                     result, recording = worker.play(trial, trial in strips or trial in videos)

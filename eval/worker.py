@@ -132,7 +132,7 @@ def build(
     Args:
         specialists: the folder of each style's.
         tell: hears of each phase.
-        editor: for its edits; None loads one of its own.
+        editor: for its edits, which tells how long they may take; None loads one of its own.
     """
     limit_threads()
     enter = Phases(study.timeouts, tell)
@@ -142,10 +142,10 @@ def build(
         if editor is not None:
             return editor
         enter("load")
-        return load_editor(study, specialists)
+        return TimedEditor(load_editor(study, specialists), enter)
 
     def make(domain: str, variant: str) -> gym.Env:
-        painting = TimedEditor(edits(), enter) if domain == EDITED else None
+        painting = edits() if domain == EDITED else None
         enter("build")
         return scene(study, domain, variant, painting)
 

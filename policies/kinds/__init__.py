@@ -26,6 +26,8 @@ class PolicyKind(Config):
     kind: str
     incidental: ClassVar[frozenset[str]] = frozenset()
     """Settings on which no action depends: where something runs, how long it is waited for."""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """Settings that are paths of weights, which other machines are sent."""
     privileged: ClassVar[bool] = False
     """Whether it acts from the environment's privileged state, so that it cannot be served."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from simedit.digests import digest
 from simedit.errors import SimeditError
@@ -20,6 +20,7 @@ class Cloned(PolicyKind):
     """
 
     kind: Literal["cloned"]
+    weights: ClassVar[tuple[str, ...]] = ("checkpoint",)
     checkpoint: str
 
     def problems(self) -> list[str]:

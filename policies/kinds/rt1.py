@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from simedit import extras
 from simedit.digests import digest
@@ -25,6 +25,7 @@ class RT1(PolicyKind):
     """
 
     kind: Literal["rt1"]
+    weights: ClassVar[tuple[str, ...]] = ("checkpoint", "embeddings")
     checkpoint: str
     embeddings: str | None = None
     gpu: bool = False
