@@ -326,6 +326,7 @@ def test_what_a_policy_sees_and_does_is_the_same_among_four_environments(study, 
 
 def test_shards_by_the_command_line(study, capsys):
     """A dry run counts the shard's trials; shards of one folder are refused, and so is what is no shard."""
+    pytest.importorskip("mani_skill", reason="needs the extra: sim")
     run = ["run", "--config", study, "--out", "shard", "--set", "domains=[raw]"]
     assert "--shard is K/N" in refused(capsys, *run, "--shard", "5/4")
     small_drawer.run(Path("shard"), shard="1/4")
