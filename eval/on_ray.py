@@ -175,18 +175,13 @@ class _Actor:
 
     def __init__(self, cluster: _Cluster, takes: Resources, number: int, *, questions: int = 1) -> None:
         self._cluster, self._timeouts = cluster, cluster.study.timeouts
-        self.handle: Any = (
-            ray.remote(seat.Seat)
-            .options(
-                num_cpus=takes.cpu,
-                num_gpus=takes.gpu,
-                max_restarts=0,
-                max_task_retries=0,
-                max_concurrency=questions,
-                concurrency_groups={"watch": 1},
-            )
-            .remote(number, takes.gpu == 0)
-        )
+        self.handle: Any = seat.Seat.options(
+            num_cpus=takes.cpu,
+            num_gpus=takes.gpu,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=questions,
+        ).remote(number, takes.gpu == 0)
         self._place = ("", 0)
 
     def place(self, wanted: Callable[[], bool], make: Callable[..., Any], **settings: Any) -> bool:

@@ -66,6 +66,7 @@ class Kit:
         return study.model_copy(update={"policies": policies}), specialists
 
 
+@ray.remote(concurrency_groups={"watch": 1})
 class Seat:
     """Holds an object in an actor, and says in what phase its work is while it works.
 
@@ -129,6 +130,7 @@ class Seat:
         except BaseException as error:
             return "error", sendable(error)
 
+    @ray.method(concurrency_group="watch")
     def phase(self) -> tuple[float, tuple[str, float, str]]:
         """The seconds that the last phase has lasted, and what was told of it."""
         return time.monotonic() - self._since, self._phase
