@@ -66,7 +66,6 @@ class Kit:
         return study.model_copy(update={"policies": policies}), specialists
 
 
-@ray.remote(concurrency_groups={"watch": 1})
 class Seat:
     """Holds an object in an actor, and says in what phase its work is while it works.
 
@@ -137,6 +136,10 @@ class Seat:
 
     def _tell(self, phase: str, seconds: float, setting: str) -> None:
         self._phase, self._since = (phase, seconds, setting), time.monotonic()
+
+
+_actor: Any = ray.remote(concurrency_groups={"watch": 1})
+SeatActor: Any = _actor(Seat)
 
 
 def files_of(what: str, path: Path) -> list[Path]:
