@@ -25,6 +25,8 @@ from simedit.eval.trials import Result, Trial
 
 POLL_S = 1.0
 """How often a working actor is asked in what phase it is."""
+SILENCE_S = 60.0
+"""So long at least may one be busy in code that does not even let it say in what phase it is."""
 _SAY_AFTER_S = 20.0
 _QUESTIONS_AT_ONCE = 1000
 
@@ -139,22 +141,22 @@ class _Actor:
             EnvironmentDied: the actor died, or was killed for a phase took too long.
             SimeditError: it did.
         """
-        asked = self.handle.call.remote(name, *args)
-        phase, news = ("call", self._timeouts.step, "step"), None
-        left = phase[1]
+        asked, news = self.handle.call.remote(name, *args), self.handle.phase.remote()
+        phase, left = ("start", self._timeouts.first_frame, "first_frame"), self._timeouts.first_frame
+        silence, longest_silence = 0.0, max(self._timeouts.step, SILENCE_S)
         try:
+            # Pieces are counted, for while this process is stopped at most one passes.
             while not ray.wait([asked], timeout=POLL_S)[0]:
-                # Not by the clock: while this process is stopped, at most one piece passes.
-                left -= POLL_S
-                news = news or self.handle.phase.remote()
+                left, silence = left - POLL_S, silence + POLL_S
                 if ray.wait([news], timeout=0)[0]:
-                    (lasted, phase), news = ray.get(news), None
-                    left = phase[1] - lasted
-                if left < 0:
+                    (lasted, phase), news = ray.get(news), self.handle.phase.remote()
+                    left, silence = phase[1] - lasted, 0.0
+                if left < 0 or silence > longest_silence:
                     self.kill()
+                    seconds, setting = phase[1:] if left < 0 else (longest_silence, "step")
+                    what = f"end of {phase[0]}" if left < 0 else "sign of life"
                     raise EnvironmentDied(
-                        f"no end of {phase[0]} within {phase[1]:g} s (timeouts.{phase[2]}): its process was "
-                        "killed"
+                        f"no {what} within {seconds:g} s (timeouts.{setting}): its process was killed"
                     )
             kind, value = ray.get(asked)
         except ray.exceptions.RayError as error:
