@@ -5,11 +5,11 @@ demo: ## Set up, then roll out edited episodes in the drawer twin and write runs
 	.venv/bin/simedit-eval run --config configs/eval/demo.yaml --out runs/demo --num-envs 2
 
 test: ## Set up, then pass the tests
-	scripts/setup.sh sim,cpu,rt1,dev,docs
+	scripts/setup.sh sim,cpu,rt1,ray,dev,docs
 	.venv/bin/pytest --numprocesses auto --dist loadfile
 
 test-old: ## Set up, then pass the core tests with the original SimplerEnv's gymnasium 0.29, numpy 1.26 and SAPIEN 2
-	scripts/setup.sh sim,cpu,rt1,dev
+	scripts/setup.sh sim,cpu,rt1,ray,dev
 	scripts/old_stack.sh
 
 docs: ## Set up, then build the documentation into build/site; a dead link fails
@@ -17,17 +17,17 @@ docs: ## Set up, then build the documentation into build/site; a dead link fails
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 lint: ## Formatting, lint and types
-	scripts/setup.sh sim,cpu,rt1,dev
+	scripts/setup.sh sim,cpu,rt1,ray,dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	scripts/typecheck.sh
 
 fuzz: ## Damaged and hostile files for every loader, by hand: MINUTES=30; what breaks one stays in runs/fuzz
-	scripts/setup.sh sim,cpu,rt1,dev
+	scripts/setup.sh sim,cpu,rt1,ray,dev
 	.venv/bin/python scripts/fuzz.py --minutes $(or $(MINUTES),30)
 
 torture: ## Kill, stop and interrupt studies and trainings at random moments, by hand: about an hour
-	scripts/setup.sh sim,cpu,rt1,dev
+	scripts/setup.sh sim,cpu,rt1,ray,dev
 	.venv/bin/python scripts/torture_eval.py
 	.venv/bin/python scripts/torture_training.py
 

@@ -3,10 +3,10 @@
     python benchmarks/soak.py
     python benchmarks/soak.py --minutes 120 --settle 20 -- --num-envs 2
 
-The study is the lab's, with seeds for hours: raw trials, then edited ones, style by style. Each process's proportional set
-size (what is shared counts in parts) is read every ten seconds; the slope is that of a straight line through
-what comes after the first minutes, in which shaders are compiled and caches fill. What follows -- goes to
-`simedit-eval run`.
+The study is the lab's, with seeds for hours: raw trials, then edited ones, style by style. Each process's
+proportional set size (what is shared counts in parts) is read every ten seconds; the slope is that of a
+straight line through what comes after the first minutes, in which shaders are compiled and caches fill. What
+follows -- goes to `simedit-eval run`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,8 @@ def processes(root: int) -> dict[int, str]:
                 continue
             parents[int(entry.name)], names[int(entry.name)] = int(rest.split()[1]), name
     found = {root: "driver"}
-    while more := {
-        pid: names[pid] for pid, parent in parents.items() if parent in found and pid not in found
-    }:
-        found |= more
+    while more := {pid for pid, parent in parents.items() if parent in found} - found.keys():
+        found |= {pid: names[pid] for pid in more}
     return found
 
 

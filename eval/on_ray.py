@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ _ENVIRONMENT = {
     # So that Ray, CUDA and the renderer count GPUs in one order.
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
 }
+
+_BEGIN = "`ray start --head` begins one; --ray local needs none"
 
 
 @contextmanager
@@ -79,6 +82,7 @@ def ray_workers(
 def _running(address: str, timeouts: TimeoutConfig) -> Iterator[str]:
     """The address of a cluster, which for "local" is begun."""
     if address != "local":
+        _check_there(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         yield address
         return
     # In a process of its own, for some of Ray's processes outlive a driver that is killed.
@@ -94,6 +98,18 @@ def _running(address: str, timeouts: TimeoutConfig) -> Iterator[str]:
         process.call("stop")
     finally:
         process.kill()
+
+
+def _check_there(address: str) -> None:
+    """Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    try:
+        with socket.create_connection((host, int(port)), timeout=10):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise SimeditError(f"no Ray cluster at {address!r}: {error}. {_BEGIN}") from error
 
 
 class _Local:
@@ -125,8 +141,5 @@ def _connect(address: str, **settings: Any) -> str:
             **settings,
         )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise SimeditError(
-            f"no Ray cluster at {address!r}: {told(error)}. `ray start --head` begins one; --ray local needs "
-            "none"
-        ) from error
+        raise SimeditError(f"no Ray cluster at {address!r}: {told(error)}. {_BEGIN}") from error
     return found.address_info["address"]

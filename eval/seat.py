@@ -138,8 +138,8 @@ class Seat:
         self._phase, self._since = (phase, seconds, setting), time.monotonic()
 
 
-_actor: Any = ray.remote(concurrency_groups={"watch": 1})
-SeatActor: Any = _actor(Seat)
+_remote: Any = ray.remote  # its types know no actors
+SeatActor = _remote(concurrency_groups={"watch": 1})(Seat)
 
 
 def files_of(what: str, path: Path) -> list[Path]:

@@ -56,8 +56,8 @@ DIAGRAMS = {
             ("A study is read and checked", "eval/config.py, checks.py, fingerprints.py", "YAML"),
             ("Its trials, less those stored", "eval/trials.py, study.py", "a trial"),
             (
-                "An environment, in a process of its own",
-                "eval/remote.py, envs/, simedit/wrapper.py",
+                "A worker, in a process or a Ray actor",
+                "eval/worker.py, remote.py, on_ray.py, envs/",
                 "frames",
             ),
             (

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pass the tests that need no ManiSkill 3 with the packages of the original SimplerEnv:
 # gymnasium 0.29, numpy 1.26 and SAPIEN 2.2.2. They go into .venv-old, which takes the rest from .venv.
-# Needs .venv (scripts/setup.sh sim,cpu,rt1,dev); with .venv-old there, it needs no network.
+# Needs .venv (scripts/setup.sh sim,cpu,rt1,ray,dev); with .venv-old there, it needs no network.
 #   scripts/old_stack.sh [arguments for pytest]
 set -euo pipefail
 cd "$(dirname "$0")/.."

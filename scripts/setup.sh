@@ -2,7 +2,7 @@
 # Build .venv at the repository root with the given extras, and see to a Vulkan driver that SAPIEN 3 can
 # render on. Running it again costs nothing and needs no network.
 #   scripts/setup.sh sim,cpu            what `make demo` needs
-#   scripts/setup.sh sim,cpu,rt1,dev    what `make test` needs
+#   scripts/setup.sh sim,cpu,rt1,ray,dev  what `make test` needs
 # PYTHON picks the interpreter (3.10 to 3.12: ManiSkill needs mplib, which has no build for 3.13), TORCH the torch requirement ("torch" for the default build).
 set -euo pipefail
 cd "$(dirname "$0")/.."

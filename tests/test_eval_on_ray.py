@@ -4,10 +4,14 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import small_fleet
+import yaml
 
 from simedit.errors import SimeditError
 from simedit.eval.library import base_of, find_specialists
@@ -134,8 +138,30 @@ def test_a_machine_is_sent_the_weights_that_it_lacks(cluster, tmp_path, speciali
         assert play(tmp_path / "ray", study, workers)[0] == expected
 
 
+@pytest.mark.slow
+def test_the_command_gives_the_report_of_one_machine_and_leaves_nothing_behind(tmp_path):
+    study = small_fleet.study(**EDITED)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study.model_dump(mode="json")))
+    command = [sys.executable, "-c", "from simedit.eval.cli import main; raise SystemExit(main())", "run"]
+    shown = {}
+    for name, more in (("one", ()), ("ray", ("--ray", "local"))):
+        with subprocess.Popen(
+            [*command, "--config", str(tmp_path / "study.yaml"), "--out", str(tmp_path / name), *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(Path(small_fleet.__file__).parent)},
+            start_new_session=True,
+        ) as process:
+            shown[name], _ = process.communicate(timeout=300)  # ends when all who hold its pipes have ended
+        assert process.returncode == 0, shown[name]
+    assert shown["ray"].startswith("Ray: ")
+    assert (tmp_path / "ray" / "report.json").read_bytes() == (tmp_path / "one" / "report.json").read_bytes()
+
+
 @pytest.mark.parametrize(
-    ("address", "message"), [("ray://somewhere:10001", "no Ray client"), ("127.0.0.1:1", "no Ray cluster at")]
+    ("address", "message"),
+    [("ray://there:1", "no Ray client"), ("127.0.0.1:1", "refused"), ("there", "at 'there'.*--head")],
 )
 def test_where_there_is_no_cluster(address, message):
     with pytest.raises(SimeditError, match=message), ray_workers(small_fleet.study(), {}, 1, address):
