@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simedit.eval.config import StudyConfig
     from simedit.eval.shards import Shard
     from simedit.eval.store import Store
-    from simedit.eval.trials import Result, Trial
+    from simedit.eval.trials import Trial
     from simedit.eval.worker import Plays
 
 DESCRIPTION = """\
@@ -33,6 +33,7 @@ Measure how well simulated success rates predict real ones.
   simedit-eval run --config paper --out runs/paper --dry-run
   simedit-eval run --config demo --out runs/more --set 'seeds=[0,1,2]' editor.steps=2
   simedit-eval status runs/demo
+  simedit-eval status runs/demo --watch
   simedit-eval status
   simedit-eval report runs/demo --json
   simedit-eval run --config paper --out runs/paper --ray auto
@@ -61,6 +62,7 @@ def run(
     num_envs: int | None = None,
     ray: Annotated[str | None, tyro.conf.arg(metavar="local|auto|HOST:PORT")] = None,
     shard: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None,
+    log_json: Flag = False,
     dry_run: Flag = False,
 ) -> None:
     """Run a study's missing trials, then write report.json and report.html.
@@ -81,6 +83,7 @@ def run(
             belongs to, HOST:PORT another; see the study's resources.
         shard: Run only part K of N of the study's trials, in a folder of its own, for example 3/16; the split
             is the same on every machine. `simedit-eval merge` puts the parts together.
+        log_json: Tell of progress on stderr in JSON, an object a line, for programs that watch.
         dry_run: Only print what would be done, and measure how long it would take (with one environment).
             Nothing is written.
     """
@@ -137,7 +140,7 @@ def run(
             if differ := keep_player(store, played_with()):
                 print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
             crew = _crew(study, specialists, store, num_envs, ray, len(todo))
-            _work(study, wanted, part, todo, store, crew)
+            _work(study, wanted, part, todo, store, crew, log_json)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -219,20 +222,27 @@ def compare(first: Folder, second: Folder, out: Path = Path("compare.html"), jso
 
 def status(
     folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER]")] = None,
+    watch: Flag = False,
     json: Flag = False,
 ) -> None:
     """Print how far a run is, by policy and domain, beside the trials of the published protocols.
 
     Args:
         folder: The run folder. Without one only the published protocols' trials for a policy are printed.
+        watch: Show how it goes on, until it is over or Ctrl-C: rates, retries, the time left.
         json: Print JSON instead of a table.
     """
     from simedit.envs.suite import default_suite
+    from simedit.eval import progress
     from simedit.eval.run_folder import kept
     from simedit.eval.store import Store
     from simedit.eval.summary import status
     from simedit.eval.terminal import print_table
 
+    if watch:
+        if folder is None or json:
+            raise SimeditError("--watch goes with a FOLDER, and not with --json")
+        return progress.watch(folder)
     if folder is None:
         published = default_suite().published_trials()
         if json:
@@ -241,6 +251,7 @@ def status(
     with Store(folder, write=False) as store:
         config, _, facts = kept(store)
         found = status(config, store.results(), facts)
+        found["run"] = progress.kept_progress(store)
     if json:
         return _print_json(found)
     counts = ("wanted", "finished", "errors", "absent", "missing")
@@ -250,6 +261,8 @@ def status(
     ]
     total = ["all", "", *(found[key] for key in counts), ""]
     print_table(["policy", "domain", *counts, "protocol"], [*rows, total])
+    if found["run"]:
+        print(f"this run: {progress.line(found['run'])}; {progress.since(found['run'])}")
 
 
 def published(json: Flag = False) -> None:
@@ -378,23 +391,27 @@ def _work(
     todo: Sequence[Trial],
     store: Store,
     crew: AbstractContextManager[Sequence[Plays]],
+    log_json: bool,
 ) -> None:
+    from simedit.eval.progress import KEY, progress
     from simedit.eval.study import run_study
-    from simedit.eval.terminal import progress
+    from simedit.eval.tally import Tally
     from simedit.eval.worker import rehearse_policies
 
+    store.write(KEY, None)  # who watches shall not take an earlier run for this one
     try:
         with crew as workers:
             rehearse_policies(todo, store.results(), workers[0])
-            with progress(len(todo)) as advance:
+            tally = Tally(todo, store.results(), len(workers))
+            with progress(tally, store, log_json=log_json) as (finished, postponed):
                 queue = run_study(
                     wanted,
                     part=part,
                     store=store,
                     workers=workers,
                     report=study.report,
-                    progress=lambda result, _: advance(result),
-                    postponed=_tell_of_death,
+                    progress=finished,
+                    postponed=postponed,
                 )
         if queue.deaths:
             died = f"the environment, or what plays in it, died {queue.deaths} times"
@@ -402,10 +419,6 @@ def _work(
     except KeyboardInterrupt:
         print(f"finished trials are stored in {store.folder}; the same command goes on", file=sys.stderr)
         raise
-
-
-def _tell_of_death(result: Result, seconds: float) -> None:
-    print(f"tried again later: {result.trial}: {result.message}", file=sys.stderr)
 
 
 def _dry_run(

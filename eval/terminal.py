@@ -1,22 +1,12 @@
-"""What the command line shows: progress, and tables of results."""
+"""What the command line shows of results: tables."""
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -24,56 +14,6 @@ from simedit.eval.caveats import printable
 from simedit.eval.changes import headline as changed
 from simedit.eval.changes import signed
 from simedit.eval.headline import headline, number
-from simedit.eval.trials import Result
-from simedit.progress import LeftColumn, Minute, Pace, left_in_words
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[Result], None]]:
-    """Show progress over `total` trials on stderr; call what it yields with each result.
-
-    A terminal gets a live line, a log gets a plain one at most every minute.
-    """
-    console = Console(stderr=True)
-    yield from _live(total, console) if console.is_terminal else _logged(total)
-
-
-def _live(total: int, console: Console) -> Iterator[Callable[[Result], None]]:
-    counts: Counter[str] = Counter()
-    pace = Pace(total)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), LeftColumn())
-    with Progress(*columns, TextColumn("{task.description}"), console=console) as bar:
-        task = bar.add_task("", total=total, left=pace.left)
-
-        def advance(result: Result) -> None:
-            counts[result.outcome] += 1
-            pace.reached(sum(counts.values()))
-            bar.update(task, advance=1, description=f"{_tally(counts)} | {result.trial}")
-            if result.outcome == "error":
-                bar.console.print(Text(f"error in {result.trial}: {printable(result.message)}"))
-
-        yield advance
-
-
-def _logged(total: int) -> Iterator[Callable[[Result], None]]:
-    counts: Counter[str] = Counter()
-    pace, minute = Pace(total), Minute()
-
-    def advance(result: Result) -> None:
-        counts[result.outcome] += 1
-        pace.reached(done := sum(counts.values()))
-        if result.outcome == "error":
-            print(f"error in {result.trial}: {printable(result.message)}", file=sys.stderr)
-        if minute.over(done == total):
-            left = left_in_words(pace.left())
-            line = f"{done}/{total} trials ({_tally(counts)}){left and f', {left}'}"
-            print(line, file=sys.stderr, flush=True)
-
-    yield advance
-
-
-def _tally(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("success", "failure", "error"))
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:

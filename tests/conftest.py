@@ -33,6 +33,7 @@ def gold(tiny_root: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    for module in ("simedit.progress", "simedit.training.remaining"):
+    watching = ("simedit.eval.tally", "simedit.eval.progress")
+    for module in ("simedit.progress", "simedit.training.remaining", *watching):
         monkeypatch.setattr(f"{module}.monotonic", found)
     return found
