@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simedit.eval.config import StudyConfig
     from simedit.eval.shards import Shard
     from simedit.eval.store import Store
-    from simedit.eval.trials import Trial
+    from simedit.eval.trials import Result, Trial
     from simedit.eval.worker import Plays
 
 DESCRIPTION = """\
@@ -94,7 +94,7 @@ def run(
     from simedit.eval.fingerprints import current_meaning, played_with
     from simedit.eval.library import is_untrained
     from simedit.eval.published import load_real
-    from simedit.eval.run_folder import check_shard, keep, keep_player, write_report
+    from simedit.eval.run_folder import check_shard, keep, write_report
     from simedit.eval.shards import Shard
     from simedit.eval.store import Store
     from simedit.eval.study import remaining
@@ -137,10 +137,10 @@ def run(
         facts = Facts(untrained=untrained, blind=blind, absent=absent, shard=str(chosen or ""))
         keep(store, study, load_real(study.real, study.suite, list(study.policies), study.tasks), facts)
         if todo:
-            if differ := keep_player(store, played_with()):
-                print(f"note: not all trials in {out} are played with the same: {differ}", file=sys.stderr)
-            crew = _crew(study, specialists, store, num_envs, ray, len(todo))
-            _work(study, wanted, part, todo, store, crew, log_json)
+            _keep_player(store, played_with())
+            players: list[dict[str, str]] = []
+            crew = _crew(study, specialists, num_envs, ray, len(todo), players)
+            _work(study, wanted, part, todo, store, crew, log_json, players)
         summary = write_report(store)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
@@ -364,24 +364,26 @@ def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
 def _crew(
     study: StudyConfig,
     specialists: Mapping[str, Path],
-    store: Store,
     num_envs: int | None,
     address: str | None,
     most: int,
+    players: list[dict[str, str]],
 ) -> AbstractContextManager[Sequence[Plays]]:
-    """The workers: processes of this machine, or actors of a Ray cluster."""
+    """The workers: processes of this machine, or actors of a Ray cluster, whose machines become `players`."""
     if address is None:
         from simedit.eval.remote import local_workers
 
         return local_workers(study, specialists, min(num_envs or 1, most))
     from simedit.eval.on_ray import ray_workers
+
+    return ray_workers(study, specialists, min(num_envs or most, most), address, players.append)
+
+
+def _keep_player(store: Store, player: dict[str, str]) -> None:
     from simedit.eval.run_folder import keep_player
 
-    def played(there: dict[str, str]) -> None:
-        if differ := keep_player(store, there):
-            print(f"note: not all machines play with the same: {differ}", file=sys.stderr)
-
-    return ray_workers(study, specialists, min(num_envs or most, most), address, played)
+    if differ := keep_player(store, player):
+        print(f"note: not all trials in {store.folder} are played with the same: {differ}", file=sys.stderr)
 
 
 def _work(
@@ -392,6 +394,7 @@ def _work(
     store: Store,
     crew: AbstractContextManager[Sequence[Plays]],
     log_json: bool,
+    players: list[dict[str, str]],
 ) -> None:
     from simedit.eval.progress import KEY, progress
     from simedit.eval.study import run_study
@@ -404,13 +407,19 @@ def _work(
             rehearse_policies(todo, store.results(), workers[0])
             tally = Tally(todo, store.results(), len(workers))
             with progress(tally, store, log_json=log_json) as (finished, postponed):
+
+                def ended(result: Result, seconds: float) -> None:
+                    while players:  # others add to them, in threads in which the store cannot be used
+                        _keep_player(store, players.pop())
+                    finished(result, seconds)
+
                 queue = run_study(
                     wanted,
                     part=part,
                     store=store,
                     workers=workers,
                     report=study.report,
-                    progress=finished,
+                    progress=ended,
                     postponed=postponed,
                 )
         if queue.deaths:

@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simedit.errors import SimeditError
-from simedit.eval import cli
-from simedit.eval.remote import PROCESS_NAME
+from simedit.eval import cli, worker
+from simedit.eval.process import PROCESS_NAME
 from simedit.eval.store import Store
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ suite: {kind: drawer, width: 64, height: 48}
 real: {source: none}
 report: {videos: 1, strips: 1}
 # A loaded machine may take long to start; a stopped environment is waited for as long as this says.
-deadlines: {start: 120, call: 15}
+timeouts: {first_frame: 120, reset: 15, step: 15, act: 15}
 """
 GONE_S = 10
 
@@ -118,6 +118,11 @@ def kill_worker(start: Start, chance: random.Random) -> None:
     send(start.worker(chance, "spawn_main"), signal.SIGKILL)  # it may just begin
 
 
+def kill_any(start: Start, chance: random.Random) -> None:
+    """Also the guards, and what Python itself begins."""
+    send(start.worker(chance, ""), signal.SIGKILL)
+
+
 def interrupt(start: Start, chance: random.Random) -> None:
     """As a terminal does, in which all processes of the command hear Ctrl-C."""
     os.killpg(start.process.pid, signal.SIGINT)
@@ -148,7 +153,7 @@ def stop_driver(start: Start, chance: random.Random) -> None:
 
 Disturbance = Callable[[Start, random.Random], None]
 KINDS: dict[str, tuple[Disturbance, ...]] = {
-    "kills": (kill_driver, kill_driver, kill_worker),
+    "kills": (kill_driver, kill_worker, kill_any),
     "interrupts": (interrupt, interrupt_twice),
     "stops": (stop_worker, stop_worker_and_kill_driver, stop_driver),
 }
@@ -246,12 +251,12 @@ def main() -> int:
 def small_scene(*_: object) -> gym.Env:
     """The tests' small drawer, in place of the twin."""
     sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-    from small_drawer import SmallDrawer
+    from small_drawer import SmallDrawer, make_env
 
-    return SmallDrawer(seconds_per_step=0.05)
+    return make_env("raw", SmallDrawer(seconds_per_step=0.05))
 
 
 if os.environ.get(SCENE) == "small":  # in the command's processes, too, which load this file again
-    cli._scene = small_scene
+    worker.scene = small_scene
 if __name__ == "__main__":
     sys.exit(cli.main() if SCENE in os.environ else main())
