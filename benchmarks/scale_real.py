@@ -1,0 +1,254 @@
+"""What benchmarks/scale.py rests on, measured on this machine's cores, and how near it comes to real runs.
+
+Times are CPU seconds, so that programs that run beside take nothing away from them; how many cores those
+took is measured as well, and the simulated machine lacks as much. Only real runs' rates are by the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from scale import Shape, Times, simulate
+
+from simedit.config import load_config
+from simedit.eval.cli import _editor, _limit_threads, _painted, wire
+from simedit.eval.config import StudyConfig, resolved
+from simedit.eval.library import find_specialists
+from simedit.eval.rollout import Stage, rollout
+from simedit.eval.store import Store
+from simedit.eval.study import run_study
+from simedit.eval.trials import Result, Trial, trials
+from simedit.packaged import library_folder
+
+LAB = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
+COMMON = ("styles=[gold]", "report={videos: 0, strips: 0}")
+SHORT = (*COMMON, "domains=[edited]", "scenes.pose=[b1]", "seeds=[0,1]", "max_steps=15")
+"""Edited trials as benchmarks/rollout.py plays them."""
+WHOLE = (*COMMON, "domains=[vismatch]", "scenes.pose=[b1]", "scenes.drawer=[top]")
+"""Eight trials as long as the study's, for the number of steps."""
+WARM, PLAYED = 2, 4
+CORES = len(os.sched_getaffinity(0))
+CONTENDED_S = 4.0
+
+
+def measure(times: Times) -> None:
+    """Print a file for `scale.py --times`: `times`, but for what is measured here."""
+    print(yaml.safe_dump(times.model_dump() | measured(), sort_keys=False, width=110), end="")
+
+
+def measured() -> dict[str, Any]:
+    """The figures of `scale.Times` that need no GPU."""
+    _limit_threads()
+    with beside() as others:
+        slowdown = contention()
+    print(f"slowdown {slowdown:.3f}, others took {others[0]:.2f} cores", file=sys.stderr)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    with beside() as others:
+        study = _study(SHORT)
+        specialists = find_specialists(library_folder(study.editor.library), study.styles)
+
+        def make(domain: str, variant: str) -> Any:
+            env = study.suite.suite().make(*study.behind(domain, variant))
+            if domain == "edited":
+                editor = _editor(study, specialists)
+                editor.edit = _timed(editor.edit, seconds["edit"])
+                env = _painted(env, study, editor)
+            env.reset = _timed(env.reset, seconds["reset"], seconds["edit"])
+            env.step = _timed(env.step, seconds["step"], seconds["edit"])
+            return env
+
+        stage = Stage(make, study.suite.editing().get("image_key"))
+        policies = {name: policy.load(stage.state) for name, policy in study.policies.items()}
+        for policy in policies.values():
+            policy.act = _timed(policy.act, seconds["act"])  # pyright: ignore[reportAttributeAccessIssue]
+        wanted = list(trials(study))
+        for number, trial in enumerate(wanted[:: len(wanted) // (WARM + PLAYED)][: WARM + PLAYED]):
+            if number == WARM:
+                start = time.process_time() - sum(seconds["step"]) - sum(seconds["act"])
+                for name in ("reset", "step", "act", "edit"):
+                    seconds[name].clear()
+            rollout(trial, stage, policies[trial.policy], max_steps=study.max_steps)
+        counts = [len(seconds[name]) for name in ("reset", "step")]
+        stage.close()
+        build, lengths = _whole(_study(WHOLE))
+    print(f"others took {others[0]:.2f} cores while calls were timed", file=sys.stderr)
+    crowd = 1 + slowdown * min(1.0, others[0] / max(1, CORES - 1))
+    where = f"{date.today()}, {_processor()}, {CORES} cores, scale.py --measure"
+    found: dict[str, Any] = {
+        name: {"value": float(np.mean(seconds[name])) / crowd, "source": f"lab, {where}"}
+        for name in ("reset", "step", "act", "edit")
+    }
+    found["build"] = {"value": build / crowd, "source": f"the lab's second environment of a process, {where}"}
+    print(f"{counts[0]} resets and {counts[1]} steps of edited trials", file=sys.stderr)
+    found["start"] = {
+        "value": start / crowd,
+        "source": f"imports, editor and its first edits, {where}",
+    }
+    found["store"] = {"value": _storing(wanted[0]), "source": where}
+    found["slowdown"] = {"value": slowdown, "source": f"matrix products in {CORES} processes, {where}"}
+    found["steps"] = {"value": lengths, "source": f"raw trials of the lab's policies, {where}"}
+    return {
+        name: {**figure, "assumed": False} if name == "steps" else _short(figure)
+        for name, figure in found.items()
+    }
+
+
+def _short(figure: dict[str, Any]) -> dict[str, Any]:
+    return {"value": float(f"{figure['value']:.4g}"), "source": figure["source"], "assumed": False}
+
+
+def validate(times: Times) -> None:
+    """Print real rates of 1, 2 and 4 workers here beside those simulated from one process's times."""
+    print(f"load before: {os.getloadavg()}", flush=True)
+    study = _study(SHORT)
+    limited = [min(steps, study.max_steps) for steps in times.steps.value]
+    times = times.model_copy(update={"steps": times.steps.model_copy(update={"value": limited})})
+    table = Table("workers", "cores of others", box=box.SIMPLE)
+    for head in ("real steps/s", "simulated", "difference"):
+        table.add_column(head, justify="right")
+    everything = list(trials(study))
+    for count in (1, 2, 4):
+        number = max(8, 4 * count)
+        wanted = everything[:: len(everything) // number][:number]
+        with beside() as others:
+            real = _rate(_play(study, wanted, count), count)
+        shape = Shape(CORES, count, gpu=False, others=min(others[0], CORES - 0.1))
+        simulated = _rate(simulate(wanted, times, shape, 1).done, count)
+        row = (f"{real:.2f}", f"{simulated:.2f}", f"{simulated / real - 1:+.1%}")
+        print(count, f"{others[0]:.2f}", *row, flush=True)
+        table.add_row(str(count), f"{others[0]:.2f}", *row)
+    Console().print(table)
+    print(f"load after: {os.getloadavg()}")
+
+
+def contention() -> float:
+    """How much longer work takes when all cores work, as a share: CPU seconds of plain matrix products."""
+    context = get_context("spawn")
+    rates = []
+    for count in (1, CORES):
+        with context.Pool(count) as pool:
+            rates.append(float(np.mean(pool.map(_products, range(count), chunksize=1))))
+    return max(0.0, rates[0] / rates[1] - 1)
+
+
+def _products(number: int) -> float:
+    """Products a CPU second, of matrices that fill the caches."""
+    a = np.random.default_rng(number).normal(size=(512, 512)).astype(np.float32)
+    end, count = time.perf_counter() + CONTENDED_S, 0
+    begin = time.process_time()
+    while time.perf_counter() < end:
+        (a @ a).sum()
+        count += 1
+    return count / (time.process_time() - begin)
+
+
+@contextmanager
+def beside() -> Iterator[list[float]]:
+    """What other programs take, cores on average; known at the end. Children must have ended by then."""
+    found = [0.0]
+    before = time.perf_counter(), _all_busy(), _own()
+    yield found
+    wall, busy, own = (
+        now - then for now, then in zip((time.perf_counter(), _all_busy(), _own()), before, strict=True)
+    )
+    found[0] = max(0.0, (busy - own) / wall)
+
+
+def _all_busy() -> float:
+    line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
+    user, nice, system, _, _, irq, softirq, steal = map(int, line[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    return sum(os.times()[:4])
+
+
+def _study(overrides: Sequence[str]) -> StudyConfig:
+    return resolved(load_config(StudyConfig, LAB, overrides))
+
+
+def _timed(
+    call: Callable[..., Any], into: list[float], inner: list[float] | None = None
+) -> Callable[..., Any]:
+    """The call, its CPU seconds noted without those that calls inside it noted in `inner`."""
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        begin, before = time.process_time(), sum(inner or ())
+        try:
+            return call(*args, **kwargs)
+        finally:
+            into.append(time.process_time() - begin - (sum(inner or ()) - before))
+
+    return timed
+
+
+def _whole(study: StudyConfig) -> tuple[float, list[int]]:
+    """CPU seconds of an environment's building, and the steps of whole episodes."""
+    built = []
+    make = _timed(lambda *place: study.suite.suite().make(*study.behind(*place)), built)
+    stage = Stage(make, study.suite.editing().get("image_key"))
+    policies = {name: policy.load(stage.state) for name, policy in study.policies.items()}
+    played = [
+        rollout(trial, stage, policies[trial.policy], max_steps=study.max_steps) for trial in trials(study)
+    ]
+    stage.close()
+    return built[0], sorted(result.steps for result in played)
+
+
+def _storing(trial: Trial) -> float:
+    with (
+        tempfile.TemporaryDirectory(prefix="simedit-scale-") as out,
+        Store(Path(out), write=True) as store,
+    ):
+        begin = time.perf_counter()
+        for _ in range(20):
+            store.put(Result(trial, "success", 15))
+        return (time.perf_counter() - begin) / 20
+
+
+def _play(study: StudyConfig, wanted: Sequence[Trial], count: int) -> list[tuple[float, int]]:
+    """When each trial ended, and its steps."""
+    specialists = find_specialists(library_folder(study.editor.library), study.styles)
+    done: list[tuple[float, int]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="simedit-scale-") as out,
+        Store(Path(out), write=True) as store,
+    ):
+        run_study(
+            wanted,
+            store=store,
+            slots=wire(study, specialists, count),
+            max_steps=study.max_steps,
+            report=study.report,
+            progress=lambda result: done.append((time.perf_counter(), result.steps)),
+        )
+    return done
+
+
+def _rate(done: Sequence[tuple[float, int]], count: int) -> float:
+    """Control steps a second of the steady part, as in benchmarks/rollout.py."""
+    steady = done[2 * count - 1 : len(done) - count + 1]
+    return sum(steps for _, steps in steady[1:]) / (steady[-1][0] - steady[0][0])
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return "a processor"
