@@ -6,6 +6,7 @@ took is measured as well, and the simulated machine lacks as much. Only real run
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -14,9 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -42,6 +42,7 @@ SHORT = (*COMMON, "domains=[edited]", "scenes.pose=[b1]", "seeds=[0,1]", "max_st
 WHOLE = (*COMMON, "domains=[vismatch]", "scenes.pose=[b1]", "scenes.drawer=[top]")
 """Eight trials as long as the study's, for the number of steps."""
 WARM, PLAYED = 2, 4
+T = TypeVar("T")
 CORES = len(os.sched_getaffinity(0))
 CONTENDED_S = 4.0
 
@@ -125,20 +126,22 @@ def validate(times: Times) -> None:
     for count in (1, 2, 4):
         number = max(8, 4 * count)
         wanted = everything[:: len(everything) // number][:number]
-        with beside() as others:
-            real = _rate(_play(study, wanted, count), count)
-        shape = Shape(CORES, count, gpu=False, others=min(others[0], CORES - 0.1))
+        done, taken = _play(study, wanted, count)
+        first, last = (steady(taken, count)[end] for end in (0, -1))
+        others = (last - first) / (steady(done, count)[-1][0] - steady(done, count)[0][0])
+        real = _rate(done, count)
+        shape = Shape(CORES, count, gpu=False, others=min(max(0.0, others), CORES - 0.1))
         simulated = _rate(simulate(wanted, times, shape, 1).done, count)
-        row = (f"{real:.2f}", f"{simulated:.2f}", f"{simulated / real - 1:+.1%}")
-        print(count, f"{others[0]:.2f}", *row, flush=True)
-        table.add_row(str(count), f"{others[0]:.2f}", *row)
+        row = (f"{others:.2f}", f"{real:.2f}", f"{simulated:.2f}", f"{simulated / real - 1:+.1%}")
+        print(count, *row, flush=True)
+        table.add_row(str(count), *row)
     Console().print(table)
     print(f"load after: {os.getloadavg()}")
 
 
 def contention() -> float:
     """How much longer work takes when all cores work, as a share: CPU seconds of plain matrix products."""
-    context = get_context("spawn")
+    context = multiprocessing.get_context("spawn")
     rates = []
     for count in (1, CORES):
         with context.Pool(count) as pool:
@@ -159,24 +162,22 @@ def _products(number: int) -> float:
 
 @contextmanager
 def beside() -> Iterator[list[float]]:
-    """What other programs take, cores on average; known at the end. Children must have ended by then."""
+    """What other programs take, cores on average; known at the end."""
     found = [0.0]
-    before = time.perf_counter(), _all_busy(), _own()
+    before = time.perf_counter(), _taken()
     yield found
-    wall, busy, own = (
-        now - then for now, then in zip((time.perf_counter(), _all_busy(), _own()), before, strict=True)
-    )
-    found[0] = max(0.0, (busy - own) / wall)
+    found[0] = max(0.0, (_taken() - before[1]) / (time.perf_counter() - before[0]))
 
 
-def _all_busy() -> float:
+def _taken() -> float:
+    """CPU seconds that other programs have taken up to now."""
     line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
     user, nice, system, _, _, irq, softirq, steal = map(int, line[:8])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _own() -> float:
-    return sum(os.times()[:4])
+    ticks = user + nice + system + irq + softirq + steal
+    for child in multiprocessing.active_children():  # those that ended are in os.times
+        fields = Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        ticks -= int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def _study(overrides: Sequence[str]) -> StudyConfig:
@@ -222,10 +223,18 @@ def _storing(trial: Trial) -> float:
         return (time.perf_counter() - begin) / 20
 
 
-def _play(study: StudyConfig, wanted: Sequence[Trial], count: int) -> list[tuple[float, int]]:
-    """When each trial ended, and its steps."""
+def _play(
+    study: StudyConfig, wanted: Sequence[Trial], count: int
+) -> tuple[list[tuple[float, int]], list[float]]:
+    """When each trial ended, with its steps, and what other programs had taken by then."""
     specialists = find_specialists(library_folder(study.editor.library), study.styles)
     done: list[tuple[float, int]] = []
+    taken: list[float] = []
+
+    def note(result: Result) -> None:
+        done.append((time.perf_counter(), result.steps))
+        taken.append(_taken())
+
     with (
         tempfile.TemporaryDirectory(prefix="simedit-scale-") as out,
         Store(Path(out), write=True) as store,
@@ -236,15 +245,20 @@ def _play(study: StudyConfig, wanted: Sequence[Trial], count: int) -> list[tuple
             slots=wire(study, specialists, count),
             max_steps=study.max_steps,
             report=study.report,
-            progress=lambda result: done.append((time.perf_counter(), result.steps)),
+            progress=note,
         )
-    return done
+    return done, taken
+
+
+def steady(found: Sequence[T], count: int) -> Sequence[T]:
+    """Of what there is for each trial, the part in which all workers play, as in benchmarks/rollout.py."""
+    return found[2 * count - 1 : len(found) - count + 1]
 
 
 def _rate(done: Sequence[tuple[float, int]], count: int) -> float:
-    """Control steps a second of the steady part, as in benchmarks/rollout.py."""
-    steady = done[2 * count - 1 : len(done) - count + 1]
-    return sum(steps for _, steps in steady[1:]) / (steady[-1][0] - steady[0][0])
+    """Control steps a second of the steady part."""
+    part = steady(done, count)
+    return sum(steps for _, steps in part[1:]) / (part[-1][0] - part[0][0])
 
 
 def _processor() -> str:
