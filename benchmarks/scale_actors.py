@@ -1,9 +1,10 @@
 """The actors of a study on many GPUs, simulated: what benchmarks/scale.py prints.
 
 Rollouts take trials from one queue, in the study's order; each call of theirs needs a core, and cores are
-shared evenly when more of them work than there are. A new domain or variant costs "build". Each GPU has its own cores, rollouts and editor. The editor takes all that waits, up to the batch
-size, as its next batch, of edit_call + n * edit_frame seconds; rendering takes turns with it. Without a GPU a
-rollout edits on its own core. One driver stores every trial before its rollout gets the next. Nothing dies.
+shared evenly when more of them work than there are. A new domain or variant costs "build". Each GPU has its
+own cores, rollouts and editor. The editor takes all that waits, up to the batch size, as its next batch, of
+edit_call + n * edit_frame seconds; rendering takes turns with it. Without a GPU a rollout edits on its own
+core. One driver stores every trial before its rollout gets the next. Nothing dies.
 """
 
 from __future__ import annotations

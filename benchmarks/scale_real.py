@@ -141,6 +141,7 @@ def validate(times: Times) -> None:
         shape = Shape(CORES, count, gpu=False, others=min(max(0.0, others), CORES - 0.1))
         simulated = _rate(simulate(wanted, times, shape, 1).done, count)
         row = (f"{others:.2f}", f"{real:.2f}", f"{simulated:.2f}", f"{simulated / real - 1:+.1%}")
+        print(count, *row, flush=True)
         _warn(others)
         table.add_row(str(count), *row)
     Console().print(table)
