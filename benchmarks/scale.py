@@ -7,7 +7,8 @@
     python benchmarks/scale.py --validate           # 1, 2 and 4 workers here against the simulation
 
 Simulated are the actors, as `scale_actors.py` beside this script says.
-Times come from a file, each with its source. A figure that rests on one which nobody measured says "assumed".
+Times come from a file, each with its source. A figure that rests on one which nobody measured, or in
+another study, says "assumed".
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def main() -> None:
     if min(args.cores, args.batch, *args.count, 1 if args.rollouts is None else args.rollouts) < 1:
         raise SimeditError("--count, --cores, --rollouts and --batch must be 1 or more")
     times = load_config(Times, args.times)
+    elsewhere = args.config.stem != times.study
     if args.measure or args.validate:
         import scale_real  # beside this script; it needs a simulator
 
@@ -83,17 +85,25 @@ def main() -> None:
     if args.rollouts is None:
         shape = best(wanted, times, shape)
     found = rows(wanted, times, shape, args.count, args.price)
-    show(found, times, shape, len(wanted), args.price)
+    show(found, times, shape, len(wanted), args.price, elsewhere)
     if args.json:
-        whole = {"trials": len(wanted), "price": args.price, "shape": asdict(shape), "rows": found}
+        whole = {
+            "trials": len(wanted),
+            "timed_in": times.study,
+            "price": args.price,
+            "shape": asdict(shape),
+            "rows": found,
+        }
         used = {name: figure.model_dump() for name, figure in times.used(shape.gpu).items()}
         args.json.write_text(json.dumps({**whole, "times": used}, indent=2) + "\n", encoding="utf-8")
 
 
-def show(found: list[dict[str, Any]], times: Times, shape: Shape, wanted: int, price: float) -> None:
-    """Print the rows, and what they rest on."""
+def show(
+    found: list[dict[str, Any]], times: Times, shape: Shape, wanted: int, price: float, elsewhere: bool
+) -> None:
+    """Print the rows, and what they rest on; `elsewhere`, the calls were timed in another study."""
     console, used = Console(width=120), times.used(shape.gpu)
-    assumed = " assumed" if any(figure.assumed for figure in used.values()) else ""
+    assumed = " assumed" if elsewhere or any(figure.assumed for figure in used.values()) else ""
     unit = "GPUs" if shape.gpu else "machines"
     title = f"{wanted} trials, {shape.cores} cores and {shape.rollouts} rollouts for each of the {unit}"
     table = Table(title=title, box=box.SIMPLE)
@@ -109,9 +119,10 @@ def show(found: list[dict[str, Any]], times: Times, shape: Shape, wanted: int, p
     table = Table(box=box.SIMPLE)
     for head in ("rests on", "s", "", "source"):
         table.add_column(head)
+    measured = f"measured in {times.study}" if elsewhere else "measured"
     for name, figure in used.items():
         value = figure.value if isinstance(figure, Figure) else sum(figure.value) / len(figure.value)
-        table.add_row(name, f"{value:.4g}", "assumed" if figure.assumed else "measured", figure.source)
+        table.add_row(name, f"{value:.4g}", "assumed" if figure.assumed else measured, figure.source)
     console.print(table)
 
 

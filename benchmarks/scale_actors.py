@@ -49,7 +49,8 @@ class Times(Config):
     """Seconds of a core alone on its machine, and of a GPU.
 
     Attributes:
-        start: of a rollout actor: imports and policies.
+        study: the one in which calls were timed, as its config is called; in any other they are assumed.
+        start: of a rollout actor: imports, policies, the first environment and, on a core, the editor.
         build, reset, step, act: of an environment and a policy.
         edit: of a frame on a core, where there is no GPU.
         store: of the driver, for a trial.
@@ -58,6 +59,7 @@ class Times(Config):
         slowdown: how much longer work takes when all other cores are busy, as a share.
     """
 
+    study: str
     start: Figure
     build: Figure
     reset: Figure
@@ -73,7 +75,7 @@ class Times(Config):
 
     def used(self, gpu: bool) -> dict[str, Figure | Steps]:
         """What a simulation with GPUs, or without, rests on."""
-        unused = ("edit",) if gpu else ON_GPU
+        unused = ("study", *(("edit",) if gpu else ON_GPU))
         return {name: getattr(self, name) for name in type(self).model_fields if name not in unused}
 
 

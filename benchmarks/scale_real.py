@@ -52,7 +52,10 @@ reads too low, and what others take is not as steady as the simulation has it.""
 
 def measure(times: Times) -> None:
     """Print a file for `scale.py --times`: `times`, but for what is measured here."""
-    print(yaml.safe_dump(times.model_dump() | measured(), sort_keys=False, width=110), end="")
+    print(
+        yaml.safe_dump(times.model_dump() | {"study": LAB.stem} | measured(), sort_keys=False, width=110),
+        end="",
+    )
 
 
 def measured() -> dict[str, Any]:

@@ -25,6 +25,7 @@ ACTORS: Any = importlib.import_module("scale_actors")
 def times(**values: Any) -> Any:
     """Nothing takes any time but what is given."""
     figures = {name: {"value": 0.0, "source": "test"} for name in ACTORS.Times.model_fields}
+    figures["study"] = "study"
     figures["steps"] = {"value": [10], "source": "test"}
     for name, value in values.items():
         figures[name]["value"] = value
@@ -212,6 +213,12 @@ def test_the_table_says_which_figures_are_assumed(
     assert [row["count"] for row in report["rows"]] == [1]
     run(monkeypatch, *common, "--cpu")
     assert "assumed" not in capsys.readouterr().out  # nothing there rests on the GPU's times
+    other = tmp_path / "other.yaml"
+    other.write_text(study(tmp_path).read_text())
+    run(monkeypatch, *common, "--cpu", "--config", str(other))
+    told = capsys.readouterr().out
+    assert "assumed" in told
+    assert "measured in study" in told
 
 
 def test_the_file_that_ships_calls_what_a_gpu_takes_assumed() -> None:
