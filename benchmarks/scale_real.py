@@ -142,7 +142,7 @@ def validate(times: Times) -> None:
         others = (last - first) / (steady(done, count)[-1][0] - steady(done, count)[0][0])
         real = _rate(done, count)
         shape = Shape(CORES, count, gpu=False, others=min(max(0.0, others), CORES - 0.1))
-        # Far more trials, for simulated workers end theirs together, and a part of a round would count as one.
+        # Of many rounds, for simulated workers end trials together, and a part of a round would count as one.
         simulated = _rate(simulate(wanted * 50, times, shape, 1).done, count)
         row = (f"{others:.2f}", f"{real:.2f}", f"{simulated:.2f}", f"{simulated / real - 1:+.1%}")
         print(count, *row, flush=True)
