@@ -26,13 +26,14 @@ from rich.table import Table
 from scale_actors import Shape, Times, simulate
 
 from simedit.config import load_config
-from simedit.eval.cli import _editor, _limit_threads, _painted, wire
 from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.library import find_specialists
+from simedit.eval.remote import local_workers
 from simedit.eval.rollout import Stage, rollout
 from simedit.eval.store import Store
 from simedit.eval.study import run_study
 from simedit.eval.trials import Result, Trial, trials
+from simedit.eval.worker import limit_threads, load_editor, scene
 from simedit.packaged import library_folder
 
 LAB = Path(__file__).resolve().parents[1] / "configs" / "eval" / "lab.yaml"
@@ -60,7 +61,7 @@ def measure(times: Times) -> None:
 
 def measured() -> dict[str, Any]:
     """The figures of `scale.Times` that need no GPU."""
-    _limit_threads()
+    limit_threads()
     with beside() as others:
         slowdown = contention()
     print(f"slowdown {slowdown:.3f}", file=sys.stderr)
@@ -71,11 +72,10 @@ def measured() -> dict[str, Any]:
         specialists = find_specialists(library_folder(study.editor.library), study.styles)
 
         def make(domain: str, variant: str) -> Any:
-            env = study.suite.suite().make(*study.behind(domain, variant))
-            if domain == "edited":
-                editor = _editor(study, specialists)
+            editor = load_editor(study, specialists) if domain == "edited" else None
+            if editor is not None:
                 editor.edit = _timed(editor.edit, seconds["edit"])
-                env = _painted(env, study, editor)
+            env: Any = scene(study, domain, variant, editor)
             env.reset = _timed(env.reset, seconds["reset"], seconds["edit"])
             env.step = _timed(env.step, seconds["step"], seconds["edit"])
             return env
@@ -251,22 +251,16 @@ def _play(
     done: list[tuple[float, int]] = []
     taken: list[float] = []
 
-    def note(result: Result) -> None:
+    def note(result: Result, _: float) -> None:
         done.append((time.perf_counter(), result.steps))
         taken.append(_taken())
 
     with (
         tempfile.TemporaryDirectory(prefix="simedit-scale-") as out,
         Store(Path(out), write=True) as store,
+        local_workers(study, specialists, count) as workers,
     ):
-        run_study(
-            wanted,
-            store=store,
-            slots=wire(study, specialists, count),
-            max_steps=study.max_steps,
-            report=study.report,
-            progress=note,
-        )
+        run_study(wanted, store=store, workers=workers, report=study.report, progress=note)
     return done, taken
 
 
