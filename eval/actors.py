@@ -53,7 +53,6 @@ class Cluster:
         self._files: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._actors: set[_Actor] = set()
-        self._closed = False
         self._played, self._known = played, []
 
     def files(self, what: str) -> Any:
@@ -131,7 +130,10 @@ class _Actor:
             ray.get([*rest, self.handle.sit.remote(make, **settings)], timeout=self._timeouts.first_frame)
         except ray.exceptions.RayError as error:
             self.kill()
-            raise EnvironmentDied(f"its actor died: {told(getattr(error, 'cause', error))}") from error
+            cause = getattr(error, "cause", error)
+            if isinstance(cause, SimeditError):
+                raise SimeditError(str(cause)) from error
+            raise EnvironmentDied(f"its actor died: {told(cause)}") from error
         return True
 
     def call(self, name: str, *args: Any) -> Any:

@@ -207,9 +207,10 @@ def editor_of(study: StudyConfig, specialists: Mapping[str, Path], *, tell: Tell
 
 @ray.remote(num_cpus=0)
 def kill(pid: int) -> None:
-    """Kill a process of this machine with its group."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+    """Kill an actor's process with its group. Where it is gone, its guard sees to what it began."""
+    with suppress(OSError):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::"):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def _kept(known: str) -> Path:

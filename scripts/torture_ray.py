@@ -4,8 +4,8 @@
 
 The study, 64 trials of the lab, is run once undisturbed, in one process. Then, round by round, on a Ray
 cluster of two nodes on this machine: one node's raylet is killed, an actor (a rollout or the editor), and the
-driver; a new node comes, and the same command is given again, with one more actor killed on the way. Its report
-must be the undisturbed one to the byte. Ends with a table, and exit code 1 if anything is wrong.
+driver; a new node comes, and the same command is given again, with one more actor killed on the way. Its
+report must be the undisturbed one to the byte. Ends with a table, and exit code 1 if anything is wrong.
 """
 
 from __future__ import annotations

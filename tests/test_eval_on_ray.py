@@ -124,6 +124,15 @@ def test_rollouts_share_an_editor_that_is_replaced_when_it_dies(cluster, tmp_pat
     assert "the editor: " in queue.last
 
 
+def test_an_editor_that_cannot_be_loaded_stops_the_study(cluster, tmp_path, specialists):
+    broken = {style: shutil.copytree(folder, tmp_path / style) for style, folder in specialists.items()}
+    (broken["wood"] / "card.json").write_text("{")
+    settings = {**EDITED["editor"], "base": str(base_of(specialists.values()))}
+    study = small_fleet.study(**{**EDITED, "editor": settings}, resources={"editor": {"cpu": 0}})
+    with ray_workers(study, broken, 1, cluster.address) as workers, pytest.raises(SimeditError, match="card"):
+        play(tmp_path / "run", study, workers)
+
+
 def test_a_machine_is_sent_the_weights_that_it_lacks(cluster, tmp_path, specialists):
     moved = {
         style: shutil.copytree(folder, tmp_path / "there" / style) for style, folder in specialists.items()
