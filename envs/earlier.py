@@ -70,7 +70,7 @@ def _row(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _run(run: dict[str, Any]) -> dict[str, Any]:
     """What a report needs, with the study's config as it would be today."""
-    config = dict(run["config"])
+    config = {key: value for key, value in run["config"].items() if key != "deadlines"}
     variants = config.get("variants") or {}
     scenes = {"drawer": config.pop("drawers", DRAWERS), "pose": config.pop("poses", list(POSES))}
     return run | {
