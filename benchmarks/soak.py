@@ -12,7 +12,6 @@ follows -- goes to `simedit-eval run`.
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
@@ -80,7 +79,7 @@ def main() -> None:
                 sys.exit(f"the run ended early, with exit code {run.returncode}")
             for pid, name in processes(run.pid).items():
                 seen[name, pid].append((minutes, megabytes(pid)))
-        run.send_signal(signal.SIGINT)
+        run.terminate()  # a shell's background job would not hear Ctrl-C
         run.wait()
         with Store(out, write=False) as store:
             played = len(store.results())

@@ -95,6 +95,5 @@ def study(*, env=None, policy=None, **settings) -> StudyConfig:
     policies = {"sure": {**pusher, "args": policy or {}}, "rough": {**pusher, "args": {"skill": 0.6}}}
     suite = {"kind": "python", "factory": "small_fleet:Rails", "args": env or {}}
     common = {"domains": ["raw"], "real": {"source": "none"}, "report": {"videos": 0, "strips": 1}}
-    timeouts = {"first_frame": 120, "step": 2, "act": 2, "reset": 2}
-    settings = {"policies": policies, "suite": suite, "timeouts": timeouts, **common, **settings}
+    settings = {"policies": policies, "suite": suite, **common, **settings}
     return resolved(StudyConfig.model_validate(settings))

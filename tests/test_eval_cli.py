@@ -154,6 +154,7 @@ def test_the_labs_photographs_need_no_files(study, tmp_path):
     frame = env.reset(seed=0, options={"task": "open", "scene": ("top", "b1")})[0]["sensor_data"][
         "overhead_camera"
     ]["rgb"][0]
+    frame = np.asarray(frame)
     assert frame.shape == (48, 64, 3)
     # The floor is a kitchen's; without the photograph it is white.
     assert np.ptp(frame[-8:, :8].astype(int)) > 10

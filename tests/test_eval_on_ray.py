@@ -70,8 +70,8 @@ def test_a_study_outlives_a_machine(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("how", "where", "reason"),
     [
-        ("loop", "act", r"no end of act within 2 s \(timeouts.act\)"),
-        ("stop", "step", r"no (end of step|sign of life) within 2 s \(timeouts.step\)"),
+        ("loop", "act", r"no end of act within 10 s \(timeouts.act\)"),
+        ("stop", "step", r"no (end of step|sign of life) within 10 s \(timeouts.step\)"),
         ("kill", "step", "exit code -9|actor died"),
     ],
 )
@@ -79,7 +79,8 @@ def test_a_study_outlives_a_machine(cluster, tmp_path):
 def test_what_hangs_or_dies_costs_one_retry(cluster, tmp_path, monkeypatch, kind, how, where, reason):
     monkeypatch.setattr("simedit.eval.actors.SILENCE_S", 0.0)
     marks = {"how": how, "marks": str(tmp_path)}
-    study = small_fleet.study(**{"env" if where == "step" else "policy": marks})
+    timeouts = {"first_frame": 120, where: 10}  # what else is slow on a busy machine is let be
+    study = small_fleet.study(**{"env" if where == "step" else "policy": marks}, timeouts=timeouts)
     if kind == "ray":
         with ray_workers(study, {}, 1, cluster.address) as workers:
             results, queue = play(tmp_path / "run", study, workers)
