@@ -43,6 +43,8 @@ SHORT = (*COMMON, "domains=[edited]", "scenes.pose=[b1]", "seeds=[0,1]", "max_st
 WHOLE = (*COMMON, "domains=[vismatch]", "scenes.pose=[b1]", "scenes.drawer=[top]")
 """Eight trials as long as the study's, for the number of steps."""
 WARM, PLAYED = 2, 4
+TRIALS = 12
+"""Of each worker in real runs."""
 T = TypeVar("T")
 CORES = len(os.sched_getaffinity(0))
 CONTENDED_S = 4.0
@@ -135,8 +137,8 @@ def validate(times: Times) -> None:
         table.add_column(head, justify="right")
     everything = list(trials(study))
     for count in (1, 2, 4):
-        number = max(8, 4 * count)
-        wanted = everything[:: len(everything) // number][:number]
+        # Many, for each worker converts its networks by itself while the first trials are played.
+        wanted = everything[:: max(1, len(everything) // (TRIALS * count))][: TRIALS * count]
         done, taken = _play(study, wanted, count)
         first, last = (steady(taken, count)[end] for end in (0, -1))
         others = (last - first) / (steady(done, count)[-1][0] - steady(done, count)[0][0])
@@ -265,8 +267,8 @@ def _play(
 
 
 def steady(found: Sequence[T], count: int) -> Sequence[T]:
-    """Of what there is for each trial, the part in which all workers play, as in benchmarks/rollout.py."""
-    return found[2 * count - 1 : len(found) - count + 1]
+    """Of what there is for each trial, the second half, as long as all workers play."""
+    return found[len(found) // 2 : len(found) - count + 1]
 
 
 def _rate(done: Sequence[tuple[float, int]], count: int) -> float:
