@@ -28,9 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simedit.errors import SimeditError
-from simedit.eval import cli, worker
-from simedit.eval.process import PROCESS_NAME
-from simedit.eval.store import Store
+from simedit.eval import cli
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -136,6 +134,8 @@ def interrupt_twice(start: Start, chance: random.Random) -> None:
 
 
 def stop_worker(start: Start, chance: random.Random) -> None:
+    from simedit.eval.process import PROCESS_NAME
+
     # One that was stopped before it could ask to end with its parent stays for good.
     send(start.worker(chance, PROCESS_NAME), signal.SIGSTOP)
 
@@ -168,6 +168,8 @@ ENDS = {
 
 def outcome(out: Path) -> tuple[dict, dict[str, bytes]]:
     """What is stored, and the files."""
+    from simedit.eval.store import Store
+
     try:
         with Store(out, write=False) as store:
             results = {t: r for t, r in store.results().items() if r.outcome != "error"}
@@ -256,7 +258,11 @@ def small_scene(*_: object) -> gym.Env:
     return make_env("raw", SmallDrawer(seconds_per_step=0.05))
 
 
-if os.environ.get(SCENE) == "small":  # in the command's processes, too, which load this file again
+# In the command's workers, which load this file again. The command itself imports no more than it usually
+# does: Ctrl-C is to find it as it is.
+if os.environ.get(SCENE) == "small" and __name__ != "__main__":
+    from simedit.eval import worker
+
     worker.scene = small_scene
 if __name__ == "__main__":
     sys.exit(cli.main() if SCENE in os.environ else main())
