@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from simedit.errors import SimeditError, told
 from simedit.eval import seat
 from simedit.eval.config import Resources, StudyConfig
 from simedit.eval.library import base_of
-from simedit.eval.recording import Recording
 from simedit.eval.rollout import EditorDied, EnvironmentDied
-from simedit.eval.trials import Result, Trial
+from simedit.eval.worker import Elsewhere
 
 POLL_S = 1.0
 """How often a working actor is asked in what phase it is."""
@@ -203,7 +202,7 @@ class ActorEditor:
                 self._actor = None
 
 
-class RayWorker:
+class RayWorker(Elsewhere):
     """A `simedit.eval.worker.Worker` in an actor, made anew after it was closed."""
 
     def __init__(self, cluster: Cluster, number: int, editor: ActorEditor | None) -> None:
@@ -225,15 +224,6 @@ class RayWorker:
             return False
         self._actor = actor
         return True
-
-    def play(self, trial: Trial, record: bool) -> tuple[Result, Recording | None]:
-        return self._call("play", trial, record)
-
-    def rehearse(self, trial: Trial) -> None:
-        self._call("rehearse", trial)
-
-    def seconds_per_step(self, todo: Sequence[Trial]) -> dict[str, float]:
-        return self._call("seconds_per_step", todo)
 
     def close(self) -> None:
         actor, self._actor = self._actor, None

@@ -119,6 +119,13 @@ class ResourcesConfig(Config):
     editor: Resources | None = None
     editors: int | None = Field(default=None, gt=0)
 
+    @field_validator("rollout")
+    @classmethod
+    def _takes_something(cls, rollout: Resources) -> Resources:
+        if not rollout.cpu and not rollout.gpu:
+            raise ValueError("takes no cpu and no gpu, so there would be room for any number")
+        return rollout
+
 
 class ReportConfig(Config):
     """How many trials a run records for its report, as a video and as a strip of frames."""

@@ -25,14 +25,14 @@ class Plan:
 
 
 def plan(
-    nodes: Sequence[Mapping[str, float]], resources: ResourcesConfig, *, edited: bool, wanted: int | None
+    nodes: Sequence[Mapping[str, float]], resources: ResourcesConfig, *, edited: bool, wanted: int
 ) -> Plan:
     """How many rollouts and editors there are room for.
 
     Args:
         nodes: what each machine has, "CPU" and "GPU".
         edited: whether anything is edited.
-        wanted: at most so many rollouts; None takes all there is room for.
+        wanted: at most so many rollouts.
 
     Raises:
         SimeditError: no rollout or no editor has room.
@@ -64,8 +64,6 @@ def plan(
 
 def _placed(free: list[list[float]], each: Resources, most: int | None) -> int:
     """Place as many as there is room for, and take that room."""
-    if most is None and not each.cpu and not each.gpu:
-        raise SimeditError("resources.rollout takes nothing, so --num-envs must say how many there are")
     count = 0
     for node in free:
         while (

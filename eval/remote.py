@@ -14,10 +14,8 @@ from typing import Any
 from simedit.arrays import joined
 from simedit.eval.config import StudyConfig, TimeoutConfig
 from simedit.eval.process import Process
-from simedit.eval.recording import Recording
 from simedit.eval.rollout import EditorDied, EnvironmentDied
-from simedit.eval.trials import Result, Trial
-from simedit.eval.worker import Worker, build, build_editor
+from simedit.eval.worker import Elsewhere, Worker, build, build_editor
 from simedit.protocols import Editor
 
 
@@ -49,7 +47,7 @@ def local_workers(
                 each.close()
 
 
-class RemoteWorker:
+class RemoteWorker(Elsewhere):
     """A `simedit.eval.worker.Worker` in a process of its own, which begins when it is first needed and anew
     after it was closed.
 
@@ -69,15 +67,6 @@ class RemoteWorker:
         if self._process is None:
             self._process = Process(self._make, self._timeouts, self._editor)
         return True
-
-    def play(self, trial: Trial, record: bool) -> tuple[Result, Recording | None]:
-        return self._call("play", trial, record)
-
-    def rehearse(self, trial: Trial) -> None:
-        self._call("rehearse", trial)
-
-    def seconds_per_step(self, todo: Sequence[Trial]) -> dict[str, float]:
-        return self._call("seconds_per_step", todo)
 
     def close(self) -> None:
         process, self._process = self._process, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -95,7 +96,7 @@ class Seat:
         for what, (path, known) in kit.weights.items():
             if fingerprint(what, Path(path)) == known:
                 self._places[what] = path
-            elif (kept := _kept(known)).exists():
+            elif fingerprint(what, kept := _kept(known)) == known:  # the folder may be anybody's
                 self._places[what] = str(kept)
             else:
                 lacking.append(what)
@@ -103,17 +104,20 @@ class Seat:
 
     def unpack(self, what: str, files: Files) -> None:
         """Keep weights on this machine, for all actors there."""
-        kept = _kept(self._kit.weights[what][1])
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        known = self._kit.weights[what][1]
+        kept = _kept(known)
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (kept.parent / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not kept.exists():
+            if fingerprint(what, kept) != known:
+                if kept.is_dir():
+                    shutil.rmtree(kept)
                 draft = Path(tempfile.mkdtemp(dir=kept.parent)) / "draft"
                 for name, content in files.items():
                     place = draft / name if name else draft
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(content)
-                draft.rename(kept)
+                draft.replace(kept)
                 draft.parent.rmdir()
         self._places[what] = str(kept)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,6 +99,23 @@ class Worker:
 
     def _policy(self, trial: Trial) -> Policy:
         return self.policies[trial.policy]
+
+
+class Elsewhere(ABC):
+    """A worker that lives elsewhere, and is asked there."""
+
+    @abstractmethod
+    def _call(self, name: str, *args: Any) -> Any:
+        """What the worker's method of that name returns."""
+
+    def play(self, trial: Trial, record: bool) -> tuple[Result, Recording | None]:
+        return self._call("play", trial, record)
+
+    def rehearse(self, trial: Trial) -> None:
+        self._call("rehearse", trial)
+
+    def seconds_per_step(self, todo: Sequence[Trial]) -> dict[str, float]:
+        return self._call("seconds_per_step", todo)
 
 
 class Phases:

@@ -68,6 +68,7 @@ def problems(study):
         ({"policies": {"a/b": {"kind": "scripted"}}}, "must not hold a slash"),
         ({"policies": {".a": {"kind": "scripted"}}}, "must not begin with a dot"),
         ({"timeouts": {"step": 0}}, "timeouts.step"),
+        ({"resources": {"rollout": {"cpu": 0}}}, "takes no cpu and no gpu"),
         ({"timeouts": {"act": float("inf")}}, "timeouts.act"),
         ({"real": {"names": {"c": "RT-1-X"}}}, "unknown policy 'c'"),
         ({"suite": {"kind": "drawer", "skin": "gold"}}, "primitive"),

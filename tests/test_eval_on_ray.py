@@ -24,6 +24,7 @@ from simedit.eval.worker import build
 from simedit.tiny import make_tiny_library
 
 pytest.importorskip("ray", reason="needs the extra: ray")
+from simedit.eval import seat
 
 
 def play(folder, study, workers, progress=lambda result, seconds: None):
@@ -144,6 +145,9 @@ def test_a_machine_is_sent_the_weights_that_it_lacks(cluster, tmp_path, speciali
     with ray_workers(study, moved, 1, cluster.address) as workers:
         for what in workers[0]._cluster.paths:
             workers[0]._cluster.files(what)
+        planted = seat._kept(workers[0]._cluster.kit.weights["base"][1])
+        planted.mkdir(parents=True, exist_ok=True)  # what lies there must be what was sent
+        (planted / "model_index.json").write_text("{}")
         shutil.rmtree(tmp_path / "there")
         assert play(tmp_path / "ray", study, workers)[0] == expected
 
