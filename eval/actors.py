@@ -150,8 +150,10 @@ class _Actor:
             while not ray.wait([asked], timeout=POLL_S)[0]:
                 left, silence = left - POLL_S, silence + POLL_S
                 if ray.wait([news], timeout=0)[0]:
-                    (lasted, phase), news = ray.get(news), self.handle.phase.remote()
-                    left, silence = phase[1] - lasted, 0.0
+                    (lasted, told_of), news = ray.get(news), self.handle.phase.remote()
+                    silence = 0.0
+                    if told_of is not None:  # this may be heard before the call is
+                        phase, left = told_of, told_of[1] - lasted
                 if left < 0 or silence > longest_silence:
                     self.kill()
                     seconds, setting = phase[1:] if left < 0 else (longest_silence, "step")

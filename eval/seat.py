@@ -76,7 +76,7 @@ class Seat:
     """
 
     def __init__(self, number: int, sees_all: bool) -> None:
-        self._phase: tuple[str, float, str] = ("", 0.0, "")
+        self._phase: tuple[str, float, str] | None = None
         self._since = time.monotonic()
         self._owned: Any = None
         self._places: dict[str, str] = {}
@@ -132,10 +132,12 @@ class Seat:
             return "answer", getattr(self._owned, name)(*args, **kwargs)
         except BaseException as error:
             return "error", sendable(error)
+        finally:
+            self._phase = None
 
     @ray.method(concurrency_group="watch")
-    def phase(self) -> tuple[float, tuple[str, float, str]]:
-        """The seconds that the last phase has lasted, and what was told of it."""
+    def phase(self) -> tuple[float, tuple[str, float, str] | None]:
+        """Seconds that the last phase of the call has lasted, and what was told of it; None before one."""
         return time.monotonic() - self._since, self._phase
 
     def _tell(self, phase: str, seconds: float, setting: str) -> None:

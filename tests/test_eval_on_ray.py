@@ -180,3 +180,22 @@ def test_the_command_gives_the_report_of_one_machine_and_leaves_nothing_behind(t
 def test_where_there_is_no_cluster(address, message):
     with pytest.raises(SimeditError, match=message), ray_workers(small_fleet.study(), {}, 1, address):
         pass
+
+
+def test_a_seat_tells_only_of_the_call_that_it_works_on(monkeypatch):
+    class Idler:
+        def __init__(self, tell):
+            self._tell = tell
+
+        def work(self):
+            before = held.phase()[1]
+            self._tell("act", 5.0, "act")
+            return before, held.phase()[1]
+
+    monkeypatch.setattr(seat, "guard", lambda: None)
+    held = seat.Seat(0, sees_all=False)
+    held._owned = Idler(held._tell)
+    for _ in range(2):
+        assert held.phase()[1] is None
+        assert held.call("work") == ("answer", (None, ("act", 5.0, "act")))
+    assert held.phase()[1] is None
