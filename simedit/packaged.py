@@ -1,4 +1,5 @@
-"""What ships with the package, by name: configs; and the lab's policies, specialists and real rates."""
+"""What goes by a name: configs that ship, the lab's policies, specialists and real rates, and one's own
+specialists."""
 
 from __future__ import annotations
 
@@ -10,6 +11,10 @@ from simedit.names import check_name
 
 CONFIGS = {"eval": "studies", "train": "trainings", "styles": "styles of a training"}
 """The folders of configs that ship, and what is in each."""
+SPECIALISTS = Path("specialists")
+"""Where one's own specialists are, below the current folder."""
+CARD = "card.json"
+"""What makes a folder a specialist's."""
 
 
 def packaged_configs(kind: str) -> dict[str, Path]:
@@ -56,12 +61,18 @@ def library_folder(library: str | Path) -> Path:
 
 
 def specialist_folder(specialist: str) -> Path:
-    """The folder of a specialist: "lab:NAME" is one of the lab's.
+    """The folder of a specialist: its path, the name of one in SPECIALISTS, or "lab:NAME", one of the lab's.
 
     Raises:
-        SimeditError: "lab:NAME", and it is no name, or not in the package.
+        SimeditError: there is none.
     """
-    return _shipped(specialist, "specialists", "specialist's name")
+    own = _shipped(specialist, "specialists", "specialist's name")
+    for folder in (own, SPECIALISTS / specialist):
+        if (folder / CARD).is_file():
+            return folder
+    if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
+        raise unknown("specialist", specialist, named)
+    raise SimeditError(f"no specialist at {own} or {SPECIALISTS / specialist}: there is no {CARD} in it")
 
 
 def policy_folder(checkpoint: str) -> Path:
