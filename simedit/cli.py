@@ -49,7 +49,7 @@ def edit(
         input: What to edit: an image, a video or a folder of images.
         output: A file of the same kind, or a folder.
         specialist: A specialist's folder, the name of one in ./specialists, or lab:gold and the other styles
-            that ship.
+            that ship, or lab-distilled:gold and so on, the same and faster.
         base: Directory or hub id of the InstructPix2Pix model, in place of the one on the specialist's card.
         steps: Denoising steps, in place of the card's: fewer are faster, and coarser.
         seed: Seed of the noise.

@@ -139,7 +139,8 @@ class SpecialistLibrary:
         """Load a specialist's folder, a folder of them, or several of either, and their base, once.
 
         Args:
-            paths: the folders; "lab" is the folder of the lab's specialists, which ship with simedit.
+            paths: the folders; "lab" and "lab-distilled" are those of the lab's specialists, which ship with
+                simedit.
             base: in place of the cards' base.
             device: default: cuda where there is one, else cpu.
             dtype: default: float16 on cuda, else float32.

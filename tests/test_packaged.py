@@ -35,6 +35,10 @@ def test_what_ships_with_the_lab_goes_by_name(lab):
     assert policy_folder("lab:best") == lab / "policies" / "best"
     assert specialist_folder("lab:gold") == lab / "specialists" / "gold"
     assert library_folder("lab") == lab / "specialists"
+    (lab / "distilled" / "gold").mkdir(parents=True)
+    (lab / "distilled" / "gold" / "card.json").touch()
+    assert library_folder("lab-distilled") == lab / "distilled"
+    assert specialist_folder("lab-distilled:gold") == lab / "distilled" / "gold"
     assert load_real(RealConfig(source="lab"), DrawerSuite(), ["best"], ["open"]).source == "the lab"
     with pytest.raises(SimeditError, match="'bst': did you mean 'best'"):
         policy_folder("lab:bst")
