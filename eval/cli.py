@@ -92,7 +92,6 @@ def run(
     from simedit.eval.checks import check_disk, find_problems
     from simedit.eval.config import StudyConfig, resolved
     from simedit.eval.fingerprints import current_meaning, played_with
-    from simedit.eval.library import is_untrained
     from simedit.eval.published import load_real
     from simedit.eval.run_folder import check_shard, keep, write_report
     from simedit.eval.shards import Shard
@@ -132,7 +131,7 @@ def run(
         store.agree(current_meaning(study, specialists))
         todo = remaining(part, store.results())
         check_disk(study, todo, out)
-        untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
+        untrained = study.editor.untrained(specialists)
         blind = [name for name, policy in study.policies.items() if not policy.uses_images]
         facts = Facts(untrained=untrained, blind=blind, absent=absent, shard=str(chosen or ""))
         keep(store, study, load_real(study.real, study.suite, list(study.policies), study.tasks), facts)
@@ -346,19 +345,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
-    """The folder of each wanted style's specialist; "tiny" makes them in the folder `out`."""
-    from simedit.eval.library import find_specialists
-    from simedit.packaged import library_folder
-
-    if "edited" not in study.domains:
-        return {}
-    if study.editor.library != "tiny":
-        return find_specialists(library_folder(study.editor.library), study.styles)
-    from simedit.pipeline import silence_loading
-    from simedit.tiny import make_tiny_library
-
-    silence_loading()
-    return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
+    """The folder of each wanted style's specialist; what has to be made first is made in the folder `out`."""
+    return study.editor.folders(study.styles, out) if "edited" in study.domains else {}
 
 
 def _crew(
