@@ -19,7 +19,6 @@ from simedit.eval.editors.specialists import Specialists
 from simedit.names import Name
 from simedit.policies.kinds import AnyPolicy
 
-
 EDITED = "edited"
 """The domain of repainted frames, in every suite."""
 Names = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]

@@ -19,7 +19,6 @@ from simedit.protocols import Editor, Policy
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from simedit.library import SpecialistLibrary
 
 Tell = Callable[[str, float, str], None]
 """Called with what begins now, how many seconds it may take, and which of the study's timeouts says so."""

@@ -204,8 +204,11 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def read_picture(file: Path) -> np.ndarray:
-    """A style image, uint8 [H, W, 3]; OSError, ValueError, SyntaxError or Image.DecompressionBombError where it
-    is no picture."""
+    """A style image, uint8 [H, W, 3].
+
+    Raises:
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be read, or is too large.
+    """
     with Image.open(file) as image:
         if image.width * image.height > LARGEST_PICTURE:
             raise ValueError(
