@@ -246,4 +246,4 @@ def meaning(config: StudyConfig, edits: Mapping[str, str]) -> dict[str, Any]:
     if EDITED in config.domains:
         editor = config.editor.model_dump(mode="json", exclude=set(config.editor.incidental))
         parts |= {f"editor.{key}": value for key, value in editor.items()}
-    return parts | edits
+    return {**parts, **edits}

@@ -43,7 +43,7 @@ class Specialists(EditorKind):
     def problems(self, styles: Sequence[str]) -> list[str]:
         return library.problems_of(self.library, styles)
 
-    def base_of(self, folders: Mapping[str, Path]) -> str | None:
+    def base_of(self, folders: Mapping[str, Path]) -> str:
         return self.base or library.base_of(folders.values())
 
     def fingerprints(self, folders: Mapping[str, Path]) -> dict[str, str]:
