@@ -40,6 +40,7 @@ Measure how well simulated success rates predict real ones.
   simedit-eval run --config paper --out runs/part-3 --shard 3/16
   simedit-eval merge runs/paper runs/part-1 runs/part-2 runs/part-3
   simedit-eval compare runs/demo runs/more --out compare.html
+  simedit-eval evidence runs/demo:vismatch runs/demo:edited
   simedit-eval published
   simedit-eval configs
   simedit-eval configs demo --out study.yaml
@@ -219,6 +220,35 @@ def compare(first: Folder, second: Folder, out: Path = Path("compare.html"), jso
     print(f"page: {out}", file=sys.stderr if json else sys.stdout)
 
 
+def evidence(
+    arms: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ARM ...")],
+    out: Path = Path("evidence.png"),
+    json: Flag = False,
+) -> None:
+    """Print how well arms predict real rates, in rank and in level, and whether the others do so better than
+    the first: paired tests over situations and policies.
+
+    Args:
+        arms: What is compared: FOLDER:DOMAIN of a run folder, FOLDER:DOMAIN/STYLE, or FOLDER for all its
+            domains, with NAME= before it to name it. Three policies or more, the same in all.
+        out: A picture of each policy's error in each arm, PNG.
+        json: Print JSON instead of tables.
+    """
+    from simedit.eval.arms import read_arms
+    from simedit.eval.evidence import evidence
+    from simedit.eval.evidence_picture import save_evidence
+    from simedit.eval.terminal import print_evidence
+
+    read = read_arms(arms)
+    found = evidence(read, [(arm.name, read[0].name) for arm in read[1:]])
+    save_evidence(out, found)
+    if json:
+        _print_json(found)
+    else:
+        print_evidence(found)
+    print(f"picture: {out}", file=sys.stderr if json else sys.stdout)
+
+
 def status(
     folder: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[FOLDER]")] = None,
     watch: Flag = False,
@@ -324,6 +354,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "report": report,
         "merge": merge,
         "compare": compare,
+        "evidence": evidence,
         "status": status,
         "published": published,
         "configs": configs,
