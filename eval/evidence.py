@@ -1,7 +1,7 @@
 """How well simulated rates predict real ones, in ranking and in level, and whether one arm does so better.
 
 Whatever is uncertain is drawn anew in each draw, the same for all arms: the situations, weighed by the
-Bayesian bootstrap, with Jeffreys' prior on each rate (`simedit.eval.metrics.draw_rates`); the real rates, where
+Bayesian bootstrap, with Jeffreys' prior on each rate (`simedit.eval.metrics.draw_rates`); the real rates, if
 they are counts; and the policies, by Dirichlet weights, which are the Bayesian bootstrap too. So a difference
 speaks of policies like these and situations like these, and not of these alone. Policies are weighed and not
 drawn with replacement, for a draw that misses some has fewer ranks to violate.
@@ -32,13 +32,7 @@ TESTED = ("mmrv", "pearson_r")
 _DECIMALS = 12
 
 
-def evidence(
-    arms: Sequence[Arm],
-    contrasts: Sequence[tuple[str, str]],
-    *,
-    draws: int = DRAWS,
-    worth_draws: int = WORTH_DRAWS,
-) -> dict[str, Any]:
+def evidence(arms: Sequence[Arm], contrasts: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """What `simedit-eval evidence --json` prints: plain JSON, a function of what is stored alone.
 
     "arms" has of each arm a block for each task and, with several, "average": the policies' rates with their
@@ -70,7 +64,7 @@ def evidence(
     }
 
     def drawn_of(some: Sequence[Arm]) -> Draws:
-        return Draws({task: counts(some, policies, task) for task in tasks}, real, policies, draws)
+        return Draws({task: counts(some, policies, task) for task in tasks}, real, policies, DRAWS)
 
     drawn = drawn_of(arms)
     found: dict[str, Any] = {
@@ -88,10 +82,7 @@ def evidence(
                 "wanted": arm.wanted,
                 "seeds": arm.seeds,
                 "styles": arm.styles,
-                "blocks": {
-                    _name(whole): _block(drawn, a, whole, trials[_name(whole)], worth_draws)
-                    for whole in wholes
-                },
+                "blocks": {_name(whole): _block(drawn, a, whole, trials[_name(whole)]) for whole in wholes},
             }
             for a, arm in enumerate(arms)
         ],
@@ -102,8 +93,7 @@ def evidence(
         pair = drawn_of([one, two])
         contrast: dict[str, Any] = {"arm": first, "against": second, "seeds": one.seeds, "styles": one.styles}
         contrast["blocks"] = {
-            _name(whole): advantages(pair, whole)
-            | {"saved": _saved(pair, whole, trials[_name(whole)], worth_draws)}
+            _name(whole): advantages(pair, whole) | {"saved": _saved(pair, whole, trials[_name(whole)])}
             for whole in wholes
         }
         if len(one.styles) > 1 and not two.styles:
@@ -167,9 +157,7 @@ def _signed(found: np.ndarray) -> list[float]:
     return [float(found[0]), float(-found[1]), float(found[2])]
 
 
-def _block(
-    drawn: Draws, a: int, whole: Sequence[str], trials: RealTrials, worth_draws: int
-) -> dict[str, Any]:
+def _block(drawn: Draws, a: int, whole: Sequence[str], trials: RealTrials) -> dict[str, Any]:
     (sims, drawn_sims), (real, drawn_real) = drawn.sims(whole), drawn.reals(whole)
     sim, some = sims[a], drawn_sims[:, a]
     entries = {
@@ -189,7 +177,7 @@ def _block(
             found[key] = value
             found[f"{key}_ci"] = interval(metric(some, drawn_real, drawn.weights), value)
     worth = trials.worth(sim[None, None], drawn.alike[None])[0, 0]
-    drawn_worth = trials.worth(some[:worth_draws, None], drawn.weights[:worth_draws])[:, 0]
+    drawn_worth = trials.worth(some[:WORTH_DRAWS, None], drawn.weights[:WORTH_DRAWS])[:, 0]
     return {
         **found,
         "mae": float(np.abs(sim - real).mean()),
@@ -223,11 +211,11 @@ def advantages(pair: Draws, whole: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _saved(pair: Draws, whole: Sequence[str], trials: RealTrials, worth_draws: int) -> dict[str, Any]:
+def _saved(pair: Draws, whole: Sequence[str], trials: RealTrials) -> dict[str, Any]:
     """How many real trials for each policy and task the first of two arms is worth more than the second."""
     sims, drawn = pair.sims(whole)
     worths = trials.worth(sims[None], pair.alike[None])
-    more = trials.worth(drawn[:worth_draws], pair.weights[:worth_draws])
+    more = trials.worth(drawn[:WORTH_DRAWS], pair.weights[:WORTH_DRAWS])
 
     def difference(found: np.ndarray) -> np.ndarray:
         both = np.isinf(found).all(1)

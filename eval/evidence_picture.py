@@ -31,7 +31,10 @@ def save_evidence(path: str | Path, found: Mapping[str, Any]) -> None:
     arms, blocks = found["arms"], list(found["arms"][0]["blocks"])
     last = arms[0]["blocks"][blocks[-1]]["policies"]
     policies = sorted(last, key=lambda policy: -last[policy]["real"])
-    colours = {policy: colormaps["viridis"](0.93 - 0.93 * last[policy]["real"]) for policy in policies}
+    colours = {
+        policy: colormaps["viridis"](0.93 * rank / (len(policies) - 1))
+        for rank, policy in enumerate(policies)
+    }
     height = 1.5 + len(arms) * max(0.55, 0.13 * len(policies))
     figure = Figure(figsize=(2.2 + 3.4 * len(blocks), height), layout="constrained")
     grid = figure.subplots(1, len(blocks), sharex=True, sharey=True, squeeze=False)[0]
@@ -81,7 +84,7 @@ def _panel(
         )
         for p, policy in enumerate(policies):
             entry = arm["policies"][policy]
-            at = row + _BAND * (2 * p / max(1, len(policies) - 1) - 1)
+            at = row + _BAND * (2 * p / (len(policies) - 1) - 1)
             axes.plot(entry["error_ci"], [at, at], color=colours[policy], linewidth=1.1, alpha=0.75)
             axes.plot(entry["error"], at, color=colours[policy], marker="o", markersize=4)
     axes.set_title(block, fontsize=10, loc="left")

@@ -99,7 +99,7 @@ def print_changes(found: Mapping[str, Any]) -> None:
                 *(f"{rate:.2f}" for rate in row["rates"]),
                 signed(row["difference"]),
                 *(row[key] for key in ("gained", "lost")),
-                "<.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
+                _p(row["p_holm"]),
             ]
             for row in found["rates"]
         ],
@@ -183,13 +183,16 @@ def print_evidence(found: Mapping[str, Any]) -> None:
             ],
         )
     if found["contrasts"]:
-        print("Advantages, all tasks (above 0: the first predicts better; p one-sided, corrected for two):")
+        print(
+            "Advantages, all tasks; above 0 the first predicts better (p one-sided, by Holm for MMRV and r, "
+            "not for several arms):"
+        )
         print_table(
             ["arm", "over", "in", "advantage", "p", "one style", "trials saved"],
             [row for contrast in found["contrasts"] for row in _advantages(contrast, last)],
         )
-        for contrast in found["contrasts"]:
-            print(claim(contrast))
+        if len(found["contrasts"]) == 1:  # of several each would be a test of its own
+            print(claim(found["contrasts"][0]))
 
 
 def _advantages(contrast: Mapping[str, Any], last: str) -> list[list[str]]:
@@ -200,12 +203,16 @@ def _advantages(contrast: Mapping[str, Any], last: str) -> list[list[str]]:
             contrast["against"],
             label,
             _signed(block[key]["advantage"], block[key]["ci"], 3),
-            f"{block[key].get('p_holm', block[key]['p']):.3f}",
+            _p(block[key].get("p_holm", block[key]["p"])),
             "-" if alone is None else signed(alone[key]["advantage"], 3),
             _trials(block["saved"][key], sign="+"),
         ]
         for key, label in zip(METRICS, LABELS, strict=True)
     ]
+
+
+def _p(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _signed(value: float, ci: Sequence[float], decimals: int) -> str:
@@ -217,4 +224,4 @@ def _trials(entry: Mapping[str, Any], *, sign: str = "", least: bool = False) ->
     low, high = entry["ci"]
     ends = ("-inf" if sign else "inf") if low is None else low, "inf" if high is None else high
     value = "inf" if entry["trials"] is None else format(entry["trials"], sign)
-    return f"{'>=' if least else ''}{value} [{', '.join(map(str, ends))}]"
+    return f"{'>=' if least and entry['trials'] is not None else ''}{value} [{', '.join(map(str, ends))}]"
