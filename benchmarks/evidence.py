@@ -1,36 +1,42 @@
 """Do edits predict real rates better than the photographs behind them, and are they worth their diffusion?
 
-    python benchmarks/evidence.py play --num-envs 2    # what is missing of every arm, into runs/evidence
-    python benchmarks/evidence.py table                # from the trials in benchmarks/lab/evidence
-    python benchmarks/evidence.py table runs/evidence  # from your own
-    python benchmarks/evidence.py power                # simulated: what a study of that size can show
+    python benchmarks/evidence.py play --dry-run          # how many trials of each part are played
+    python benchmarks/evidence.py play --num-envs 2       # what is missing, into benchmarks/lab/evidence
+    python benchmarks/evidence.py table                   # tables, test and picture from the trials there
+    python benchmarks/evidence.py play runs/mine          # the whole of it again, from nothing
+    python benchmarks/evidence.py table runs/mine
 
-docs/evidence.md says what is tested, and was written before any trial was played. Each part is a run folder;
-`play` may be stopped and given again at any time.
+docs/evidence.md says what is tested, and was written before any trial was played. Each part is a run folder,
+of which results.sqlite alone is kept. `play` may be stopped at any moment, by Ctrl-C, `kill` or a power cut,
+and goes on when it is given again; if weights, settings or real rates are others by then, it refuses at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-from collections.abc import Sequence
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from simedit.config import load_config
 from simedit.errors import SimeditError, run_cli
-from simedit.eval.arms import read_arms
+from simedit.eval.arms import Arm, read_arms
+from simedit.eval.checks import find_problems
 from simedit.eval.cli import main as simedit_eval
 from simedit.eval.config import StudyConfig, resolved
-from simedit.eval.evidence import LEVEL, TESTED, Draws, advantages, claim, evidence
+from simedit.eval.evidence import claim, evidence
 from simedit.eval.evidence_picture import save_evidence
-from simedit.eval.metrics import mmrv, pearson_r
-from simedit.eval.published import Rates, TaskRates
-from simedit.eval.rates_file import Counts
+from simedit.eval.fingerprints import current_meaning
+from simedit.eval.published import load_real
+from simedit.eval.run_folder import kept
+from simedit.eval.store import Store
+from simedit.eval.study import remaining
 from simedit.eval.terminal import print_evidence, print_table
-from simedit.eval.trials import trials
+from simedit.eval.trials import Result, Trial, trials
 from simedit.files import whole
 from simedit.packaged import config_file
 
@@ -39,12 +45,26 @@ TRIALS = ROOT / "benchmarks" / "lab" / "evidence"
 CONFIG = config_file("eval", "evidence")
 PARTS = {
     "main": (),
-    "lit": ("domains=[edited]", "seeds=[0]", "editor.kind=photograph"),
-    "raw": ("domains=[raw,edited]", "seeds=[0]", "editor.over=raw", "styles=[wood,black_marble]"),
-    "flat": ("domains=[edited]", "seeds=[0]", "editor.kind=photograph", "editor.light=false"),
+    "lit": ("domains=[edited]", "seeds=[10]", "editor.kind=photograph"),
+    "raw": ("domains=[raw,edited]", "seeds=[10]", "styles=[wood]", "editor.over=raw"),
+    "flat": (
+        "domains=[edited]",
+        "seeds=[10]",
+        "styles=[wood]",
+        "editor.kind=photograph",
+        "editor.light=false",
+    ),
 }
-"""Run folders and their settings, in the order in which they are played. Raw scenes have one seed, for
-another changes nothing in them."""
+"""Run folders and what differs in them from CONFIG."""
+ROUNDS = (
+    ("main", ("seeds=[10]",)),
+    ("main", ("seeds=[10,11]",)),
+    ("main", ()),
+    ("lit", ()),
+    ("raw", ()),
+    ("flat", ()),
+)
+"""What is played one after another: the main comparison first, whole with one seed before the next."""
 ARMS = {
     "photographs": "main:vismatch",
     "edited": "main:edited",
@@ -68,158 +88,149 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    playing = commands.add_parser("play")
-    playing.add_argument("out", type=Path, nargs="?", default=Path("runs/evidence"))
-    playing.add_argument("--num-envs", default="1")
-    playing.add_argument("--dry-run", action="store_true", help="only say how many trials are missing")
-    playing.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", dest="overrides")
-    tables = commands.add_parser("table")
-    tables.add_argument("folder", type=Path, nargs="?", default=TRIALS)
-    tables.add_argument("--out", type=Path, default=Path(), help="where evidence.json and .png go")
-    powers = commands.add_parser("power")
-    powers.add_argument("--policies", type=int, nargs="*", default=[8, 12])
-    powers.add_argument("--real", type=int, nargs="*", default=[54, 216], help="trials a policy and task")
-    powers.add_argument("--studies", type=int, default=300)
+    playing = commands.add_parser("play", help="play the trials that are missing")
+    playing.add_argument(
+        "folder", type=Path, nargs="?", default=TRIALS, help="where the parts go, by default %(default)s"
+    )
+    playing.add_argument("--num-envs", default="1", help="environments at once; on a CPU as many as cores")
+    playing.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say how many trials are played, and what speaks against more",
+    )
+    tables = commands.add_parser("table", help="print what the trials that are there show")
+    tables.add_argument(
+        "folder", type=Path, nargs="?", default=TRIALS, help="where the parts are, by default %(default)s"
+    )
+    tables.add_argument("--out", type=Path, default=Path(), help="where evidence.json and evidence.png go")
     args = parser.parse_args()
     if args.command == "play":
-        play(args.out, args.num_envs, args.dry_run, args.overrides)
-    elif args.command == "table":
-        table(args.folder, args.out)
+        # Ctrl-C, which a shell's background ignores, and what `timeout 3h` sends: the store ends as one file.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        play(args.folder, args.num_envs, dry_run=args.dry_run)
     else:
-        power(args.policies, args.real, args.studies)
+        table(args.folder, args.out)
 
 
-def play(out: Path, num_envs: str, dry_run: bool, overrides: Sequence[str]) -> None:
-    """Play what is missing of every part."""
+def study(part: str, *settings: str) -> StudyConfig:
+    """A part's study, with more settings."""
+    return resolved(load_config(StudyConfig, CONFIG, (*PARTS[part], *settings)))
+
+
+def play(folder: Path, num_envs: str, *, dry_run: bool = False) -> None:
+    """Play what is missing of every part, once nothing speaks against any.
+
+    Raises:
+        SimeditError: something does, in one line.
+    """
+    results = {part: stored(folder / part) for part in PARTS}
+    rows = []
+    for part in PARTS:
+        wanted = list(trials(study(part)))
+        missing = len(remaining(wanted, results[part]))
+        rows.append((part, len(wanted), len(wanted) - missing, missing))
+    sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
+    print_table(["part", "trials", "played", "missing"], [*rows, ("all", *sums)])
+    for part in PARTS:
+        check(folder / part, study(part), results[part])
     if dry_run:
-        wanted = {}
-        for part, settings in PARTS.items():
-            study = resolved(load_config(StudyConfig, CONFIG, (*settings, *overrides)))
-            wanted[part] = len(list(trials(study)))
-        print_table(["part", "trials"], [*wanted.items(), ("all", sum(wanted.values()))])
         return
-    for part, settings in PARTS.items():
-        print(f"part {part}:", flush=True)
-        given = ["--set", *settings, *overrides] if settings or overrides else []
-        code = simedit_eval(
-            ["run", "--config", str(CONFIG), "--out", str(out / part), "--num-envs", num_envs, *given]
-        )
-        if code:
+    last = {part: at for at, (part, _) in enumerate(ROUNDS)}
+    for at, (part, settings) in enumerate(ROUNDS):
+        todo = remaining(list(trials(study(part, *settings))), stored(folder / part))
+        if at != last[part]:  # what ended in an error comes again once, at the part's end
+            todo = [trial for trial in todo if trial not in results[part]]
+        if not todo:
+            continue
+        print(f"part {part}: {len(todo)} trials", flush=True)
+        given = ["run", "--config", str(CONFIG), "--out", str(folder / part), "--num-envs", num_envs]
+        if changed := (*PARTS[part], *settings):
+            given += ["--set", *changed]
+        if code := simedit_eval(given):
             raise SystemExit(code)
 
 
-def table(folder: Path, out: Path) -> None:
-    """Print the tables of what is stored in the parts of a folder, and write them and the picture."""
-    there = {name: place for name, place in ARMS.items() if (folder / place.split(":")[0]).is_dir()}
-    if not there:
+def stored(folder: Path) -> Mapping[Trial, Result]:
+    """What a part's folder holds, {} where it is not begun."""
+    if not (folder / "results.sqlite").exists():
+        return {}
+    with Store(folder, write=False) as store:
+        return store.results()
+
+
+def check(folder: Path, config: StudyConfig, results: Mapping[Trial, Result]) -> None:
+    """Refuse to go on with a part that was begun with another study, other files or other real rates.
+
+    Raises:
+        SimeditError: names what differs, or what is absent.
+    """
+    problems, _ = find_problems(config, folder)
+    if problems:
+        raise SimeditError(f"cannot play {folder}: {'; '.join(problems)}")
+    if not results:
+        return
+    if strange := set(results) - set(trials(config)):
         raise SimeditError(
-            f"{folder} holds no part of the study: `benchmarks/evidence.py play {folder}` plays them"
+            f"{folder} holds {len(strange)} trials that {CONFIG.name} does not ask for, such as "
+            f"{min(map(str, strange))}: give `play` another folder"
         )
-    if absent := sorted(set(ARMS) - set(there)):
-        print(f"  ! not played: {', '.join(absent)}")
-    arms = read_arms([f"{name}={folder / place}" for name, place in there.items()])
-    found = evidence(arms, [pair for pair in CONTRASTS if set(pair) <= set(there)])
-    print_evidence(found)
-    for contrast in found["contrasts"]:
+    with tempfile.TemporaryDirectory() as scratch, Store(folder, write=False) as store:
+        specialists = (
+            config.editor.folders(config.styles, Path(scratch)) if "edited" in config.domains else {}
+        )
+        store.check(current_meaning(config, specialists))
+        before = kept(store)[1].policies
+    now = load_real(config.real, config.suite, list(config.policies), config.tasks).policies
+    if other := [policy for policy in config.policies if before.get(policy) != now[policy]]:
+        raise SimeditError(
+            f"{folder} was begun with other real rates of {', '.join(other)}: give `play` another folder, or "
+            "measure those rates no more"
+        )
+
+
+def table(folder: Path, out: Path) -> None:
+    """Print the tables of what is stored in the parts of a folder, and write them and the picture.
+
+    Of each arm those seeds count of which every trial was played.
+
+    Raises:
+        SimeditError: there is no such arm, or they cannot be compared.
+    """
+    there = [part for part in PARTS if stored(folder / part)]
+    found = {
+        name: complete(arm, study(place.split(":")[0]))
+        for name, place in ARMS.items()
+        if place.split(":")[0] in there
+        for arm in read_arms([f"{name}={folder / place}"])
+    }
+    arms = {name: arm for name, arm in found.items() if arm.seeds}
+    if absent := [name for name in ARMS if name not in arms]:
+        print(f"  ! not played, or not with any seed to its end: {', '.join(absent)}")
+    if not arms:
+        raise SimeditError(
+            f"{folder} has no arm of the study yet: `python benchmarks/evidence.py play {folder}` plays them"
+        )
+    shown = evidence(list(arms.values()), [pair for pair in CONTRASTS if set(pair) <= set(arms)])
+    print_evidence(shown)
+    for contrast in shown["contrasts"]:
         if (contrast["arm"], contrast["against"]) == CONTRASTS[0]:
-            print(f"The test: {claim(contrast)}")
-    save_evidence(out / "evidence.png", found)
+            unfinished = [name for name in CONTRASTS[0] if len(arms[name].outcomes) < arms[name].wanted]
+            not_due = f"not due, for these arms are not played to their end: {', '.join(unfinished)}."
+            print(f"The test: {not_due if unfinished else claim(contrast)}")
+    save_evidence(out / "evidence.png", shown)
     with whole(out / "evidence.json") as draft:
-        draft.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(shown, indent=2) + "\n", encoding="utf-8")
     print(f"wrote {out / 'evidence.json'} and {out / 'evidence.png'}")
 
 
-# A simulated study: a policy succeeds in a situation with a chance whose log-odds are its skill, the
-# situation's ease and how the two go together, shared by reality and simulations; a simulation adds errors of
-# its own, for each policy and task and for each situation of these.
-SITUATIONS, SEEDS, TASKS = 27, (9, 3), ("open", "close")
-"""Of a task; trials of the two arms in each, edited and photographs."""
-
-
-def chances(
-    random: np.random.Generator, policies: int, errors: Sequence[float], situations: int = SITUATIONS
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Chances of success, float [P, task, situation], in reality and in simulations with such errors."""
-
-    def normal(*shape: int) -> np.ndarray:
-        return random.normal(size=shape)
-
-    skill = np.linspace(-3, 3, policies)[:, None, None] + 0.8 * normal(policies, 2, 1)
-    odds = skill + normal(1, 2, situations) + normal(policies, 2, situations)
-    sims = [odds + e * normal(policies, 2, 1) + 0.7 * normal(policies, 2, situations) for e in errors]
-    return _share(odds), [_share(each) for each in sims]
-
-
-def truth(random: np.random.Generator, policies: int, errors: Sequence[float]) -> dict[str, float]:
-    """The mean advantage of the first simulation over the second, without sampling."""
-    found = []
-    for _ in range(400):
-        real, sims = chances(random, policies, errors, 400)
-        one, two, rates = (each.mean((1, 2)) for each in (*sims, real))
-        found.append([mmrv(two, rates) - mmrv(one, rates), pearson_r(one, rates) - pearson_r(two, rates)])
-    return dict(zip(TESTED, map(float, np.mean(found, 0)), strict=True))
-
-
-def drawn(
-    random: np.random.Generator, policies: int, real_trials: int, errors: Sequence[float], draws: int
-) -> Draws:
-    """A study of those chances: two arms, and so many real trials for each policy and task."""
-    real, sims = chances(random, policies, errors)
-    names = [str(p) for p in range(policies)]
-    won = random.binomial(real_trials, real.mean(-1))
-    rates = {
-        name: TaskRates(
-            {task: Counts(successes=int(won[p, t]), n=real_trials) for t, task in enumerate(TASKS)}
-        )
-        for p, name in enumerate(names)
-    }
-    played = {}
-    for t, task in enumerate(TASKS):
-        held = np.stack([np.full((policies, SITUATIONS), seeds) for seeds in SEEDS])
-        played[task] = random.binomial(held, np.stack([sim[:, t] for sim in sims])), held
-    return Draws(played, Rates(source="simulated", policies=rates), names, draws)
-
-
-def rates_of_claims(
-    policies: int,
-    real_trials: int,
-    errors: Sequence[float],
-    studies: int,
-    *,
-    draws: int = 1000,
-    seed: int = 0,
-) -> dict[str, dict[str, float]]:
-    """Over simulated studies, for MMRV and r: the true advantage, how often an interval holds it, and how
-    often it is claimed, the corrected p being below 0.05."""
-    random = np.random.default_rng(seed)
-    true = truth(random, policies, errors)
-    blocks = [advantages(drawn(random, policies, real_trials, errors, draws), TASKS) for _ in range(studies)]
-    return {
-        metric: {
-            "true": true[metric],
-            "held": float(np.mean([_holds(block[metric]["ci"], true[metric]) for block in blocks])),
-            "claimed": float(np.mean([block[metric]["p_holm"] < LEVEL for block in blocks])),
-        }
-        for metric in TESTED
-    }
-
-
-def _holds(ci: Sequence[float], value: float) -> bool:
-    return ci[0] - 0.002 <= value <= ci[1] + 0.002  # the truth has an error of its own
-
-
-def _share(odds: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-odds))
-
-
-def power(policies: Sequence[int], real_trials: Sequence[int], studies: int) -> None:
-    rows = []
-    for errors, count, n in itertools.product(((0.7, 0.7), (0.45, 0.9), (0.3, 1.2)), policies, real_trials):
-        for metric, found in rates_of_claims(count, n, errors, studies).items():
-            study = [" / ".join(map(str, errors)), count, n, {"mmrv": "MMRV", "pearson_r": "r"}[metric]]
-            rows.append([*study, f"{found['true']:+.3f}", f"{found['held']:.2f}", f"{found['claimed']:.2f}"])
-    print("Errors: of log-odds, of the edited arm / of photographs. Held: by 95 % intervals.")
-    print_table(["errors", "policies", "real trials", "in", "advantage", "held", "claimed"], rows)
+def complete(arm: Arm, config: StudyConfig) -> Arm:
+    """The arm with those seeds alone of which every trial was played."""
+    edited = bool(arm.styles)
+    wanted = Counter(trial.seed for trial in trials(config) if bool(trial.style) == edited)
+    played = Counter(trial.seed for trial in arm.outcomes)
+    seeds = [seed for seed, count in wanted.items() if played[seed] == count]
+    return replace(arm.only(seeds=seeds), wanted=sum(wanted.values()))
 
 
 if __name__ == "__main__":

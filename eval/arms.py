@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from simedit.errors import SimeditError, unknown
+from simedit.errors import SimeditError, shortened, unknown
 from simedit.eval.compare import FEWEST_POLICIES, FEWEST_SITUATIONS, counted
 from simedit.eval.published import Rates
-from simedit.eval.run_folder import kept
+from simedit.eval.run_folder import kept, players
 from simedit.eval.store import Store
 from simedit.eval.trials import Outcome, Trial, trials
 
@@ -26,6 +27,8 @@ class Arm:
         outcomes: of those that are stored, as their study counts them.
         wanted: how many the study wants.
         real: the rates that they are to predict, under the study's policy names.
+        made_of: from a policy to what its actions depend on, where that is stored.
+        players: what played the trials of its folder.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Arm:
     outcomes: Mapping[Trial, Outcome]
     wanted: int
     real: Rates
+    made_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    players: Sequence[dict[str, str]] = ()
 
     @property
     def seeds(self) -> list[int]:
@@ -60,11 +65,14 @@ def read_arms(places: Sequence[str]) -> list[Arm]:
     """The arms that a command line names; of a folder alone, every domain that has real rates to predict.
 
     Raises:
-        SimeditError: no such folder, domain or style, two arms of one name, or arms whose real rates differ.
+        SimeditError: no arm is named, no such folder, domain or style, or two arms of one name.
     """
     found: list[Arm] = []
     for place in places:
         found += _read(place)
+    if not found:
+        where = f" in {', '.join(places)}, whose domains all stand for the real world" if places else ""
+        raise SimeditError(f"there is no arm{where}: {AS}")
     names = [arm.name for arm in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SimeditError(f"two arms are called {twice[0]!r}: name one, such as other=FOLDER:DOMAIN ({AS})")
@@ -81,7 +89,7 @@ def _read(place: str) -> list[Arm]:
     domain, slash, style = domain.partition("/")
     with Store(Path(folder), write=False) as store:
         config, real, _ = kept(store)
-        stored = store.results()
+        stored, meaning, played_with = store.results(), store.meaning(), players(store)
     wanted = list(trials(config))
     predicting = [each for each in config.domains if each not in config.realities]
     if domain and domain not in predicting:
@@ -99,16 +107,29 @@ def _read(place: str) -> list[Arm]:
                 outcomes={trial: counted(config, stored[trial]) for trial in own if trial in stored},
                 wanted=len(own),
                 real=real,
+                made_of={policy: _of(meaning, policy) for policy in config.policies},
+                players=played_with,
             )
         )
     return found
+
+
+def _of(meaning: Mapping[str, Any], policy: str) -> dict[str, Any]:
+    """What of a store's meaning is a policy's."""
+    others = ("suite.", "editor.", "specialists.")
+    return {
+        key: value
+        for key, value in meaning.items()
+        if key.endswith(f".{policy}") and not key.startswith(others)
+    }
 
 
 def common(arms: Sequence[Arm]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The policies and tasks that all arms have, in the first one's order.
 
     Raises:
-        SimeditError: fewer than three policies, no task, a real rate that is unknown, or not the same in all.
+        SimeditError: fewer than three policies, no task, a policy that is not the same in all, or a real rate
+            that is unknown, or not the same in all.
     """
     first = arms[0]
     policies = tuple(p for p in first.policies if all(p in arm.policies for arm in arms))
@@ -122,6 +143,15 @@ def common(arms: Sequence[Arm]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not tasks:
         raise SimeditError("these arms have no task in common")
     for policy in policies:
+        for arm in arms[1:]:
+            here, there = first.made_of.get(policy, {}), arm.made_of.get(policy, {})
+            if differ := [key for key in here if key in there and here[key] != there[key]]:
+                key = differ[-1]
+                raise SimeditError(
+                    f"the policy {policy!r} is another one in the arm {arm.name!r} than in {first.name!r} "
+                    f"({key}: {shortened(there[key])} there, {shortened(here[key])} here): arms are compared "
+                    "on the same policies"
+                )
         for task in tasks:
             rates = [arm.real.policies[policy].root.get(task) for arm in arms]
             if rates[0] is None:

@@ -41,6 +41,7 @@ Measure how well simulated success rates predict real ones.
   simedit-eval merge runs/paper runs/part-1 runs/part-2 runs/part-3
   simedit-eval compare runs/demo runs/more --out compare.html
   simedit-eval evidence runs/demo:vismatch runs/demo:edited
+  simedit-eval evidence before=runs/demo:edited/gold after=runs/more:edited/gold
   simedit-eval published
   simedit-eval configs
   simedit-eval configs demo --out study.yaml
@@ -225,13 +226,19 @@ def evidence(
     out: Path = Path("evidence.png"),
     json: Flag = False,
 ) -> None:
-    """Print how well arms predict real rates, in rank and in level, and whether the others do so better than
-    the first: paired tests over situations and policies.
+    """Print how well arms predict real rates, in rank and in level, and whether others do so better than the
+    first: paired tests over situations and policies.
+
+    An arm is the trials of one domain of a run folder. Arms that are compared have three policies or more
+    with their real rates in common, a seed, and nine situations a task that every policy finished. Printed
+    are MMRV, r and the mean errors of each arm; how many real trials for each policy it is worth; the error
+    of every policy's rate, task by task; and advantages over the first arm. docs/evidence.md says how to read
+    them.
 
     Args:
-        arms: What is compared: FOLDER:DOMAIN of a run folder, FOLDER:DOMAIN/STYLE, or FOLDER for all its
-            domains, with NAME= before it to name it. Three policies or more, the same in all.
-        out: A picture of each policy's error in each arm, PNG.
+        arms: FOLDER:DOMAIN; FOLDER:DOMAIN/STYLE for one style of an edited one; FOLDER for all its domains;
+            each with NAME= before it to name it. The first is what the others are compared with.
+        out: Where the picture goes, PNG: each policy's error in each arm.
         json: Print JSON instead of tables.
     """
     from simedit.eval.arms import read_arms

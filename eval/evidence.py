@@ -5,7 +5,7 @@ Bayesian bootstrap, with Jeffreys' prior on each rate (`simedit.eval.metrics.dra
 they are counts; and the policies, by Dirichlet weights, which are the Bayesian bootstrap too. So a difference
 speaks of policies like these and situations like these, and not of these alone. Policies are weighed and not
 drawn with replacement, for a draw that misses some has fewer ranks to violate.
-`python benchmarks/evidence.py power` says how often such intervals hold the truth and such tests find a
+`python benchmarks/evidence_power.py` says how often such intervals hold the truth and such tests find a
 difference.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from simedit.eval.arms import Arm, alike, common, counts
 from simedit.eval.compare import real_draws
+from simedit.eval.fingerprints import differences
 from simedit.eval.metrics import draw_rates, interval, mmrv, pearson_r
 from simedit.eval.paired import holm
 from simedit.eval.published import Rates
@@ -272,6 +273,8 @@ def _warnings(arms: Sequence[Arm], policies: Sequence[str], found: Mapping[str, 
             yield f"{arm.name} is not finished: {told['trials']} of {told['wanted']} trials are."
         if left := [policy for policy in arm.policies if policy not in policies]:
             yield f"Policies of {arm.name} that not every arm has are left out: {', '.join(left)}."
+    if differ := differences([player for arm in arms for player in arm.players]):
+        yield f"Not all trials were played with the same: {differ}."
     exact = [p for p in policies if any(arms[0].real.policies[p].counts(t) is None for t in found["tasks"])]
     if exact:
         yield f"Real rates without counts are taken as exact: {', '.join(exact)}."

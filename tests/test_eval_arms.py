@@ -8,6 +8,7 @@ from small_drawer import REAL
 from simedit.errors import SimeditError
 from simedit.eval.arms import alike, common, counts, read_arms
 from simedit.eval.published import Rates
+from simedit.eval.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def test_an_arm_is_a_domain_a_style_of_it_or_all_domains(run):
         (["{run}:edited/glod"], "unknown style 'glod': did you mean 'gold'"),
         (["{run}:raw", "{run}"], r"two arms are called 'raw': name one, such as other=FOLDER:DOMAIN"),
         (["{run}/absent:raw"], "holds no results"),
+        ([], "there is no arm: an arm is written FOLDER,"),
     ],
 )
 def test_what_is_no_arm_is_refused(run, places, message):
@@ -99,3 +101,33 @@ def test_what_cannot_be_compared_is_refused_with_a_reason(tmp_path, run):
         SimeditError, match=r"9 situations of the task 'open' are needed .* there are 6: play"
     ):
         counts([raw, few], tuple(SKILL), "open")
+
+
+def test_a_folder_of_realities_alone_has_no_arm(tmp_path):
+    real = play(tmp_path / "real", config=study(domains=["raw"], realities=["raw"]))
+    with pytest.raises(SimeditError, match=r"no arm in .*real, whose domains all stand for the real world"):
+        read_arms([str(real)])
+
+
+def test_policies_of_one_name_that_are_others_are_not_compared(tmp_path):
+    def arm(folder, meaning):
+        with Store(play(tmp_path / folder), write=True) as store:
+            store.agree(meaning)
+        return read_arms([f"{folder}={tmp_path / folder}:raw"])[0]
+
+    first = arm("first", {"checkpoints.able": "1a", "specialists.poor": "2b", "max_steps": 60})
+    common([first, arm("same", {"checkpoints.able": "1a", "specialists.poor": "3c", "max_steps": 80})])
+    with pytest.raises(
+        SimeditError, match=r"policy 'able' is another one in the arm 'other' .*able: 9f there, 1a here"
+    ):
+        common([first, arm("other", {"checkpoints.able": "9f"})])
+
+
+def test_a_real_rate_that_is_no_number_is_refused(tmp_path):
+    folder = play(tmp_path / "run")
+    with Store(folder, write=True) as store:
+        run = store.read("run")
+        run["real"]["policies"]["able"]["open"] = float("nan")
+        store.write("run", run)
+    with pytest.raises(SimeditError, match="nan is no rate"):
+        read_arms([str(folder)])

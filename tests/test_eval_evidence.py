@@ -12,6 +12,8 @@ from simedit.eval.arms import read_arms
 from simedit.eval.cli import main
 from simedit.eval.evidence import TESTED, Draws, advantages, claim, claims, evidence
 from simedit.eval.published import Rates
+from simedit.eval.run_folder import keep_players
+from simedit.eval.store import Store
 
 COUNTED = Rates.model_validate(
     {
@@ -151,7 +153,10 @@ def test_what_a_reader_must_know_is_said(tmp_path):
         config=more,
         real=Rates.model_validate(real),
     )
+    with Store(two, write=True) as store:
+        keep_players(store, [{"torch": "2.12"}, {"torch": "2.13"}])
     told = evidence(read_arms([f"{one}:raw", f"{two}:edited"]), [])["warnings"]
+    assert "Not all trials were played with the same: torch 2.12 and 2.13." in told
     assert told[0].startswith('No robot measured the rates called "a stand-in"')
     assert "raw is not finished: 156 of 162 trials are." in told
     assert "Policies of edited that not every arm has are left out: other." in told
@@ -172,3 +177,16 @@ def test_the_command_prints_tables_or_json_and_draws(folder, tmp_path, capsys, m
     printed = json.loads(capsys.readouterr().out)
     assert [arm["name"] for arm in printed["arms"]] == ["raw", "edited/gold"]
     assert printed["contrasts"][0]["against"] == "raw"
+
+
+def test_what_cannot_be_shown_is_one_line(folder, tmp_path, capsys):
+    for arms, said in (
+        ([], "error: there is no arm"),
+        ([f"{tmp_path}/absent:raw"], f"error: {tmp_path}/absent holds no results"),
+        ([f"{folder}:raw", f"{folder}:raw"], "error: two arms are called 'raw'"),
+    ):
+        assert main(["evidence", *arms, "--out", str(tmp_path / "c.png")]) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith(said)
+        assert shown.count("\n") == 1
+    assert not (tmp_path / "c.png").exists()
