@@ -89,7 +89,7 @@ def test_what_cannot_be_compared_is_refused_with_a_reason(tmp_path, run):
         common([raw, arm("two", policies=two)])
     with pytest.raises(SimeditError, match="no task in common"):
         common([arm("open", tasks=["open"]), arm("close", tasks=["close"])])
-    unknown = Rates(source="none", policies={name: {} for name in SKILL})
+    unknown = Rates.model_validate({"source": "none", "policies": {name: {} for name in SKILL}})
     with pytest.raises(SimeditError, match="the real open rate of policy 'able' is not known"):
         common([arm("unknown", real=unknown)])
     better = REAL.model_dump()

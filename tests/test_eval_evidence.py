@@ -119,9 +119,8 @@ def test_a_claim_needs_a_corrected_p_and_each_style_by_itself():
 def test_policies_and_situations_are_uncertain_and_repeats_of_a_situation_are_not_more():
     random = np.random.default_rng(0)
     chances = np.linspace(0.1, 0.9, 8)[:, None]
-    real = Rates(
-        source="test", policies={str(p): {"open": float(c)} for p, c in enumerate(chances[:, 0].round(3))}
-    )
+    policies = {str(p): {"open": float(c)} for p, c in enumerate(chances[:, 0].round(3))}
+    real = Rates.model_validate({"source": "test", "policies": policies})
     names = list(real.policies)
     won = np.stack([random.random((8, 27)) < chances, random.random((8, 27)) < np.roll(chances, 2)]).astype(
         int
