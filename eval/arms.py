@@ -153,7 +153,8 @@ def common(arms: Sequence[Arm]) -> tuple[tuple[str, ...], tuple[str, ...]]:
                     "on the same policies"
                 )
         for task in tasks:
-            rates = [arm.real.policies[policy].root.get(task) for arm in arms]
+            held = [arm.real.policies.get(policy) for arm in arms]
+            rates = [None if of is None else of.root.get(task) for of in held]
             if rates[0] is None:
                 raise SimeditError(
                     f"the real {task} rate of policy {policy!r} is not known: give it in the study's "

@@ -92,6 +92,9 @@ def test_what_cannot_be_compared_is_refused_with_a_reason(tmp_path, run):
     unknown = Rates.model_validate({"source": "none", "policies": {name: {} for name in SKILL}})
     with pytest.raises(SimeditError, match="the real open rate of policy 'able' is not known"):
         common([arm("unknown", real=unknown)])
+    without = Rates.model_validate({"source": "none", "policies": {"fair": {"open": 0.5, "close": 0.5}}})
+    with pytest.raises(SimeditError, match="the real open rate of policy 'able' is not known"):
+        common([arm("without", real=without)])
     better = REAL.model_dump()
     better["policies"]["fair"]["close"] = 0.75
     with pytest.raises(SimeditError, match="'raw' and 'raw' have other real close rates of policy 'fair'"):
