@@ -24,7 +24,7 @@ from simedit.settings import Scales
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training import checkpoint as checkpoints
-from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig, WarmStartConfig
+from simedit.training.config import PaintedConfig, SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
 from simedit.training.update import Ranked, accumulate
@@ -276,7 +276,7 @@ def test_stopping_at_every_chance_changes_no_bit(
 
 
 WARM: Any = {
-    "warm_start": WarmStartConfig(steps=4, batch_size=3, learning_rate=3e-3),
+    "warm_start": PaintedConfig(steps=4, batch_size=3, learning_rate=3e-3),
     "steps": 1,
     "samples": 4,
     "sampling": {"steps": 3, "batch_size": 2},
@@ -329,7 +329,7 @@ def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> 
 
 
 def test_a_warm_start_alone_learns_to_paint(tmp_path: Path) -> None:
-    options = WARM | {"steps": 0, "warm_start": WarmStartConfig(steps=100, batch_size=4, learning_rate=3e-3)}
+    options = WARM | {"steps": 0, "warm_start": PaintedConfig(steps=100, batch_size=4, learning_rate=3e-3)}
     trainer = _trainer(tmp_path, **options)
 
     def loss() -> float:
