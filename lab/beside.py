@@ -6,7 +6,6 @@ waste less.
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import threading
@@ -77,7 +76,8 @@ def beside(work: Callable[[Tell], None], tell: Tell, log: Path) -> Iterator[None
         if process.exitcode and not failures:
             failures.append(SimeditError(f"work beside ended with exit code {process.exitcode}: see {log}"))
         if failures and not body_over.is_set():
-            _thread.interrupt_main()
+            # A signal, for what waits does not hear `_thread.interrupt_main`.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
