@@ -6,25 +6,30 @@ on a quiet machine and divide; the original needs its own Python environment (si
 
     python benchmarks/control_step.py twin --asset-root DIR
     simpler-venv/bin/python benchmarks/control_step.py original
+    python benchmarks/control_step.py twin --envs 1 4 16
 
 Prints one JSON line, times in milliseconds: per phase `median` and `p90` of whole steps, and the medians of
 their parts in as many further steps. `controller` is paths, inverse kinematics, drive targets and passive
 forces; `physics` the simulation steps; `rendering` all pictures until they can be read (the original takes
 one more than the overhead camera's); `observation` reading, converting and all else observed; `rest` what is
-left, such as the test of success.
+left, such as the test of success. With --envs also control steps a second of so many environments at once,
+each in a process of its own, over as many steps in free motion.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import gymnasium
 import numpy as np
+from rows import note
 
 import simedit.envs  # noqa: F401 (registers the environments)
 
@@ -40,17 +45,21 @@ def measure(env: Any, simulator: str, steps: int) -> dict[str, dict[str, float]]
     }
 
 
+def _circles(steps: int, fingers: float) -> list[np.ndarray]:
+    return [
+        np.array([0.03 * np.cos(i), 0.03 * np.sin(i), 0.03 * np.sin(i / 2), 0, 0, 0, fingers], np.float32)
+        for i in range(_WARM_UP + steps)
+    ]
+
+
 def _measure_phase(env: Any, simulator: str, steps: int, fingers: float) -> dict[str, float]:
     env.reset()
-    actions = [
-        np.array([0.03 * np.cos(i), 0.03 * np.sin(i), 0.03 * np.sin(i / 2), 0, 0, 0, fingers], np.float32)
-        for i in range(_WARM_UP + 2 * steps)
-    ]
+    actions = _circles(2 * steps, fingers)
     for action in actions[:_WARM_UP]:
         env.step(action)
     whole = [_time(env.step, action) for action in actions[_WARM_UP:-steps]]
     spent: dict[str, float] = defaultdict(float)
-    _watch(env, simulator, spent)
+    unwatch = _watch(env, simulator, spent)
     parts = []
     for action in actions[-steps:]:
         spent.clear()
@@ -64,15 +73,17 @@ def _measure_phase(env: Any, simulator: str, steps: int, fingers: float) -> dict
                 "rest": total - spent["simulation"] - spent["frame"],
             }
         )
+    unwatch()
     result = {"median": np.median(whole), "p90": np.percentile(whole, 90)}
     result |= {name: np.median([part[name] for part in parts]) for name in parts[0]}
-    return {name: round(float(value), 1) for name, value in result.items()}
+    return {name: round(float(value), 2) for name, value in result.items()}
 
 
-def _watch(env: Any, simulator: str, spent: dict[str, float]) -> None:
-    """Let the simulator's own methods add their time to `spent` until its next reset."""
+def _watch(env: Any, simulator: str, spent: dict[str, float]) -> Callable[[], None]:
+    """Let the simulator's own methods add their time to `spent`, until what it returns is called."""
+    watched: list[tuple[Any, str]] = []
     if simulator == "twin":
-        camera = env._sensors["overhead_camera"].camera
+        camera = env._sensors["overhead_camera"].camera._render_cameras[0]
         names = {"_step_action": "simulation", "get_obs": "frame", "capture_sensor_data": "rendering"}
     else:
         env = env._original.unwrapped
@@ -91,11 +102,18 @@ def _watch(env: Any, simulator: str, spent: dict[str, float]) -> None:
             return result
 
         setattr(owner, name, timed)
+        watched.append((owner, name))
 
     for name, part in names.items():
         watch(env, name, part)
     for name in ("set_action", "before_simulation_step"):
         watch(env.agent, name, "controller")
+
+    def unwatch() -> None:
+        for owner, name in watched:
+            delattr(owner, name)
+
+    return unwatch
 
 
 def _time(call: Callable[[Any], Any], argument: Any) -> float:
@@ -104,19 +122,58 @@ def _time(call: Callable[[Any], Any], argument: Any) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
+def rate(count: int, steps: int, name: str, place: dict[str, Any]) -> float:
+    """Control steps a second of `count` environments at once."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _wait_for_others, [context.Barrier(count)]) as pool:
+        times = [pool.submit(_play, steps, name, place) for _ in range(count)]
+        begun, ended = zip(*[each.result() for each in times], strict=True)
+    return count * steps / (max(ended) - min(begun))
+
+
+_others: Any = None
+"""Where the processes wait until all are ready."""
+
+
+def _wait_for_others(barrier: Any) -> None:
+    global _others
+    _others = barrier
+
+
+def _play(steps: int, name: str, place: dict[str, Any]) -> tuple[float, float]:
+    env = gymnasium.make(name, **place).unwrapped
+    env.reset()
+    actions = _circles(steps, 0.0)
+    for action in actions[:_WARM_UP]:
+        env.step(action)
+    _others.wait()
+    begun = time.monotonic()
+    for action in actions[_WARM_UP:]:
+        env.step(action)
+    return begun, time.monotonic()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times of a control step; the file's own words say more.")
     parser.add_argument("simulator", choices=["twin", "original"])
     parser.add_argument("--asset-root", help="a checkout of ManiSkill2_real2sim; else primitives")
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--envs", type=int, nargs="*", default=[], metavar="N")
     args = parser.parse_args()
     place: dict[str, Any] = {"task": "close", "drawer": "top", "pose": "a0", "asset_root": args.asset_root}
     if args.simulator == "twin":
         place["skin"] = "simpler" if args.asset_root else "primitive"
     name = {"twin": "simedit/Drawer-v1", "original": "simedit/SimplerDrawer-v1"}[args.simulator]
     env = gymnasium.make(name, **place).unwrapped
-    print(json.dumps({"simulator": args.simulator, **measure(env, args.simulator, args.steps)}))
+    found = measure(env, args.simulator, args.steps)
+    print(json.dumps({"simulator": args.simulator, **found}), flush=True)
+    for phase, times in found.items():
+        note(phase=phase, **{f"{part}_ms": value for part, value in times.items()})
     env.close()
+    for count in args.envs:
+        found = rate(count, args.steps, name, place)
+        print(f"{count} environments: {found:.1f} control steps/s", flush=True)
+        note(phase=f"{count} environments", control_steps_a_second=found)
 
 
 if __name__ == "__main__":

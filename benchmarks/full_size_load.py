@@ -68,7 +68,7 @@ def build(folder: Path) -> None:
         ("safety_checker", "model.safetensors"),
         ("feature_extractor", "preprocessor_config.json"),
     ):
-        (folder / unused).mkdir()
+        (folder / unused).mkdir(exist_ok=True)  # of a build that was killed
         (folder / unused / name).write_text("must not be read")
     (folder / "model_index.json").write_text(json.dumps(INDEX))
 

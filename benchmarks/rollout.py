@@ -24,6 +24,7 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rows import note
 
 from simedit.config import load_config
 from simedit.errors import SimeditError, run_cli
@@ -64,7 +65,7 @@ def main() -> None:
         print(f"{count} {kind} ...", flush=True)
         done: list[tuple[float, int]] = []
 
-        def note(result: Result, _: float, done: list[tuple[float, int]] = done) -> None:
+        def ended(result: Result, _: float, done: list[tuple[float, int]] = done) -> None:
             done.append((time.perf_counter(), result.steps))
 
         begun = time.perf_counter()
@@ -73,10 +74,16 @@ def main() -> None:
             Store(Path(out), write=True) as store,
             KINDS[kind](study, specialists, count) as workers,
         ):
-            run_study(wanted, store=store, workers=workers, report=study.report, progress=note)
+            run_study(wanted, store=store, workers=workers, report=study.report, progress=ended)
         steady = done[2 * count - 1 : len(done) - count + 1]
         rate = sum(steps for _, steps in steady[1:]) / (steady[-1][0] - steady[0][0])
         rows.append((kind, count, done[0][0] - begun, rate))
+        note(
+            environments=f"{count} {kind}",
+            first_trial_ends_after_s=rows[-1][2],
+            control_steps_a_second=rate,
+            x_first_row=rate / rows[0][-1],
+        )
     table = Table("environments", box=box.SIMPLE)
     for head in ("first trial ends after, s", "control steps/s", "x first row"):
         table.add_column(head, justify="right")

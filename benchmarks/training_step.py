@@ -7,8 +7,8 @@
 
 `simedit-train` runs two steps on random frames and style images, with random weights but for the lab's, Canny
 edges and the texture encoder: this measures, and makes no specialist. The scores' own models are not part of
-it. The full size needs about 5 GB of disk in the temporary folder. What counts is the second step: the first
-needs no reference. The plain loop is that of plain_training.py.
+it. The full size needs about 5 GB of disk, in --base or in the temporary folder. What counts is the second
+step: the first needs no reference. The plain loop is that of plain_training.py.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from plain_training import step_seconds
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rows import note
 
 from simedit.config import load_config
 from simedit.errors import SimeditError, run_cli
@@ -67,14 +68,16 @@ SIZES: dict[str, dict[str, Any]] = {
 Size = Literal["full", "lab", "tiny"]
 
 
-def prepare(scratch: Path, size: Size, overrides: tuple[str, ...]) -> tuple[Path, TrainConfig]:
+def prepare(
+    scratch: Path, size: Size, base: Path | None, overrides: tuple[str, ...]
+) -> tuple[Path, TrainConfig]:
     """The training's file, and what it says; random inputs and style images beside it."""
-    base, inputs, styles = (scratch / name for name in ("base", "inputs", "styles"))
+    inputs, styles, base = scratch / "inputs", scratch / "styles", base or scratch / "base"
     if size == "lab":
         base = lab_data("base")
     elif size == "tiny":
         tiny_pipeline().save_pretrained(base)
-    else:
+    elif not (base / "model_index.json").is_file():  # which is written last
         build(base)
     config = scratch / "config.yaml"
     data = CONFIG | SIZES[size] | {"base": str(base)}
@@ -147,6 +150,14 @@ def show(found: Estimate, records: list[dict[str, Any]], plain: dict[str, float]
     peak = record["peak_memory"]
     measured = "not measured (no GPU)" if peak is None else f"{peak / 1e9:.3g} GB measured"
     console.print(f"peak memory of the device: {measured}, {found.device_bytes / 1e9:.3g} GB estimated")
+    note(
+        pairs=record["pairs"],
+        **{f"{phase}_seconds": seconds for phase, seconds in record["seconds"].items()},
+        seconds=step,
+        plain_loop_seconds=sum(plain.values()) or None,
+        peak_gb=peak and peak / 1e9,
+        estimated_gb=found.device_bytes / 1e9,
+    )
 
 
 def compared(plain: float | None, seconds: float) -> tuple[str, str]:
@@ -156,6 +167,7 @@ def compared(plain: float | None, seconds: float) -> tuple[str, str]:
 def main(
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
     size: Size = "full",
+    base: Path | None = None,
     peer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Measure a training step.
@@ -163,11 +175,12 @@ def main(
     Args:
         overrides: Settings of the training, as simedit-train takes them.
         size: Stable Diffusion 1.5's, the lab's or tiny networks; the latter two on the CPU.
+        base: Where the full size's random weights are kept; made if they are not there.
         peer: Measure the plain loop of plain_training.py too.
     """
     silence_loading()
     with tempfile.TemporaryDirectory(prefix="simedit-training-") as scratch:
-        config, training = prepare(Path(scratch), size, overrides)
+        config, training = prepare(Path(scratch), size, base, overrides)
         plain = peer_seconds(config, training, size) if peer else {}
         show(estimate(training), measure(config, size, overrides), plain)
 

@@ -1,6 +1,6 @@
-"""Pictures of the docs: strip.png, the lab's edits of one frame; seven.png and five.png, photographs and what
-became of them; anywhere.png, edits of environments that others wrote (needs gym-pusht, pymunk below 7, and
-box2d); and scatter.png, a study's result."""
+"""Pictures of the docs: at-work.jpg and at-work.webp, the robot at work over photographs, before and after;
+seven.png and five.png, photographs and what became of them; anywhere.png, edits of environments that others
+wrote (needs gym-pusht, pymunk below 7, and box2d); and scatter.png, a study's result."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.figures import PALETTE
 from simedit.eval.headline import number
@@ -25,20 +26,24 @@ from simedit.lab.quality import episode, strip
 from simedit.library import SpecialistLibrary
 from simedit.observations import get_path
 from simedit.pipeline import SpecialistPipeline, silence_loading
+from simedit.policies.scripted import ScriptedExpert
 from simedit.specialist import Specialist
 from simedit.training.data import fit
+from simedit.training.worth import strip as beside
 from simedit.wrapper import EditObservation
 
 WIDTH, HEIGHT = 640, 512  # SIMPLER's camera
 TIMES = (0.0, 0.5, 0.95)
 DOMAINS = ("raw", "varagg", "vismatch", "edited")
 MARKERS = "osD^vP*X"
+AT_WORK = {"wood": 11, "black_marble": 1, "steel": 3}
+"""Materials, and the seeds of the kitchens behind them."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--library", default="lab", help="folder of specialists; lab: those that ship")
-    parser.add_argument("--run", type=Path, help="folder of a finished study; without it, only the strip")
+    parser.add_argument("--run", type=Path, help="folder of a finished study; without it, no scatter.png")
     parser.add_argument("--five", type=Path, help="folder of specialists to show beside their photographs")
     parser.add_argument("--anywhere", action="store_true", help="draw anywhere.png, and nothing else")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
@@ -53,14 +58,54 @@ def main() -> None:
         save(strip(anywhere(library), columns=3), args.out / "anywhere.png")
         return
     styles = [style for style in STYLES if style in library.styles]
-    pictures = {"raw": pose()[0], **edits(library, styles, *pose())}
-    save(strip(small(pictures), columns=4), args.out / "strip.png")
+    at_work(library, args.out)
     save(sheet([Specialist.load(folder / style) for style in styles]), args.out / "seven.png")
     if args.five is not None:
         cards = sorted(args.five.glob("*/card.json"))
         save(sheet([Specialist.load(card.parent) for card in cards]), args.out / "five.png")
     if summary is not None:
         save(scatter(summary), args.out / "scatter.png")
+
+
+def at_work(library: SpecialistLibrary, out: Path) -> None:
+    """Write at-work.jpg, the robot at work before photographs, above the same in a material each, and
+    at-work.webp, whole episodes beside their edits, one after the other for ever."""
+    before, after, moving = [], [], []
+    times = np.linspace(0.35, 0.95, len(AT_WORK))
+    for time, (style, kitchen) in zip(times, AT_WORK.items(), strict=True):
+        frames, masks = over_photograph(kitchen, "open", "middle", "b1")
+        count = len(frames)
+        edits = library.edit(frames, styles=[style] * count, masks=masks, seeds=[0] * count)
+        before.append(frames[shown := int(time * (count - 1))])
+        after.append(edits[shown])
+        pairs = zip(frames, edits, strict=True)
+        moving += [Image.fromarray(beside([[fit(one, 400, 320) for one in pair]])) for pair in pairs]
+    Image.fromarray(beside([before, after])).save(still := out / "at-work.jpg", quality=88)
+    video = out / "at-work.webp"
+    moving[0].save(video, save_all=True, append_images=moving[1:], duration=120, loop=0, quality=60, method=6)
+    for path in (still, video):
+        print(f"{path}: {path.stat().st_size // 1000} kB")
+
+
+def over_photograph(kitchen: int, task: str, drawer: str, pose: str) -> tuple[np.ndarray, np.ndarray]:
+    """The scripted expert's episode before a photograph of one of proxy-real's kitchens: frames uint8
+    [T, 512, 640, 3], and the cabinet's masks, bool [T, 512, 640]."""
+    suite = DrawerSuite(photographs="proxy_real", width=WIDTH, height=HEIGHT)
+    env = suite.make("vismatch", "plain")
+    obs, _ = env.reset(seed=kitchen, options={"task": task, "scene": (drawer, pose)})
+    twin: Any = env.unwrapped
+    expert, frames, masks = ScriptedExpert(twin.privileged_state), [], []
+    for _ in range(60):
+        seen = obs["sensor_data"]["overhead_camera"]
+        rgb, ids = (np.asarray(seen[key]).reshape(HEIGHT, WIDTH, -1) for key in ("rgb", "segmentation"))
+        frames.append(rgb.copy())
+        masks.append(np.isin(ids[..., 0], twin.edit_segmentation_ids))
+        action = expert.act(np.empty(0))
+        if action.terminate:
+            break
+        obs, *_ = env.step(action.to_array())
+    env.close()
+    return np.stack(frames), np.stack(masks)
 
 
 class Watched:
@@ -105,15 +150,6 @@ def anywhere(library: SpecialistLibrary) -> dict[str, np.ndarray]:
     return rows[0] | rows[1] | rows[2]
 
 
-def edits(
-    library: SpecialistLibrary, styles: list[str], frame: np.ndarray, mask: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The frame in each style, uint8 [H, W, 3]."""
-    frames, masks = (np.repeat(one[None], len(styles), 0) for one in (frame, mask))
-    found = library.edit(frames, styles=styles, masks=masks, seeds=[0] * len(styles))
-    return dict(zip(styles, found, strict=True))
-
-
 def sheet(specialists: list[Specialist]) -> np.ndarray:
     """A row for each specialist, uint8 [h, w, 3]: two of its photographs, then an episode's frames in its
     style at three times; above them the raw frames."""
@@ -137,21 +173,6 @@ def sheet(specialists: list[Specialist]) -> np.ndarray:
 def small(pictures: dict[str, np.ndarray], width: int = 240) -> dict[str, np.ndarray]:
     """Of that width, before they are labelled, so that the labels can be read."""
     return {label: fit(picture, width, width * HEIGHT // WIDTH) for label, picture in pictures.items()}
-
-
-def pose() -> tuple[np.ndarray, np.ndarray]:
-    """A frame of the twin with a drawer partly open, uint8 [H, W, 3], and its mask, bool [H, W]."""
-    import simedit.envs.drawer.twin  # noqa: F401 (registers the environment)
-
-    env = gymnasium.make("simedit/Drawer-v1", width=WIDTH, height=HEIGHT)
-    env.reset()
-    twin: Any = env.unwrapped
-    twin.arrange("b1", {"top": 0.0, "middle": 0.15, "bottom": 0.0})
-    seen = twin.get_obs()["sensor_data"]["overhead_camera"]
-    frame = seen["rgb"][0].numpy().copy()
-    mask = np.isin(seen["segmentation"][0, ..., 0].numpy(), twin.edit_segmentation_ids)
-    env.close()
-    return frame, mask
 
 
 def read_report(run: Path) -> dict[str, Any]:

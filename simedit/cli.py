@@ -10,13 +10,11 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from simedit.errors import SimeditError, run_cli, unknown
+from simedit.errors import SimeditError, run_cli
 from simedit.files import Job, edit_images, edit_video, is_video, plan, read_mask
 from simedit.memory import enough_memory
+from simedit.packaged import specialist_folder
 from simedit.progress import counting
-
-SPECIALISTS = Path("specialists")
-"""Where a specialist given by its name alone is looked for, below the current folder."""
 
 DESCRIPTION = """\
 Repaint an image, a folder of images or a video with a specialist.
@@ -51,7 +49,7 @@ def edit(
         input: What to edit: an image, a video or a folder of images.
         output: A file of the same kind, or a folder.
         specialist: A specialist's folder, the name of one in ./specialists, or lab:gold and the other styles
-            that ship.
+            that ship, or lab-distilled:gold and so on, the same and faster.
         base: Directory or hub id of the InstructPix2Pix model, in place of the one on the specialist's card.
         steps: Denoising steps, in place of the card's: fewer are faster, and coarser.
         seed: Seed of the noise.
@@ -85,7 +83,7 @@ def edit(
                     f"the mask {mask} is {_size(shown.shape)}, but {job.source} is {_size(job.size)}"
                 )
         # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
-        folder = _specialist_folder(specialist)
+        folder = specialist_folder(specialist)
 
         from simedit.library import SpecialistLibrary
         from simedit.pipeline import silence_loading
@@ -112,20 +110,6 @@ def edit(
                 edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
             else:
                 edit_images(jobs, repaint, batch_size=batch_size, done=done)
-
-
-def _specialist_folder(specialist: str) -> Path:
-    from simedit.packaged import specialist_folder
-    from simedit.specialist import CARD
-
-    for folder in (specialist_folder(specialist), SPECIALISTS / specialist):
-        if (folder / CARD).is_file():
-            return folder
-    if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
-        raise unknown("specialist", specialist, named)
-    raise SimeditError(
-        f"no specialist at {specialist} or {SPECIALISTS / specialist}: there is no {CARD} in it"
-    )
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -67,7 +67,7 @@ class SpecialistLibrary:
     Args:
         pipeline: the base, on its device.
         batch_size: frames edited at once (the U-Net sees up to four times as many).
-        steps: denoising steps, in place of the cards'.
+        steps: denoising steps, in place of the cards'; what was distilled takes no more than its card's.
         guidance_interval: start and end, in shares of the steps, of those that are guided; the others cost
             one U-Net branch in place of up to four. A frame's first steps decide on its colours.
         compile: make edits faster, for many frames of one size: on the CPU U-Net and VAE run on OpenVINO
@@ -139,7 +139,8 @@ class SpecialistLibrary:
         """Load a specialist's folder, a folder of them, or several of either, and their base, once.
 
         Args:
-            paths: the folders; "lab" is the folder of the lab's specialists, which ship with simedit.
+            paths: the folders; "lab" and "lab-distilled" are those of the lab's specialists, which ship with
+                simedit.
             base: in place of the cards' base.
             device: default: cuda where there is one, else cpu.
             dtype: default: float16 on cuda, else float32.
@@ -197,7 +198,7 @@ class SpecialistLibrary:
         card, pipe = specialist.card, self.pipeline
         if card.style in self._loaded:
             raise SimeditError(f"the library already holds style {card.style!r}: remove it first")
-        pipe.schedule(card.sampler, self.steps or card.steps)  # refuses what the base has not
+        pipe.schedule(card.sampler, self._steps(card))  # refuses what the base has not
         text = pipe.encode_text([card.instruction])
         style_attention = copy.deepcopy(pipe.style_attention)
         adapter = self._add_adapter(lora_config(card.lora_rank, card.lora_alpha))
@@ -208,6 +209,14 @@ class SpecialistLibrary:
             raise
         pixels = _pixels(specialist.style_images[card.style_image][None])
         self._loaded[card.style] = _Loaded(card, adapter, style_attention, pixels, text)
+
+    def _steps(self, card: Card) -> int:
+        if self.steps and self.steps > card.steps and card.sampler == "consistency":
+            raise SimeditError(
+                f"{card.style!r} is distilled to {card.steps} denoising step{'s' * (card.steps != 1)}, with "
+                f"{self.steps} it was never tried: leave steps out"
+            )
+        return self.steps or card.steps
 
     def remove(self, style: str) -> None:
         """Drop a specialist and free its weights.
@@ -303,7 +312,7 @@ class SpecialistLibrary:
             card = self._loaded[style].card
             windows[i] = self.window(card, frames[i].shape, extent)
             shape = frames[i][windows[i]].shape
-            key = (card.sampler, self.steps or card.steps, shape, style if self.compile else "")
+            key = (card.sampler, self._steps(card), shape, style if self.compile else "")
             runs.setdefault(key, []).append(i)
         for (sampler, steps, *_), members in runs.items():
             schedule = self.pipeline.schedule(sampler, steps)

@@ -1,7 +1,9 @@
-"""What ships with the package, by name: configs; and the lab's policies, specialists and real rates."""
+"""What goes by a name: configs that ship, the lab's policies, specialists and real rates, and one's own
+specialists."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -10,6 +12,13 @@ from simedit.names import check_name
 
 CONFIGS = {"eval": "studies", "train": "trainings", "styles": "styles of a training"}
 """The folders of configs that ship, and what is in each."""
+SPECIALISTS = Path("specialists")
+"""Where one's own specialists are, below the current folder."""
+LIBRARIES = {"lab": "specialists", "lab-distilled": "distilled"}
+"""The lab's libraries of specialists, and their folders: as they were trained, and made faster
+(`simedit-train distill`)."""
+CARD = "card.json"
+"""What makes a folder a specialist's."""
 
 
 def packaged_configs(kind: str) -> dict[str, Path]:
@@ -47,21 +56,28 @@ def lab_data(name: str) -> Path:
 
 
 def library_folder(library: str | Path) -> Path:
-    """The folder of a specialist library: "lab" is the lab's.
+    """The folder of a specialist library: LIBRARIES has the lab's.
 
     Raises:
-        SimeditError: "lab", and it is not in the package.
+        SimeditError: one of the lab's, and it is not in the package.
     """
-    return lab_data("specialists") if library == "lab" else Path(library)
+    return lab_data(LIBRARIES[str(library)]) if str(library) in LIBRARIES else Path(library)
 
 
 def specialist_folder(specialist: str) -> Path:
-    """The folder of a specialist: "lab:NAME" is one of the lab's.
+    """The folder of a specialist: its path, the name of one in SPECIALISTS, or "lab:NAME" or
+    "lab-distilled:NAME", one of the lab's.
 
     Raises:
-        SimeditError: "lab:NAME", and it is no name, or not in the package.
+        SimeditError: there is none.
     """
-    return _shipped(specialist, "specialists", "specialist's name")
+    own = _shipped(specialist, LIBRARIES, "specialist's name")
+    for folder in (own, SPECIALISTS / specialist):
+        if (folder / CARD).is_file():
+            return folder
+    if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
+        raise unknown("specialist", specialist, named)
+    raise SimeditError(f"no specialist at {own} or {SPECIALISTS / specialist}: there is no {CARD} in it")
 
 
 def policy_folder(checkpoint: str) -> Path:
@@ -70,10 +86,9 @@ def policy_folder(checkpoint: str) -> Path:
     Raises:
         SimeditError: "lab:NAME", and it is no name, or not in the package.
     """
-    return _shipped(checkpoint, "policies", "policy")
+    return _shipped(checkpoint, {"lab": "policies"}, "policy")
 
 
-def _shipped(name: str, kind: str, what: str) -> Path:
-    if name.startswith("lab:"):
-        return lab_data(f"{kind}/{check_name(name.removeprefix('lab:'), what)}")
-    return Path(name)
+def _shipped(given: str, folders: Mapping[str, str], what: str) -> Path:
+    lab, colon, name = given.partition(":")
+    return lab_data(f"{folders[lab]}/{check_name(name, what)}") if colon and lab in folders else Path(given)

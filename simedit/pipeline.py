@@ -30,7 +30,7 @@ from simedit.samplers import Schedule
 from simedit.settings import DEFAULT_BASE, Scales
 from simedit.style_attention import StyleAttention
 
-SAMPLERS = ("euler_ancestral", "ddim")
+SAMPLERS = ("euler_ancestral", "ddim", "consistency")
 
 
 @dataclass(frozen=True)
@@ -373,7 +373,8 @@ class SpecialistPipeline(DiffusionPipeline):
         return self.scheduler.alphas_cumprod if velocity else None
 
     def schedule(self, sampler: str, steps: int, *, eta: float = 0.0) -> Schedule:
-        """The schedule of `sampler` ("euler_ancestral" on Karras' sigmas, or "ddim") from the base's betas.
+        """The schedule of `sampler` ("euler_ancestral" on Karras' sigmas, "ddim" or "consistency") from the
+        base's betas.
 
         Raises:
             SimeditError: unknown sampler, steps out of range or no integer, eta not in 0..1.
@@ -381,6 +382,8 @@ class SpecialistPipeline(DiffusionPipeline):
         alphas, config = self.scheduler.alphas_cumprod, self.scheduler.config
         if sampler == "euler_ancestral":
             return samplers.euler_ancestral(alphas, steps)
+        if sampler == "consistency":
+            return samplers.consistency(alphas, steps)
         if sampler == "ddim":
             final = 1.0 if config.get("set_alpha_to_one", False) else None
             offset = config.get("steps_offset", 1)

@@ -1,7 +1,7 @@
 """Samplers as pure functions: a schedule of Gaussian steps, and one step function that draws and scores.
 
-Every step of both samplers has the form x' = keep * x + push * eps + std * noise, so a schedule is a table of
-these coefficients and neither sampler needs code of its own beyond making its table.
+Every step of each sampler has the form x' = keep * x + push * eps + std * noise, so a schedule is a table of
+these coefficients and no sampler needs code of its own beyond making its table.
 """
 
 from __future__ import annotations
@@ -135,6 +135,26 @@ def ddim(
     return _schedule(timesteps, np.ones(steps), keep, push, std, 1.0)
 
 
+def consistency(alphas_cumprod: Tensor, steps: int) -> Schedule:
+    """Multistep consistency sampling (arXiv 2303.01469, algorithm 1), for models distilled to few steps: each
+    step goes to the end, and all but the last add new noise.
+
+    Args:
+        alphas_cumprod: [T], the base's cumulated alphas.
+        steps: 1 to T; evenly spaced downwards from the last trained timestep.
+
+    Raises:
+        SimeditError: steps out of range.
+    """
+    alphas = _float64(alphas_cumprod, steps)
+    timesteps = len(alphas) - 1 - np.arange(steps) * len(alphas) // steps
+    sigmas = np.sqrt((1 - alphas) / alphas)[timesteps]
+    ones = np.ones(steps)
+    return _schedule(
+        timesteps, 1 / np.sqrt(sigmas**2 + 1), ones, -sigmas, np.append(sigmas[1:], 0.0), sigmas[0]
+    )
+
+
 def step(
     model_output: Tensor,
     x: Tensor,
@@ -232,6 +252,16 @@ def score(
     log_prob = step(eps, x, i, schedule, next_latent=next_latent)[1]
     assert log_prob is not None  # a given latent is scored or refused
     return log_prob
+
+
+def expected(model: Callable[[Tensor, Tensor], Tensor], x: Tensor, i: Tensor, schedule: Schedule) -> Tensor:
+    """Where steps lead without their noise, [N, ...], differentiable in the model's output.
+
+    Args:
+        model, x, i: as `score`'s.
+    """
+    eps = model(x * _at(schedule.input_scale, i, x), schedule.timesteps[i])
+    return _at(schedule.keep, i, x) * x + _at(schedule.push, i, x) * eps
 
 
 def _float64(alphas_cumprod: Tensor, steps: int) -> np.ndarray:

@@ -27,11 +27,11 @@ from torch import Tensor
 from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError, shortened
 from simedit.names import Name, check_name
+from simedit.packaged import CARD
 from simedit.settings import DEFAULT_BASE, Heights, Scales
 from simedit.style_attention import StyleAttention
 from simedit.weights import check_finite
 
-CARD = "card.json"
 WEIGHTS = "adapter.safetensors"
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0")
 """The U-Net's layers whose weights an adapter adds to."""
@@ -50,6 +50,7 @@ class Card(Config):
         instruction: the prompt that edits use.
         scales: guidance scales.
         steps: denoising steps.
+        sampler: "consistency" for what was distilled to few steps.
         detail: whether edits get back what the autoencoder loses of the frame, one more decoding for each:
             `simedit.composition.restore_detail`. For frames whose own material has no texture.
         crop: whether, where there is a mask, only a window around it is edited: the smaller the mask, the
@@ -70,7 +71,7 @@ class Card(Config):
     instruction: str
     scales: Scales = Scales()
     steps: PositiveInt = 100
-    sampler: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
+    sampler: Literal["euler_ancestral", "ddim", "consistency"] = "euler_ancestral"
     detail: bool = False
     crop: bool = False
     heights: Heights | None = None

@@ -14,7 +14,6 @@ from threading import Thread
 from typing import IO
 
 import numpy as np
-from imageio_ffmpeg import get_ffmpeg_exe
 
 from simedit.drafts import whole
 from simedit.errors import SimeditError
@@ -254,6 +253,8 @@ def _ffmpeg(
     arguments: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
 ) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
     """ffmpeg at work, and what it says on stderr. After the end it has ended, and all was heard."""
+    from imageio_ffmpeg import get_ffmpeg_exe  # who reads no video can do without it
+
     try:
         process = subprocess.Popen(
             [get_ffmpeg_exe(), "-hide_banner", *arguments],

@@ -1,140 +1,178 @@
-"""A GPU that is not there: fake tensors of device "cuda", which raise where devices mix and hold no values.
+"""A GPU that is not there: tensors that say they are on device "cuda", and are the host's.
 
-A build of torch without CUDA indexes, copies and orders no such tensors, for it looks for the device first:
-here that becomes the operations that it stands for. What the host asks of a tensor is made up, and noted.
+All that is asked of torch goes through `_Mode`. Operations on tensors of both devices raise as they do on a
+GPU, and what comes to the host is noted. The numbers are real, so that edits and trainings can be compared
+with the CPU's. Not looked into: what a backward pass does, and functions that torch itself writes in Python,
+but for what they are given. Kernels, streams, memory and CUDA's own autocast are not there.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import ANY, patch
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from simedit.library import SpecialistLibrary
+CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
+
+
+class OnGpu(Tensor):
+    """A tensor of the GPU to Python, of the host to torch's own code."""
+
+
+@dataclass
+class Gpu:
+    """A GPU in a test, made up or real."""
+
+    real: bool
+    _seen: list[str] = field(default_factory=list)
+
+    def came(self) -> Any:
+        """What came to the host since this was asked last, as `fake_gpu` gives it; of a real GPU whatever it
+        is compared with."""
+        seen = [*self._seen]
+        self._seen.clear()
+        return ANY if self.real else seen
 
 
 @contextmanager
-def fake_gpu(numbers: Sequence[int] = ()) -> Iterator[list[str]]:
-    """Gives what comes to the host, in order: "bool", "number" and, by the operations that do it, tensors.
+def fake_gpu() -> Iterator[Gpu]:
+    """Inside, there is a device "cuda".
 
-    Args:
-        numbers: what tensors that are asked for a number say, one after the other.
+    What comes to the host is a "copy", a "list", a "number", a "truth", or "indices": how many elements a
+    mask picks must be known there.
     """
-    seen: list[str] = []
-    with FakeTensorMode(allow_non_fake_inputs=True), _Copies(seen), _Asked(seen, list(numbers)):
-        yield seen
+    gpu, autocast = Gpu(real=False), torch.autocast
+
+    def on_host(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
+        return autocast("cpu", *args, **kwargs)  # CUDA's is off in a build without it
+
+    with patch.object(torch, "autocast", on_host), _Mode(gpu._seen):
+        yield gpu
 
 
-def on_gpu(library: SpecialistLibrary) -> SpecialistLibrary:
-    """The library, all of whose tensors are now on the GPU."""
-    for module in (library.pipeline.vae, library.pipeline.unet, library._unet, library._single):
-        _to_gpu(module)
-    library._empty_text = _like(library._empty_text)
-    for style, one in library._loaded.items():
-        _to_gpu(one.style_attention)
-        library._loaded[style] = dataclasses.replace(
-            one, text=_like(one.text), style_image=_like(one.style_image), style_latents={}
-        )
-    return library
+# Properties, as a mode sees them.
+_DEVICE, _IS_CUDA, _IS_CPU, _SET_DATA = (
+    Tensor.device.__get__,  # type: ignore[attr-defined]
+    Tensor.is_cuda.__get__,  # type: ignore[attr-defined]
+    Tensor.is_cpu.__get__,  # type: ignore[attr-defined]
+    Tensor.data.__set__,  # type: ignore[attr-defined]
+)
+_MOVE = (Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type_as, torch.as_tensor)
+_MIX = (*_MOVE, Tensor.copy_, _SET_DATA, torch._has_compatible_shallow_copy_type)
+_INDEX = (Tensor.__getitem__, Tensor.__setitem__)
+_TOLD = {
+    Tensor.__bool__: "truth",
+    Tensor.__float__: "number",
+    Tensor.__int__: "number",
+    Tensor.__index__: "number",
+    Tensor.item: "number",
+    Tensor.tolist: "list",
+    Tensor.nonzero: "indices",
+    torch.nonzero: "indices",
+}
 
 
-def _to_gpu(module: nn.Module) -> None:
-    for part in module.modules():
-        for there in (part._parameters, part._buffers):
-            for name, value in there.items():
-                if isinstance(value, nn.Parameter):
-                    there[name] = nn.Parameter(_like(value), False)
-                elif value is not None:
-                    there[name] = _like(value)
-
-
-def _like(tensor: Tensor) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
-
-
-class _Copies(TorchDispatchMode):
-    """Notes each operation that has a tensor of the GPU and gives one of the host."""
-
+class _Mode(TorchFunctionMode):
     def __init__(self, seen: list[str]) -> None:
         super().__init__()
         self._seen = seen
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given, found = (
-            {leaf.device.type for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)}
-            for tree in ((args, kwargs), result)
-        )
-        if "cuda" in given and "cpu" in found:
-            self._seen.append(str(func))
-        return result
-
-
-# Methods that look for the device first, and what does the same without.
-_GUARDED = {Tensor.copy_: torch.ops.aten.copy_.default, Tensor.contiguous: torch.ops.aten.contiguous.default}
-
-
-class _Asked(TorchFunctionMode):
-    def __init__(self, seen: list[str], numbers: list[int]) -> None:
-        super().__init__()
-        self._seen, self._numbers = seen, numbers
-
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        made = func is torch.tensor and torch.device(kwargs.get("device") or "cpu").type == "cpu"
-        if made or (tensors and not any(isinstance(tensor, FakeTensor) for tensor in tensors)):
-            with unset_fake_temporarily():  # what the host knows by itself
-                return func(*args, **kwargs)
-        if func is Tensor.__getitem__:
-            return _part(*args)
-        if func is Tensor.__setitem__:
-            tensor, key, value = args
-            if isinstance(key, list):
-                tensor.index_copy_(0, torch.tensor(key, device=tensor.device), value)
-            else:
-                torch.ops.aten.copy_.default(_part(tensor, key), value)
-            return None
-        if func in _GUARDED:
-            return _GUARDED[func](*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        if name == "__bool__" and args[0].device.type == "cuda":
-            self._seen.append("bool")
-            return True
-        if name == "item" and args[0].device.type == "cuda":
-            self._seen.append("number")
-            return self._numbers.pop(0)
-        if name == "numpy" and args[0].device.type == "cuda":
-            self._seen.append("numpy")
-        return func(*args, **kwargs)
+        there = any(isinstance(tensor, OnGpu) for tensor in tensors)
+        if there and func in (_DEVICE, _IS_CUDA, _IS_CPU):
+            return {_DEVICE: CUDA, _IS_CUDA: True, _IS_CPU: False}[func]
+        if there and func in (Tensor.numpy, Tensor.__array__):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy: use Tensor.cpu() first")
+        if there and func is Tensor.__deepcopy__:
+            return _deep(*args)
+        if there:
+            self._check(func, args, tensors)
+        if func in (torch.device, torch._C._nn._parse_to):  # the latter reads what `Module.to` was given
+            return func(*args, **kwargs)
+        wanted = _device(func, args, kwargs)
+        with torch._C.DisableTorchFunctionSubclass():
+            found = func(*map(_on_host, args), **{k: _on_host(v) for k, v in kwargs.items()})
+        if func == _SET_DATA:
+            return _become(args[0], isinstance(args[1], OnGpu))
+        if func is Tensor.copy_:
+            wanted = isinstance(args[0], OnGpu)
+        if there and (wanted is False or (func is Tensor.copy_ and not wanted)):
+            self._seen.append("copy")
+        wanted = there if wanted is None else wanted
+        return tree_map(lambda leaf: _tagged(leaf, wanted, copied=func in _MOVE), found)
+
+    def _check(self, func: Any, args: Any, tensors: list[Tensor]) -> None:
+        if func in _TOLD:
+            self._seen.append(_TOLD[func])
+        elif func in _INDEX:
+            keys = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor)]
+            if any(isinstance(key, OnGpu) for key in keys) and not isinstance(args[0], OnGpu):
+                raise RuntimeError("indices should be either on cpu or on the indexed tensor's device (cpu)")
+            if any(isinstance(key, OnGpu) and key.dtype == torch.bool for key in keys):
+                self._seen.append("indices")
+            if keys:  # without, it is a copy, which takes what is on any device
+                _check_alike(func, [args[0], *(value for value in args[2:] if isinstance(value, Tensor))])
+        elif func not in _MIX:
+            _check_alike(func, tensors)
 
 
-def _part(tensor: Tensor, key: Any) -> Tensor:
-    keys = key if isinstance(key, tuple) else (key,)
-    at = next((i for i, each in enumerate(keys) if each is Ellipsis), None)
-    if at is not None:
-        taken = sum(each is not None for each in keys) - 1
-        keys = (*keys[:at], *[slice(None)] * (tensor.ndim - taken), *keys[at + 1 :])
-    axis = 0
-    for each in keys:
-        if each is None:
-            tensor = tensor.unsqueeze(axis)
-        elif isinstance(each, int):
-            tensor = tensor.select(axis, each)
-            axis -= 1
-        elif isinstance(each, slice):
-            start, stop, step = each.indices(tensor.shape[axis])
-            tensor = torch.ops.aten.slice(tensor, axis, start, stop, step)
-        else:
-            index = each if isinstance(each, Tensor) else torch.tensor(each, dtype=torch.long)
-            tensor = tensor.index_select(axis, index.to(tensor.device))
-        axis += 1
-    return tensor
+def _check_alike(func: Any, tensors: list[Tensor]) -> None:
+    """Among a GPU's tensors the host's may stand where they are one number without dimensions."""
+    if len({isinstance(tensor, OnGpu) for tensor in tensors if isinstance(tensor, OnGpu) or tensor.ndim}) > 1:
+        name = getattr(func, "__name__", func)
+        raise RuntimeError(f"{name}: expected all tensors on one device, found at least two devices")
+
+
+def _device(func: Any, args: Any, kwargs: Any) -> bool | None:
+    """Whether the result is asked for on the GPU, or on the host; None where no device is named."""
+    if func in (Tensor.cpu, Tensor.cuda):
+        return func is Tensor.cuda
+    named = [kwargs["device"]] if kwargs.get("device") is not None else []
+    if func in (Tensor.to, Tensor.type_as):
+        given = [*args[1:], *kwargs.values()]
+        named = [each for each in given if isinstance(each, str | torch.device | Tensor)]
+    for each in named:
+        return isinstance(each, OnGpu) if isinstance(each, Tensor) else torch.device(each).type == "cuda"
+    return None
+
+
+def _on_host(given: Any) -> Any:
+    """An argument with the host in place of the GPU."""
+    if isinstance(given, str):
+        return "cpu" if given.split(":")[0] == "cuda" else given
+    return CPU if isinstance(given, torch.device) and given.type == "cuda" else given
+
+
+def _tagged(leaf: Any, there: bool, copied: bool) -> Any:
+    if not isinstance(leaf, Tensor) or isinstance(leaf, OnGpu) == there:
+        return leaf
+    with torch._C.DisableTorchFunctionSubclass():
+        leaf = leaf.clone() if copied else leaf
+        return leaf.as_subclass(OnGpu if there else Tensor)
+
+
+def _become(tensor: Tensor, there: bool) -> None:
+    """A module's parameter stays the same object when it is moved."""
+    parameter = isinstance(tensor, nn.Parameter)
+    tensor.__class__ = OnGpu if there else nn.Parameter if parameter else Tensor
+    if there and parameter:
+        tensor._is_param = True  # type: ignore[attr-defined]
+
+
+def _deep(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    if id(tensor) not in memo:
+        with torch._C.DisableTorchFunctionSubclass():
+            found = tensor.detach().clone().as_subclass(OnGpu).requires_grad_(tensor.requires_grad)
+        if isinstance(tensor, nn.Parameter):
+            found._is_param = True  # type: ignore[attr-defined]
+        memo[id(tensor)] = found
+    return memo[id(tensor)]

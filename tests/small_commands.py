@@ -28,7 +28,11 @@ STUDY = (
     *("editor.steps=1", "editor.compile=false"),
 )
 TRAINING = ("width=80", "height=64", "warm_start.steps=1", "warm_start.batch_size=1", "inputs.frames=2")
-SMALLER = {("simedit-eval", "run"): STUDY, ("simedit-lab", "train-style"): TRAINING}
+SMALLER = {
+    ("simedit-eval", "run"): STUDY,
+    ("simedit-lab", "train-style"): TRAINING,
+    ("simedit-train", "distill"): (*TRAINING, "warm_start.edits=2"),
+}
 
 
 def smaller(command: str, args: list[str]) -> list[str]:

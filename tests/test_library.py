@@ -200,7 +200,7 @@ def test_each_frame_is_run_as_its_own_card_says(tiny_root: Path) -> None:
     changes = {
         "gold": {"steps": 2, "scales": Scales(text=2.0)},
         "wood": {"steps": 3, "sampler": "ddim"},
-        "stone": {"steps": 2, "scales": Scales(image=1.0)},
+        "stone": {"steps": 1, "sampler": "consistency", "scales": Scales(image=1, style=1, text=1)},
     }
     library = SpecialistLibrary(tiny_pipeline())
     for style, change in changes.items():
@@ -661,6 +661,15 @@ def test_a_specialist_of_steps_that_the_base_has_not_is_refused_when_it_is_added
         library.add(dataclasses.replace(gold, card=gold.card.model_copy(update={"steps": 1001})))
     assert library.styles == ()
     library.add(gold)
+
+
+def test_what_was_distilled_takes_no_more_steps_than_it_learned(tiny_root: Path) -> None:
+    gold = Specialist.load(tiny_root / "gold")
+    card = gold.card.model_copy(update={"steps": 2, "sampler": "consistency"})
+    for steps in (1, 2):
+        SpecialistLibrary(tiny_pipeline(), steps=steps).add(dataclasses.replace(gold, card=card))
+    with pytest.raises(SimeditError, match="'gold' is distilled to 2 denoising steps, with 20 it was never"):
+        SpecialistLibrary(tiny_pipeline(), steps=20).add(dataclasses.replace(gold, card=card))
 
 
 def test_folders_may_be_moved_and_linked(tiny_root: Path, tmp_path: Path) -> None:

@@ -30,10 +30,15 @@ def lab(tmp_path, monkeypatch):
 def test_what_ships_with_the_lab_goes_by_name(lab):
     (lab / "policies" / "best").mkdir(parents=True)
     (lab / "specialists" / "gold").mkdir(parents=True)
+    (lab / "specialists" / "gold" / "card.json").touch()
     (lab / "real.yaml").write_text("source: the lab\npolicies: {best: {open: 0.9, close: 1}}\n")
     assert policy_folder("lab:best") == lab / "policies" / "best"
     assert specialist_folder("lab:gold") == lab / "specialists" / "gold"
     assert library_folder("lab") == lab / "specialists"
+    (lab / "distilled" / "gold").mkdir(parents=True)
+    (lab / "distilled" / "gold" / "card.json").touch()
+    assert library_folder("lab-distilled") == lab / "distilled"
+    assert specialist_folder("lab-distilled:gold") == lab / "distilled" / "gold"
     assert load_real(RealConfig(source="lab"), DrawerSuite(), ["best"], ["open"]).source == "the lab"
     with pytest.raises(SimeditError, match="'bst': did you mean 'best'"):
         policy_folder("lab:bst")
@@ -54,8 +59,21 @@ def test_a_package_without_the_lab_says_how_to_make_it(lab):
 
 
 def test_other_folders_are_taken_as_they_are():
-    for find in (policy_folder, specialist_folder, library_folder):
+    for find in (policy_folder, library_folder):
         assert find("mine") == Path("mine")
+
+
+def test_a_specialist_goes_by_its_path_or_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SimeditError, match=r"no specialist at teak or specialists/teak"):
+        specialist_folder("teak")
+    for folder in (Path("mine/oak"), Path("specialists/teak")):
+        folder.mkdir(parents=True)
+        (folder / "card.json").touch()
+    assert specialist_folder("mine/oak") == Path("mine/oak")
+    assert specialist_folder("teak") == Path("specialists/teak")
+    with pytest.raises(SimeditError, match="'taek': did you mean 'teak'"):
+        specialist_folder("taek")
 
 
 def test_a_config_goes_by_its_name_or_its_path(tmp_path, monkeypatch):

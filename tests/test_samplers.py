@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler
 
 from simedit.errors import SimeditError
-from simedit.samplers import Schedule, ddim, euler_ancestral, sample, step
+from simedit.samplers import Schedule, consistency, ddim, euler_ancestral, expected, sample, step
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -31,9 +31,42 @@ def test_scores_as_the_public_code(name: str, schedule: Schedule) -> None:
         eps, x, drawn, given = (
             torch.from_numpy(golden[f"step{i}_{key}"]) for key in ("model_output", "sample", "drawn", "given")
         )
-        for latent, expected in ((drawn, "logprob_drawn"), (given, "logprob_given")):
+        for latent, log in ((drawn, "logprob_drawn"), (given, "logprob_given")):
             _, log_prob = step(eps, x, i, schedule, next_latent=latent)
-            np.testing.assert_allclose(log_prob, golden[f"step{i}_{expected}"], atol=1e-5)
+            np.testing.assert_allclose(log_prob, golden[f"step{i}_{log}"], atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_consistency_steps_go_to_the_end_and_come_back_with_new_noise(steps: int) -> None:
+    schedule, random = consistency(ALPHAS, steps), torch.Generator().manual_seed(0)
+    wanted = torch.randn(2, 4, 3, 5, generator=random).double()
+    asked: list[tuple[float, torch.Tensor]] = []
+
+    def model(x: torch.Tensor, t: float) -> torch.Tensor:
+        """The noise in x, as diffusers' schedulers have it, for one who knows what is under it."""
+        asked.append((float(t), x))
+        alpha = ALPHAS[int(t)].double()
+        return (x - alpha.sqrt() * wanted) / (1 - alpha).sqrt()
+
+    noise = torch.randn(2, 4, 3, 5, generator=random).double()
+    found = sample(model, noise * schedule.init_scale, schedule, lambda step: noise)
+    torch.testing.assert_close(found.final, wanted)
+    assert [t for t, _ in asked] == [999 - 1000 * i // steps for i in range(steps)]
+    for t, x in asked[1:]:
+        alpha = ALPHAS[int(t)].double()
+        torch.testing.assert_close(x, alpha.sqrt() * wanted + (1 - alpha).sqrt() * noise)
+
+
+def test_expected_is_a_step_without_its_noise() -> None:
+    schedule, random = euler_ancestral(ALPHAS, 6), torch.Generator().manual_seed(0)
+    eps, x = torch.randn(2, 2, 4, 3, 5, generator=random).double()
+    i = torch.tensor([1, 4])
+    found = expected(lambda x, t: eps, x, i, schedule)
+    for row, at in enumerate(i.tolist()):
+        one, _ = step(
+            eps[row : row + 1], x[row : row + 1], at, schedule, noise=torch.zeros(1, 4, 3, 5, dtype=x.dtype)
+        )
+        torch.testing.assert_close(found[row : row + 1], one)
 
 
 @pytest.mark.parametrize(

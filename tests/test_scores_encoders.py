@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from fake_gpu import Gpu
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
@@ -27,6 +28,7 @@ from simedit.errors import SimeditError
 from simedit.scores import Targets
 from simedit.scores.encoders import Encoder, load_encoder
 from simedit.scores.semantic import Semantic
+from simedit.scores.texture import Texture
 from simedit.training.config import SemanticConfig
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -108,6 +110,23 @@ def test_half_precision(saved: tuple[str, Path], encoder: Encoder) -> None:
     half = load_encoder(semantic_config(kind, folder), "cpu", torch.bfloat16)(images(2, 112, 112))
     assert half.dtype == torch.bfloat16
     assert torch.cosine_similarity(half.float(), encoder(images(2, 112, 112)), dim=-1).min() > 0.99
+
+
+@pytest.mark.parametrize("texture", [False, True])
+def test_a_gpu_scores_as_the_cpu_does(
+    saved: tuple[str, Path], encoder: Encoder, texture: bool, gpu: Gpu
+) -> None:
+    config = SemanticConfig(encoder="texture") if texture else semantic_config(*saved)
+    edits, masks = images(4, 96, 128).unflatten(0, (2, 2)), torch.ones(2, 96, 128, dtype=torch.bool)
+    masks[0, :, 40:] = False
+    given = (edits[:, 0], masks, images(2, 50, 60), torch.ones(2, 50, 60, dtype=torch.bool))
+    expected = Semantic(Texture() if texture else encoder)(edits, Targets(*given))
+    score = Semantic(load_encoder(config, "cuda"))
+    gpu.came()
+    found = score(edits.to("cuda"), Targets(*(each.to("cuda") for each in given)))
+    assert gpu.came() == []
+    assert found.device.type == "cuda"
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-3)
 
 
 def test_an_edit_is_scored_alone(encoder: Encoder) -> None:

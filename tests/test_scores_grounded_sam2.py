@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_gpu import Gpu
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
@@ -247,6 +248,16 @@ def test_masks_do_not_depend_on_the_batch(segment):
         torch.testing.assert_close(masks[i], alone[0])
         assert found[i] == found_alone[0]
     assert found.any()
+
+
+def test_a_gpu_marks_what_the_cpu_does(weights, segment, gpu: Gpu):
+    several, nouns = images(2, 64, 80), ["cupboard", "telephone booth"]
+    expected, _ = segment(several, nouns)
+    on_gpu = GroundedSam2.load(*weights, device="cuda", box_threshold=1e-12, text_threshold=0)
+    for given in (several, several.to("cuda")):
+        masks, found = on_gpu(given, nouns)
+        assert (masks.device, found.device.type) == (given.device, "cpu")
+        assert (masks.cpu() != expected).float().mean() <= (0.05 if gpu.real else 0)
 
 
 def test_bfloat16(weights):

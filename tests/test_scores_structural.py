@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from fake_gpu import Gpu
 from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
@@ -106,6 +107,20 @@ def changes() -> dict[str, list[Tensor]]:
         "fade inside": [faded(frame, region(), share) for share in (0.0, 0.3, 0.6, 1.0)],
         "light outside": [lamp(frame, share) for share in (0.0, 0.3, 0.6, 1.0)],
     }
+
+
+@pytest.mark.parametrize("kind", ["canny", "depth"])
+def test_a_gpu_scores_as_the_cpu_does(depth_folder: Path, kind: str, gpu: Gpu) -> None:
+    config = CannyConfig() if kind == "canny" else DepthConfig(model=str(depth_folder))
+    edits = torch.stack([scene(), faded(scene(), region(), 0.5)])[None]
+    given = (scene()[None], region()[None], scene()[None], region()[None])
+    expected = load_structural(config, "cpu")(edits, Targets(*given))
+    score = load_structural(config, "cuda")
+    gpu.came()
+    found = score(edits.to("cuda"), Targets(*(each.to("cuda") for each in given)))
+    assert gpu.came() == (["copy"] if kind == "canny" else [])  # OpenCV's
+    assert found.device.type == "cuda"
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("change", changes())

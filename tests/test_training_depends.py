@@ -26,6 +26,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_inputs(folder / "styles", 1)
     (folder / "depth").mkdir()
     (folder / "depth" / "config.json").write_text("{}")
+    (folder / "gold").mkdir()
+    (folder / "gold" / "card.json").write_text("{}")
     (folder / "run" / "media").mkdir(parents=True)
     (folder / "run" / "media" / "one.mp4").write_bytes(b"video")
     return folder
@@ -47,6 +49,11 @@ ALL = {
     "scores": {"structural": {"kind": "depth", "model": "depth"}, "semantic": {"encoder": "texture"}},
 }
 RUN = {"inputs": {"kind": "run", "path": "run"}}
+DISTILLED = {
+    "steps": 0,
+    "style": {"scales": {"image": 1, "style": 1, "text": 1}},
+    "warm_start": {"kind": "distilled", "teacher": "gold"},
+}
 
 
 def _append(name: str) -> Callable[[Path], object]:
@@ -70,6 +77,7 @@ def _append(name: str) -> Callable[[Path], object]:
         (ALL, _append("styles/input_0.png"), "the style masks in styles"),
         (ALL, _append("depth/config.json"), "the model depth"),
         (RUN, _append("run/media/one.mp4"), "the videos in run"),
+        (DISTILLED, _append("gold/card.json"), "the specialist gold"),
     ],
 )
 def test_a_change_is_named(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_gpu import Gpu
 from PIL import Image
 
 from simedit.errors import SimeditError
@@ -105,3 +106,13 @@ def test_what_it_is_worth_is_shown_and_kept(tiny_root: Path, tmp_path: Path) -> 
     assert (pictures[:64, 68:132] == frames[0]).all()
     assert table(found).row_count == 5
     assert sentence(gold, found).startswith("gold is not good yet")  # its weights are random
+
+
+def test_a_gpu_finds_it_worth_what_the_cpu_does(tiny_root: Path, gpu: Gpu) -> None:
+    gold, wood = (Specialist.load(tiny_root / style) for style in ("gold", "wood"))
+    frames, masks, _ = held_out(Inputs(others=False), own_masks)
+    one, other = (
+        compare(gold, [wood], tiny_pipeline().to(device), frames, masks)[0]["distance"]
+        for device in ("cpu", "cuda")
+    )
+    assert other == pytest.approx(one, rel=0.05 if gpu.real else 0)

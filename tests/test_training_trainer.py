@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fake_gpu import Gpu
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,11 +22,14 @@ from torch import Tensor
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
 from simedit.scores import Targets
+from simedit.scores.semantic import Semantic
+from simedit.scores.structural import Canny
+from simedit.scores.texture import Texture
 from simedit.settings import Scales
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training import checkpoint as checkpoints
-from simedit.training.config import SamplingConfig, StyleConfig, TrainConfig, UpdateConfig, WarmStartConfig
+from simedit.training.config import PaintedConfig, SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
 from simedit.training.update import Ranked, accumulate
@@ -74,10 +79,12 @@ def _trainer(
     folder: Path,
     score: Callable[[Tensor, Targets], Tensor] = redness,
     *,
+    structural: Callable[[Tensor, Targets], Tensor] = indifferent,
     seed: int = 0,
     update: dict[str, Any] | None = None,
     sampling: dict[str, Any] | None = None,
     show: Callable[[str, int, int], None] = lambda phase, done, of: None,
+    device: str = "cpu",
     size: tuple[int, int] = (SIZE, SIZE),
     scales: Scales = Scales(image=1, style=1, text=1),  # noqa: B008 (frozen)
     **changes: Any,
@@ -87,13 +94,12 @@ def _trainer(
         seed=seed,
         width=size[0],
         height=size[1],
-        precision="fp32",
         lora_rank=4,
         lora_alpha=4,
         style=StyleConfig(instruction="make it red", wordings=("paint it red",), scales=scales),
         sampling=SamplingConfig(**{"steps": 4, "batch_size": 3} | (sampling or {})),
         update=UpdateConfig(**{"batch_size": 2, "accumulation": 2, "learning_rate": 3e-3} | (update or {})),
-        **{"steps": 2, "samples": 8} | changes,
+        **{"steps": 2, "samples": 8, "precision": "fp32"} | changes,
     )
     inputs = Frames(12, seed, *size)
     material = Material(
@@ -101,13 +107,28 @@ def _trainer(
         styles=STYLES,
         masks=lambda indices, frames, own: np.stack([mask for mask in own if mask is not None]),
         style_masks=[np.ones(style.shape[:2], bool) for style in STYLES],
-        structural=indifferent,
+        structural=structural,
         semantic=score,
     )
     base = folder / "base"
     if not base.exists():
         tiny_pipeline(seed).save_pretrained(base)
-    return Trainer(config, "red", tiny_pipeline(seed), str(base), material, folder / "run", show=show)
+    pipeline = tiny_pipeline(seed).to(device)
+    if config.precision == "bf16":
+        pipeline.to(torch.bfloat16)
+    alone: Any = SimpleNamespace(
+        device=torch.device(device),
+        is_main_process=True,
+        num_processes=1,
+        process_index=0,
+        gather=lambda rows: rows,
+        reduce=lambda values, how: values,
+        wait_for_everyone=lambda: None,
+    )
+    accelerator = None if device == "cpu" else alone
+    return Trainer(
+        config, "red", pipeline, str(base), material, folder / "run", accelerator=accelerator, show=show
+    )
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
@@ -276,7 +297,7 @@ def test_stopping_at_every_chance_changes_no_bit(
 
 
 WARM: Any = {
-    "warm_start": WarmStartConfig(steps=4, batch_size=3, learning_rate=3e-3),
+    "warm_start": PaintedConfig(steps=4, batch_size=3, learning_rate=3e-3),
     "steps": 1,
     "samples": 4,
     "sampling": {"steps": 3, "batch_size": 2},
@@ -306,6 +327,36 @@ def test_a_warm_start_stopped_at_every_chance_changes_no_bit(tmp_path: Path) -> 
     assert specialist.card.training["warm_start"] == 4
 
 
+def test_a_gpu_trains_as_the_cpu_does_also_after_a_stop(tmp_path: Path, gpu: Gpu) -> None:
+    options: Any = WARM | {"steps": 2, "precision": "bf16", "update": {"gradient_checkpointing": True}}
+    options |= {"structural": Canny(), "score": Semantic(Texture())}
+    expected = _trainer(tmp_path / "cpu", **options).run()
+    stops = [("warm start", 2), ("sample", 2), ("reference", 2), ("update", 1)]
+
+    def show(phase: str, done: int, of: int) -> None:
+        if stops and (phase, done) == stops[0]:
+            stops.pop(0)
+            trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path / "gpu", show=show, device="cuda", **options)
+        if (found := checkpoints.latest(tmp_path / "gpu" / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert stops == []
+    assert {parameter.device.type for parameter in trainer.policy.parameters} == {"cuda"}
+    one, other = (_records(tmp_path / where)[0] for where in ("cpu", "gpu"))
+    if gpu.real:  # which of two edits is better may turn on rounding
+        for name in ("structural", "semantic", "loss"):
+            assert other[name] == pytest.approx(one[name], rel=0.1), name
+        assert all(value.isfinite().all() for value in specialist.weights.values())
+    else:
+        _assert_same(specialist, expected)
+        assert other == one | {"peak_memory": 0}
+
+
 def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, **WARM)
     trainer.show = lambda phase, done, of: trainer.stop() if phase == "sample" else None
@@ -329,7 +380,7 @@ def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> 
 
 
 def test_a_warm_start_alone_learns_to_paint(tmp_path: Path) -> None:
-    options = WARM | {"steps": 0, "warm_start": WarmStartConfig(steps=100, batch_size=4, learning_rate=3e-3)}
+    options = WARM | {"steps": 0, "warm_start": PaintedConfig(steps=100, batch_size=4, learning_rate=3e-3)}
     trainer = _trainer(tmp_path, **options)
 
     def loss() -> float:

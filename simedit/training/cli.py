@@ -20,19 +20,26 @@ from simedit.config import check_set_once, load_config
 from simedit.errors import SimeditError, run_cli
 from simedit.locks import locked
 from simedit.names import check_name
-from simedit.packaged import config_file, packaged_configs
-from simedit.training.config import ImagesConfig, StyleConfig, TrainConfig, TwinConfig, check_counts
+from simedit.packaged import CARD, SPECIALISTS, config_file, packaged_configs
+from simedit.training.config import (
+    DistilledConfig,
+    ImagesConfig,
+    StyleConfig,
+    TrainConfig,
+    TwinConfig,
+    check_counts,
+)
 from simedit.training.imports import check_imports, missing_imports
 from simedit.training.run_file import MAY_CHANGE, RUN, Run, changed, read_run, write_run
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
     from simedit.pipeline import SpecialistPipeline
-    from simedit.specialist import Specialist
+    from simedit.specialist import Card, Specialist
     from simedit.training.data import Inputs
     from simedit.training.sampler import Masks
 
-SPECIALISTS, RUNS = Path("specialists"), Path("runs/train")
+RUNS = Path("runs/train")
 
 DESCRIPTION = """\
 Make a specialist from a few photographs of a style, with AI feedback and no labels.
@@ -43,6 +50,7 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
   simedit-train --config photo --style rain \\
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
+  simedit-train distill --specialist gold                 # the same edits in one evaluation (distill --help)
   accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
 
 Without InstructPix2Pix at hand: simedit-lab train-style NAME --style-images FOLDER, on a small base that
@@ -103,7 +111,12 @@ def train(
             raise SimeditError(f"--config is missing: a YAML file, or one that ships ({ours})")
         training = _configured(config, style, overrides)
         if dry_run:
-            return _dry_run(training, cpu)
+            return dry_run_of(training, cpu)
+        if isinstance(training.warm_start, DistilledConfig):
+            raise SimeditError(
+                f"{config} is a distillation: simedit-train distill --specialist "
+                f"{shlex.quote(training.warm_start.teacher)} --config {shlex.quote(str(config))}"
+            )
         if style_images is None or name is None:
             raise SimeditError("--style-images and --name are needed, for example photos/gold and gold")
         if not re.fullmatch(r"\w[\w.-]*", name):
@@ -116,13 +129,13 @@ def train(
         target = specialist or SPECIALISTS / name
         run = Run(name=name, id=secrets.token_hex(8), specialist=str(target))
     if dry_run:
-        return _dry_run(training, cpu)
+        return dry_run_of(training, cpu)
     if resume is not None and specialist is not None:
         run = run.model_copy(update={"specialist": str(specialist)})
-    _train(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
+    train_in(training, run, folder, style_images, fresh=resume is None, cpu=cpu, overwrite=overwrite)
 
 
-def _train(
+def train_in(
     config: TrainConfig,
     run: Run,
     folder: Path,
@@ -132,6 +145,16 @@ def _train(
     cpu: bool,
     overwrite: bool,
 ) -> None:
+    """Train in a run folder, or go on there, and tell what came out.
+
+    Args:
+        style_images: None for a distillation, or where a training goes on: they are there already.
+        fresh: whether it is a new training.
+        cpu, overwrite: as `train`'s.
+
+    Raises:
+        SimeditError, KeyboardInterrupt: as `simedit-train` ends.
+    """
     from simedit.training import checkpoint as checkpoints
     from simedit.training.data import read_style_images, style_files
 
@@ -144,6 +167,12 @@ def _train(
         _check_writable(path)
     names = [] if style_images is None else [file.name for file in style_files(style_images)]
     styles = () if style_images is None else read_style_images(style_images)
+    teacher = None
+    if isinstance(config.warm_start, DistilledConfig):
+        from simedit.specialist import Specialist
+
+        teacher = Specialist.load(config.warm_start.teacher)
+        styles = (teacher.style_images[teacher.card.style_image],)  # edits use no other
 
     import torch
     from accelerate import Accelerator
@@ -229,6 +258,7 @@ def _train(
             base,
             material,
             folder,
+            teacher=teacher,
             run_id=run.id,
             accelerator=accelerator,
         )
@@ -237,7 +267,7 @@ def _train(
         else:  # only now, so that what fails before leaves nothing
             alone()
             _check_fresh(folder)
-        if main and fresh:
+        if main and fresh and teacher is None:
             for doubt in doubts(names, styles, regions.styles, config.height):
                 console.print(f"warning: {doubt}", soft_wrap=True, highlight=False, markup=False)
         if main:
@@ -260,7 +290,10 @@ def _train(
         if main:
             del trainer, pipeline
             base = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
-            _tell_worth(result, base, inputs, material.masks, folder, target)
+            if teacher is None:
+                _tell_worth(result, base, inputs, material.masks, folder, target)
+            else:
+                _tell_apart(result, teacher, base, inputs, material.masks, folder)
             print(f"specialist: {target}")
             if config.steps:
                 print(f"pictures:   {folder / 'curves.png'}, grid_*.png beside it")
@@ -290,6 +323,28 @@ def _tell_worth(
     Console().print(ending.table(found))
     print(ending.sentence(result, found))
     print(f"looks like: {folder / ending.PICTURE} (photograph, frame, base, specialist)")
+
+
+def _tell_apart(
+    result: Specialist,
+    teacher: Specialist,
+    base: SpecialistPipeline,
+    inputs: Inputs,
+    masks: Masks,
+    folder: Path,
+) -> None:
+    """Compare what was distilled with its teacher on frames it was not trained on, and say what is lost."""
+    from simedit.training import ending
+
+    try:
+        frames, shown, _ = ending.held_out(inputs, masks)
+    except SimeditError as error:  # the specialist is there all the same
+        print(f"not judged: {error}")
+        return
+    found, pictures = ending.against(result, teacher, base, frames, shown)
+    ending.write(folder, found, pictures)
+    print(ending.lost(found))
+    print(f"looks like: {folder / ending.PICTURE} (frame, teacher, teacher with other noise, distilled)")
 
 
 def _beside_the_base(specialist: Specialist) -> list[Path]:
@@ -401,7 +456,7 @@ def _check_fresh(folder: Path) -> None:
 
 
 def _check_target(target: Path, run_id: str, overwrite: bool) -> None:
-    from simedit.specialist import CARD, Specialist
+    from simedit.specialist import Specialist
 
     if not target.exists():
         return
@@ -424,7 +479,8 @@ def _check_writable(folder: Path) -> None:
         raise SimeditError(f"{there} {reason}: choose another --out or --specialist")
 
 
-def _dry_run(config: TrainConfig, cpu: bool) -> None:
+def dry_run_of(config: TrainConfig, cpu: bool, teacher: Card | None = None) -> None:
+    """Print what a training would cost; `teacher` is whose edits a distillation learns."""
     from accelerate import PartialState
 
     from simedit.training.estimate import estimate, table
@@ -433,7 +489,7 @@ def _dry_run(config: TrainConfig, cpu: bool) -> None:
 
     state = PartialState(cpu=cpu)
     if state.is_main_process:
-        found = estimate(config, state.num_processes)
+        found = estimate(config, state.num_processes, teacher)
         parts = base_configs(config.base) or STABLE_DIFFUSION
         Console().print(table(found, measured(config, parts["unet"], str(state.device))))
         for line in missing_imports(config):
@@ -444,8 +500,13 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run `simedit-train` with `args` (default: the process's) and return its exit code."""
 
     def command() -> None:
-        check_set_once(sys.argv[1:] if args is None else args)
-        tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=args)
+        given = sys.argv[1:] if args is None else args
+        check_set_once(given)
+        if given[:1] == ["distill"]:
+            from simedit.training import distill
+
+            return distill.command(given[1:])
+        tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=given)
 
     return run_cli(command)
 

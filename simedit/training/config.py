@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -207,16 +209,17 @@ class ScoresConfig(Config):
 
 
 class SamplingConfig(Config):
-    """How pairs of edits are sampled, by Euler ancestral steps on Karras' sigmas.
+    """How pairs of edits are sampled: by Euler ancestral steps on Karras' sigmas, after a distillation by
+    consistency steps.
 
     Attributes:
-        steps: denoising steps, in training and on the card.
+        steps: denoising steps, in training and on the card; feedback needs two or more.
         batch_size: pairs sampled at once on each device; the U-Net sees up to eight times as many.
         storage: the trajectories' dtype. Latents are rounded to it while sampling, so that the stored
             trajectory is exactly the one that was sampled.
     """
 
-    steps: Annotated[int, Field(ge=2, le=1000)] = 100
+    steps: Annotated[int, Field(ge=1, le=1000)] = 100
     batch_size: PositiveInt = 16
     storage: Literal["float16", "bfloat16", "float32"] = "float16"
 
@@ -249,7 +252,7 @@ class UpdateConfig(Config):
     gradient_checkpointing: bool = True
 
 
-class WarmStartConfig(Config):
+class PaintedConfig(Config):
     """Supervised steps before the feedback: inputs painted with the style images are what edits should be.
 
     Attributes:
@@ -262,6 +265,37 @@ class WarmStartConfig(Config):
     steps: PositiveInt = 300
     batch_size: PositiveInt = 4
     learning_rate: PositiveFloat = 5e-4
+
+
+class DistilledConfig(Config):
+    """Supervised steps before the feedback: edits are to be another specialist's, in fewer evaluations.
+
+    Attributes:
+        teacher: that specialist's folder, or "lab:NAME".
+        teacher_steps: its denoising steps; null takes as many as its card says.
+        edits: how many of its edits are learned from.
+        steps: updates.
+        batch_size: samples in one update, over all devices.
+        learning_rate: AdamW's at first; it falls to zero.
+    """
+
+    kind: Literal["distilled"] = "distilled"
+    teacher: Place
+    teacher_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    edits: PositiveInt = 256
+    steps: PositiveInt = 1000
+    batch_size: PositiveInt = 4
+    learning_rate: PositiveFloat = 5e-4
+
+
+def _kind(value: Any) -> str:
+    return value.get("kind", "painted") if isinstance(value, dict) else getattr(value, "kind", "painted")
+
+
+WarmStartConfig = Annotated[
+    Annotated[PaintedConfig, Tag("painted")] | Annotated[DistilledConfig, Tag("distilled")],
+    Discriminator(_kind),
+]
 
 
 class TrainConfig(Config):
@@ -304,7 +338,25 @@ class TrainConfig(Config):
     ) -> WarmStartConfig | None:
         if warm_start is None and info.data.get("steps") == 0:
             raise ValueError("steps: 0 and no warm_start would train nothing")
+        style = info.data.get("style")
+        if isinstance(warm_start, DistilledConfig) and style is not None and style.scales.branches > 1:
+            raise ValueError(
+                "kind: 'distilled' makes a specialist without guidance: style.scales must be "
+                "{image: 1, style: 1, text: 1}"
+            )
         return warm_start
+
+    @field_validator("sampling")
+    @classmethod
+    def _noisy(cls, sampling: SamplingConfig, info: ValidationInfo) -> SamplingConfig:
+        if sampling.steps < 2 and info.data.get("steps"):
+            raise ValueError("feedback learns from noise between denoising steps: steps must be 2 or more")
+        return sampling
+
+    @property
+    def sampler(self) -> Literal["euler_ancestral", "consistency"]:
+        """What denoising steps are, in training and on the card."""
+        return "consistency" if isinstance(self.warm_start, DistilledConfig) else "euler_ancestral"
 
     # Of the field, not of the whole: an error shows what it was given.
     @field_validator("regions")

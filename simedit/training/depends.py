@@ -12,7 +12,8 @@ import torch
 from simedit.digests import digest
 from simedit.files import images_in
 from simedit.pipeline import base_folder
-from simedit.training.config import DepthConfig, ImagesConfig, RunConfig, TrainConfig
+from simedit.specialist import CARD, WEIGHTS
+from simedit.training.config import DepthConfig, DistilledConfig, ImagesConfig, RunConfig, TrainConfig
 
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
 _OF_BASE = (".json", ".txt", ".safetensors")
@@ -21,7 +22,8 @@ _OF_MODELS = (*_OF_BASE, ".bin", ".ckpt", ".pt", ".pth")
 
 def fingerprints(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, str]:
     """What the result depends on beside the config and the style images, by name: simedit's version, and the
-    number and digest of the files of the base, the inputs, the masks and the models that lie in folders.
+    number and digest of the files of the base, the teacher, the inputs, the masks and the models that lie in
+    folders.
 
     Models by hub id are taken to stay what they are.
 
@@ -48,6 +50,11 @@ def fingerprints(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, 
         found[f"the videos in {inputs.path}"] = _files(folder, _of(folder, (".mp4",)))
     if assets := list(assets):
         found["the simulator's assets"] = _files(Path(assets[0].anchor), assets)
+    if isinstance(config.warm_start, DistilledConfig):
+        teacher = Path(config.warm_start.teacher)
+        found[f"the specialist {teacher}"] = _files(
+            teacher, [teacher / CARD, teacher / WEIGHTS, *teacher.glob("style_*.png")]
+        )
     if regions.style_masks is not None:
         found[f"the style masks in {regions.style_masks}"] = _images(regions.style_masks)
     models: list[str | None] = [scores.semantic.model]

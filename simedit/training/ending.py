@@ -33,6 +33,8 @@ _LEAST = 0.02
 """A frame that shows less of what is edited, as a share, says nothing."""
 _TRIES = 5
 _SEED = 1_000_003
+_ALIKE = 0.5
+"""Decibels that six frames do not tell apart."""
 
 
 def held_out(inputs: Inputs, masks: Masks) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -83,14 +85,20 @@ def untrained(specialist: Specialist, pipeline: SpecialistPipeline, name: str) -
 
 
 def edits_of(
-    library: SpecialistLibrary, specialists: Sequence[Specialist], frames: np.ndarray, masks: np.ndarray
+    library: SpecialistLibrary,
+    specialists: Sequence[Specialist],
+    frames: np.ndarray,
+    masks: np.ndarray,
+    *,
+    first: int = _SEED,
 ) -> dict[str, np.ndarray]:
     """By style, each specialist's edits of the frames, uint8 [N, H, W, 3], of one noise a frame.
 
     Args:
         library: without these specialists; it holds one at a time.
+        first: the seed of the first frame's noise.
     """
-    edits, seeds = {}, [_SEED + i for i in range(len(frames))]
+    edits, seeds = {}, [first + i for i in range(len(frames))]
     for one in tracked(specialists, "trying it on frames it never saw", len(specialists)):
         library.add(one)
         styles = [one.card.style] * len(frames)
@@ -126,6 +134,62 @@ def compare(
     ]
     pictures = {"raw": frames, "base": edits.pop(base), **edits}
     return measure(frames, masks, specialist.style_images, own, pictures), strip(rows)
+
+
+def against(
+    student: Specialist,
+    teacher: Specialist,
+    pipeline: SpecialistPipeline,
+    frames: np.ndarray,
+    masks: np.ndarray,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """How near a distilled specialist's edits are to its teacher's, and the teacher's to its own with other
+    noise.
+
+    Args:
+        teacher: as its card has it.
+        pipeline: the base, fresh; it is changed in place.
+        frames, masks: as `held_out`'s.
+
+    Returns:
+        JSON: "student" and "noise", the mean over the frames of the PSNR inside the masks, dB, and
+        "evaluations" of the U-Net an edit, "before" as many as the teacher's; and pictures, uint8 [h, w, 3],
+        for each shown frame itself, two edits of the teacher and the student's.
+    """
+    library = SpecialistLibrary(pipeline)
+    wanted, other, own = (
+        edits_of(library, [one], frames, masks, first=first)[one.card.style]
+        for one, first in ((teacher, _SEED), (teacher, 2 * _SEED), (student, _SEED))
+    )
+    found = {
+        "student": _psnr(own, wanted, masks),
+        "noise": _psnr(other, wanted, masks),
+        "evaluations": student.card.steps * student.card.scales.branches,
+        "before": teacher.card.steps * teacher.card.scales.branches,
+    }
+    rows = [(frames[i], wanted[i], other[i], own[i]) for i in range(min(SHOWN, len(frames)))]
+    return found, strip(rows)
+
+
+def _psnr(edits: np.ndarray, wanted: np.ndarray, masks: np.ndarray) -> float:
+    errors = [((a[m] - b[m].astype(float)) ** 2).mean() for a, b, m in zip(edits, wanted, masks, strict=True)]
+    return float(np.mean([10 * np.log10(255**2 / max(error, 1e-3)) for error in errors]))
+
+
+def lost(found: dict[str, Any]) -> str:
+    """One plain sentence on what `against` found."""
+    few, many = found["evaluations"], found["before"]
+    apart = (
+        f"It takes {few} U-Net evaluation{'s' * (few != 1)} an edit, its teacher {many}: its edits are "
+        f"{found['student']:.1f} dB (PSNR) from the teacher's, whose own are {found['noise']:.1f} dB apart "
+        f"with other noise"
+    )
+    if found["student"] > found["noise"] - _ALIKE:
+        return f"{apart}, so that no more is lost than noise changes, or hardly."
+    return (
+        f"{apart}, so that more is lost than noise changes. What helps: more warm_start.steps and "
+        f"warm_start.edits, a higher lora_rank, or more sampling.steps."
+    )
 
 
 def table(found: dict[str, Any]) -> Table:

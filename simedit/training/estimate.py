@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from simedit.progress import about
-from simedit.training.config import TrainConfig, check_counts
+from simedit.settings import Scales
+from simedit.training.config import DistilledConfig, TrainConfig, check_counts
 from simedit.training.footprint import STABLE_DIFFUSION, Footprint, base_configs, footprint
 from simedit.training.speed import Speed
+
+if TYPE_CHECKING:
+    from simedit.specialist import Card
 
 TFLOPS = 100.0
 """The sustained speed of one device that `Estimate.hours` takes for granted, 1e12 operations a second."""
@@ -22,7 +27,8 @@ class Phase:
     """U-Net evaluations, each of one branch of one edit, over all processes.
 
     Attributes:
-        each: in a training step, of which the first needs no reference; in an update of the warm start.
+        each: in a training step, of which the first needs no reference; in an update of the warm start or the
+            distillation; in one of the teacher's edits.
         total: in all of them.
         forwards: the operations of all of them, backward passes included, as a number of forward passes.
     """
@@ -40,7 +46,8 @@ class Estimate:
         config: the training.
         processes: devices it runs on.
         updates: of the weights, in one training step.
-        phases: "sample", "reference" and "update"; before them "warm start", if there is one.
+        phases: "sample", "reference" and "update"; before them "warm start", or "teacher" and "distillation".
+            Those of no training step are left out.
         needs: of each device.
         assumed: the base is not at hand, so the sizes are Stable Diffusion 1.5's.
     """
@@ -80,8 +87,11 @@ class Estimate:
         return edits * (self.config.sampling.steps + 1) * self.needs.latent
 
 
-def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
+def estimate(config: TrainConfig, processes: int = 1, teacher: Card | None = None) -> Estimate:
     """What the training would cost on this many devices. Takes some seconds; loads and downloads nothing.
+
+    Args:
+        teacher: whose edits a distillation learns.
 
     Raises:
         SimeditError: counts that do not divide, or a base that is a path with no base.
@@ -97,18 +107,24 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
     def phase(each: int, steps: int, operations: int) -> Phase:
         return Phase(each, each * steps, round(each * steps * operations / needs.forward))
 
+    phases: dict[str, Phase] = {}
     warm = config.warm_start
-    before = {} if warm is None else {"warm start": phase(warm.batch_size, warm.steps, needs.learning)}
+    if isinstance(warm, DistilledConfig):
+        each = (teacher.scales if teacher else Scales()).branches
+        each *= warm.teacher_steps or (teacher.steps if teacher else config.sampling.steps)
+        phases["teacher"] = phase(each, warm.edits, needs.forward)
+        phases["distillation"] = phase(warm.batch_size, warm.steps, needs.learning)
+    elif warm is not None:
+        phases["warm start"] = phase(warm.batch_size, warm.steps, needs.learning)
+    if steps:
+        phases["sample"] = phase(branches * sampled, steps, needs.forward)
+        phases["reference"] = phase(branches * learned, steps - 1, needs.forward)
+        phases["update"] = phase(branches * learned * update.epochs, steps, needs.learning)
     return Estimate(
         config=config,
         processes=processes,
         updates=config.samples // (update.batch_size * update.accumulation * processes) * update.epochs,
-        phases=before
-        | {
-            "sample": phase(branches * sampled, steps, needs.forward),
-            "reference": phase(branches * learned, max(0, steps - 1), needs.forward),
-            "update": phase(branches * learned * update.epochs, steps, needs.learning),
-        },
+        phases=phases,
         needs=needs,
         assumed=parts is None,
     )
@@ -116,15 +132,15 @@ def estimate(config: TrainConfig, processes: int = 1) -> Estimate:
 
 def table(estimate: Estimate, here: Speed) -> RenderableType:
     """The estimate for a terminal; `here` is this machine's speed."""
-    config, needs = estimate.config, estimate.needs
+    config, needs, warm = estimate.config, estimate.needs, estimate.config.warm_start
     work = Table("", box=box.SIMPLE, title="Work (estimated)", title_justify="left")
-    for head in ("a training step", "in all", "as forward passes"):
+    for head in ("each time", "in all", "as forward passes"):
         work.add_column(head, justify="right")
     for name, phase in estimate.phases.items():
         work.add_row(name, *(f"{count:,}" for count in (phase.each, phase.total, phase.forwards)))
-    totals = (sum(getattr(p, key) for p in estimate.phases.values()) for key in ("each", "total", "forwards"))
+    totals = (sum(getattr(p, key) for p in estimate.phases.values()) for key in ("total", "forwards"))
     work.add_section()
-    work.add_row("U-Net evaluations", *(f"{count:,}" for count in totals))
+    work.add_row("U-Net evaluations", "", *(f"{count:,}" for count in totals))
 
     memory = Table("", box=box.SIMPLE, title="Memory of each device (estimated)", title_justify="left")
     memory.add_column("GB", justify="right")
@@ -143,11 +159,23 @@ def table(estimate: Estimate, here: Speed) -> RenderableType:
     memory.add_row("host: trajectories of each process", _gigabytes(estimate.trajectory_bytes))
 
     devices = "1 device" if estimate.processes == 1 else f"{estimate.processes} devices"
-    lines = [
-        f"{config.steps} training steps on {devices}, each of {config.samples} pairs "
-        f"({2 * config.samples} edits)\n"
-        f"in {config.sampling.steps} denoising steps, and {estimate.updates} updates."
-    ]
+    steps = f"{config.sampling.steps} denoising step{'s' * (config.sampling.steps != 1)}"
+    lines = []
+    if config.steps:
+        lines.append(
+            f"{config.steps} training steps on {devices}, each of {config.samples} pairs "
+            f"({2 * config.samples} edits)\n"
+            f"in {steps}, and {estimate.updates} updates."
+        )
+    if isinstance(warm, DistilledConfig):
+        few, many = config.sampling.steps, estimate.phases["teacher"].each
+        lines.append(
+            f"An edit will take {few} U-Net evaluation{'s' * (few != 1)} in place of {many}. First "
+            f"{warm.edits} edits of {many}\nare sampled, then learned from in {warm.steps} updates of "
+            f"{warm.batch_size}, on {devices}."
+        )
+    elif warm is not None and not config.steps:
+        lines.append(f"{warm.steps} updates of {warm.batch_size} on {devices}, for edits in {steps}.")
     if estimate.assumed:
         lines.append(f"{config.base} is not on this machine: assumed to be of Stable Diffusion 1.5's size.")
     speed = (

@@ -63,7 +63,7 @@ class Sampler:
     def __init__(self, config: TrainConfig, policy: Policy, material: Material):
         self.config, self.policy, self.material = config, policy, material
         pipeline = policy.pipeline
-        self.schedule = pipeline.schedule("euler_ancestral", config.sampling.steps)
+        self.schedule = pipeline.schedule(config.sampler, config.sampling.steps)
         self.wordings = (config.style.instruction, *config.style.wordings)
         size = (config.width, config.height)
         self.style_frames = np.stack([fit(image, *size) for image in material.styles])
@@ -147,6 +147,10 @@ class Sampler:
     def text(self, wording: Tensor) -> Tensor:
         """Text states [N, L, D] of wordings int64 [N]."""
         return self._text[wording]
+
+    def style(self, index: Tensor) -> Tensor:
+        """Latents [N, 4, h, w] of style images int64 [N]."""
+        return self._style[index]
 
     def encode(self, pairs: Pairs) -> Encoded:
         """What the pairs are conditioned on, on the policy's device."""

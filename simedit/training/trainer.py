@@ -1,5 +1,5 @@
-"""The training loop: a warm start if there is one, then sample pairs, score, rank, learn, save; the same step
-from the same seed every time."""
+"""The training loop: a warm start or a distillation if there is one, then sample pairs, score, rank, learn,
+save; the same step from the same seed every time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from simedit.pipeline import SpecialistPipeline
 from simedit.specialist import Card, Specialist
 from simedit.training import checkpoint as checkpoints
 from simedit.training.checkpoint import Checkpoint, Progress
-from simedit.training.config import TrainConfig, check_counts
+from simedit.training.config import DistilledConfig, TrainConfig, check_counts
 from simedit.training.data import Draw, draws
+from simedit.training.distillation import Distillation, widened
 from simedit.training.guards import stopping
 from simedit.training.log import PHASES, Log, finite
 from simedit.training.pairs import Pairs
@@ -45,7 +46,12 @@ SUMS = ("updates", "terms", "loss", "clamped", "gradient_norm")
 """What is summed up over a step's updates."""
 
 # The base is on the card already, and paths mean nothing elsewhere.
-PATHS: Any = {"base": True, "inputs": {"path", "masks", "asset_root"}, "regions": {"style_masks"}}
+PATHS: Any = {
+    "base": True,
+    "inputs": {"path", "masks", "asset_root"},
+    "regions": {"style_masks"},
+    "warm_start": {"teacher"},
+}
 
 
 class Interrupted(Exception):
@@ -68,12 +74,13 @@ class Trainer:
         base: what the card names as base: a hub id or an absolute path.
         material: what it is trained from.
         folder: the run folder.
+        teacher: which a distillation is from, on the same base.
         run_id: what the card's training record says of which run it was.
         accelerator: of one process or several.
         show: told (phase, done, of how many) as work goes on.
 
     Raises:
-        SimeditError: counts that do not divide.
+        SimeditError: counts that do not divide, or a teacher that does not fit.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Trainer:
         material: Material,
         folder: Path,
         *,
+        teacher: Specialist | None = None,
         run_id: str = "",
         accelerator: Accelerator | None = None,
         show: Callable[[str, int, int], None] = lambda phase, done, of: None,
@@ -103,6 +111,11 @@ class Trainer:
             bf16=config.precision == "bf16",
             gradient_checkpointing=update.gradient_checkpointing,
         )
+        assert (teacher is not None) == isinstance(config.warm_start, DistilledConfig)
+        self.teacher = teacher
+        if teacher is not None:
+            self.policy.load(widened(teacher, config.lora_rank, config.lora_alpha))
+            self.policy.refer_to_this()
         self.sampler = Sampler(config, self.policy, material)
         self.optimizer = self._new_optimizer()
         self.done = Progress(step=0, processes=self.accelerator.num_processes)
@@ -155,6 +168,8 @@ class Trainer:
         record = {"run": self.run_id, "steps": self.done.step, "config": kept}
         if self._warm_steps:
             record["warm_start"] = self.done.warm
+        if self.teacher is not None:
+            record["teacher"] = self.teacher.card.model_dump(mode="json", exclude={"base"})
         card = Card(
             style=self.name,
             base=self.base,
@@ -165,6 +180,7 @@ class Trainer:
             heights=config.style.heights or (config.height, config.height),
             style_image=central(self.material.styles),
             steps=config.sampling.steps,
+            sampler=config.sampler,
             lora_rank=config.lora_rank,
             lora_alpha=config.lora_alpha,
             training=record if self.done.step or self.done.warm else None,
@@ -238,11 +254,12 @@ class Trainer:
         if config is None or self.done.warm == config.steps:
             return
         accelerator = self.accelerator
-        warm = WarmStart(self.config, self.policy, self.sampler, self.material)
+        warm = self._taught() or WarmStart(self.config, self.policy, self.sampler, self.material)
+        phase = "warm start" if self.teacher is None else "distillation"
         mine = range(accelerator.process_index, config.batch_size, accelerator.num_processes)
         self.policy.unet.train()
         for step in range(self.done.warm, config.steps):
-            self.show("warm start", step, config.steps)
+            self.show(phase, step, config.steps)
             self._stop_if_asked()
             if step % SAVE_EVERY == 0:
                 self._save()
@@ -256,6 +273,21 @@ class Trainer:
         self.policy.refer_to_this()
         self.optimizer = self._new_optimizer()
         self._save()
+
+    def _taught(self) -> Distillation | None:
+        """The distillation, if it is one, when all its teacher's edits are there."""
+        if self.teacher is None:
+            return None
+        config, teacher, accelerator = self.config, self.teacher, self.accelerator
+        found = Distillation(
+            config, self.policy, self.sampler, self.material, teacher, self.folder, self.run_id
+        )
+        mine = range(accelerator.process_index, found.edits, accelerator.num_processes)
+        for done in found.prepare(mine):
+            self.show("teacher", done, len(mine))
+            self._stop_if_asked()
+        accelerator.wait_for_everyone()
+        return found
 
     def _step(self, step: int) -> None:
         config, mine, here = self.config, self._draws(step), self._here
