@@ -7,7 +7,6 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime, timezone
 from functools import partial
@@ -23,7 +22,10 @@ from simedit.config import Config, load_config
 from simedit.drafts import whole
 from simedit.envs.drawer.poses import POSES, TASKS
 from simedit.errors import SimeditError, unknown
+from simedit.lab.beside import beside, cores
 from simedit.lab.materials import MATERIALS, STYLES
+from simedit.lab.recipes import RECIPES
+from simedit.lab.remaining import Remaining
 from simedit.locks import locked
 from simedit.progress import tracked
 from simedit.training.config import TrainConfig
@@ -53,6 +55,7 @@ class Plan(Config):
         style_settings: of the specialists' trainings, in place of lab/train.yaml's, as `simedit-train --set`.
         styles: that get a specialist.
         episodes: of the expert in proxy-real.
+        policies: that are trained on them, of `simedit.lab.recipes.RECIPES`.
         poses, seeds: of the trials that real rates come from: 6 tasks x poses x seeds a policy.
         max_steps: of a trial.
     """
@@ -69,18 +72,23 @@ class Plan(Config):
     style_settings: tuple[str, ...] = ()
     styles: Annotated[tuple[str, ...], Field(min_length=1)] = STYLES
     episodes: PositiveInt = 400
+    policies: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(RECIPES)
     poses: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(POSES)
     seeds: PositiveInt = 2
     max_steps: PositiveInt = 60
 
     @model_validator(mode="after")
     def _known(self) -> Plan:
-        for kind, names, known in (("style", self.styles, MATERIALS), ("pose", self.poses, POSES)):
+        for kind, names, known in (
+            ("style", self.styles, MATERIALS),
+            ("policy", self.policies, RECIPES),
+            ("pose", self.poses, POSES),
+        ):
             for name in names:
                 if name not in known:
                     raise ValueError(str(unknown(kind, name, known)))
             if len(set(names)) < len(names):
-                raise ValueError(f"{kind}s: each can be given but once")
+                raise ValueError(f"each {kind} can be given but once")
         return self
 
 
@@ -104,27 +112,46 @@ def _build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
     if kept.exists() and _read(kept) != plan.model_dump(mode="json"):
         raise SimeditError(f"{folder} was begun with other settings (see {kept}): choose another --out")
     _write(kept, plan.model_dump(mode="json"))
-    for number, (name, stage) in enumerate(STAGES.items(), 1):
-        title, record, spent = (
-            f"{number}/{len(STAGES)} {name}",
-            _record(folder, name),
-            folder / f"{name}.spent",
-        )
+    first = [name for name in STAGES if name not in BESIDE]
+    second = [name for name in STAGES if name in BESIDE]
+    remaining = Remaining(plan, [first, second])
+
+    def tell(name: str, minutes: float | None = None, before: bool = False) -> None:
+        title = f"{[*STAGES].index(name) + 1}/{len(STAGES)} {name}"
+        if minutes is None:
+            remaining.begun(name)
+            said = f"{title} ..."
+        else:
+            remaining.ended(name, minutes)
+            said = f"{title}: done before" if before else f"{title}: {minutes:.1f} min"
+        say(", ".join(filter(None, (said, remaining.in_words()))))
+
+    log = folder / "beside.log"
+    if any(not _record(folder, name).exists() for name in second):
+        say(f"what {', '.join(second)} print, which are done beside the others, is in {log}")
+    with beside(partial(_do, folder, plan, second), tell, log):
+        _do(folder, plan, first, tell)
+    stages = {name: _read(_record(folder, name)) for name in STAGES}
+    content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
+    _write(folder / "data" / "card.json", content | {"limits": LIMITS})
+
+
+def _do(folder: Path, plan: Plan, names: Sequence[str], tell: Callable[..., None]) -> None:
+    """Do those stages one after another."""
+    for name in names:
+        record, spent = _record(folder, name), folder / f"{name}.spent"
         if record.exists():
-            say(f"{title}: done before")
+            tell(name, _read(record)["minutes"], before=True)
             continue
-        say(f"{title} ...")
+        tell(name)
         started, before = time.perf_counter(), float(_read(spent)) if spent.exists() else 0.0
         try:
-            stage(folder, plan)
+            STAGES[name](folder, plan)
         finally:
             seconds = before + time.perf_counter() - started
             _write(spent, round(seconds, 1))
         _write(record, {"minutes": round(seconds / 60, 1), "commit": _commit(), "ended": _now()})
-        say(f"{title}: {seconds / 60:.1f} min")
-    stages = {name: _read(_record(folder, name)) for name in STAGES}
-    content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
-    _write(folder / "data" / "card.json", content | {"limits": LIMITS})
+        tell(name, seconds / 60)
 
 
 def _pairs(folder: Path, plan: Plan) -> None:
@@ -324,37 +351,55 @@ def judged(library: Path, frames: int = 15) -> dict[str, Any]:
 def _demonstrations(folder: Path, plan: Plan) -> None:
     from simedit.lab.demonstrations import record
 
-    for _ in tracked(
-        record(folder / "demonstrations", plan.episodes, seed=plan.seed), "expert episodes", plan.episodes
-    ):
+    made = record(folder / "demonstrations", plan.episodes, cores=cores(), seed=plan.seed)
+    for _ in tracked(made, "expert episodes", plan.episodes):
         pass
 
 
 def _policies(folder: Path, plan: Plan) -> None:
     from simedit.lab.cloning import train_policies
 
-    train_policies(folder / "demonstrations", folder / "data" / "policies", seed=plan.seed)
+    train_policies(
+        folder / "demonstrations",
+        folder / "data" / "policies",
+        folder / "policies",
+        plan.policies,
+        cores=cores(),
+        seed=plan.seed,
+    )
 
 
 def _real(folder: Path, plan: Plan) -> None:
     """Roll the policies out in proxy-real; their rates are what the study calls real."""
     import yaml
 
+    from simedit.eval.cli import run
     from simedit.eval.store import Store
+    from simedit.lab.demonstrations import HEIGHT, WIDTH
 
-    policies = sorted(path.name for path in (folder / "data" / "policies").iterdir())
-    jobs = [(folder, name, plan) for name in policies]
-    # Not a Pool, whose processes may have none of their own, and a study has its environments in some.
-    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), get_context("spawn")) as pool:
-        list(pool.map(_roll_out, jobs))
+    checkpoints = {name: str(folder / "data" / "policies" / name) for name in plan.policies}
+    study = {
+        "policies": {name: {"kind": "cloned", "checkpoint": path} for name, path in checkpoints.items()},
+        "domains": ["proxy_real"],
+        "scenes": {"pose": list(plan.poses)},
+        "seeds": list(range(plan.seeds)),
+        "max_steps": plan.max_steps,
+        "suite": {"kind": "drawer", "width": WIDTH, "height": HEIGHT},
+        "real": {"source": "none"},
+        "report": {"videos": 0, "strips": 0},
+    }
+    config = folder / "real.study.yaml"
+    with whole(config) as draft:
+        draft.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    run(config, folder / "real", num_envs=cores())
+    with Store(folder / "real", write=False) as store:
+        results = store.results()
     rates: dict[str, dict[str, dict[str, int]]] = {}
-    for name in policies:
-        with Store(folder / "real" / name, write=False) as store:
-            results = store.results()
+    for name in plan.policies:
         for task in TASKS:
-            ended = [result.outcome for trial, result in results.items() if trial.task == task]
+            ended = [r.outcome for trial, r in results.items() if (trial.policy, trial.task) == (name, task)]
             if "error" in ended:
-                raise SimeditError(f"policy {name} met errors in proxy-real: see {folder / 'real' / name}")
+                raise SimeditError(f"policy {name} met errors in proxy-real: see {folder / 'real'}")
             rates.setdefault(name, {})[task] = {"successes": ended.count("success"), "n": len(ended)}
     counts = f"6 tasks x {len(plan.poses)} poses x {plan.seeds} seeds a policy"
     source = f"proxy-real, a rendering and no robot: {counts} (simedit-lab build, stage real)"
@@ -368,30 +413,6 @@ def _real(folder: Path, plan: Plan) -> None:
         draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def _roll_out(job: tuple[Path, str, Plan]) -> None:
-    import torch
-    import yaml
-
-    from simedit.eval.cli import run
-    from simedit.lab.demonstrations import HEIGHT, WIDTH
-
-    torch.set_num_threads(1)  # there is a process for each core
-    folder, policy, plan = job
-    study = {
-        "policies": {policy: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / policy)}},
-        "domains": ["proxy_real"],
-        "scenes": {"pose": list(plan.poses)},
-        "seeds": list(range(plan.seeds)),
-        "max_steps": plan.max_steps,
-        "suite": {"kind": "drawer", "width": WIDTH, "height": HEIGHT},
-        "real": {"source": "none"},
-    }
-    config = folder / "real" / f"{policy}.yaml"
-    with whole(config) as draft:
-        draft.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    run(config, folder / "real" / policy)
-
-
 STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "pairs": _pairs,
     "autoencoder": _autoencoder,
@@ -403,7 +424,9 @@ STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "policies": _policies,
     "real": _real,
 }
-"""What a build does, in this order."""
+"""What a build does: two chains of stages, each in this order."""
+BESIDE = ("demonstrations", "policies", "real")
+"""The chain that needs none of the other stages, and goes on beside them."""
 
 
 def _record(folder: Path, stage: str) -> Path:

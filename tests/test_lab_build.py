@@ -16,7 +16,6 @@ from simedit.errors import SimeditError
 from simedit.eval.published import Rates
 from simedit.lab import build as stages
 from simedit.lab.build import STAGES, Plan, build, train_style
-from simedit.lab.cloning import Recipe
 from simedit.library import SpecialistLibrary
 from simedit.policies.cloned import ClonedPolicy
 from simedit.tiny import tiny_pipeline
@@ -40,6 +39,7 @@ PLAN = Plan(
         "inputs.frames=2",
     ),
     episodes=2,
+    policies=("begin",),
     poses=("b1",),
     seeds=1,
     max_steps=2,
@@ -49,7 +49,6 @@ PLAN = Plan(
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mani_skill") is None, reason="needs the extra: sim")
 def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simedit.lab.cloning.RECIPES", {"last": Recipe(2, 2), "begin": Recipe(1, 1)})
     folder, said = tmp_path / "build", []
 
     def stop(*_: object) -> None:
@@ -70,6 +69,7 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
         context.setitem(STAGES, "autoencoder", never)
         build(folder, PLAN, said.append)
     assert any("pairs: done before" in line for line in said)
+    assert any("left in all" in line for line in said)
 
     data = folder / "data"
     card = json.loads((data / "card.json").read_text())
@@ -84,12 +84,12 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert library.styles == ("gold",)
     frame = np.full((1, 128, 160, 3), 128, np.uint8)
     assert library.edit(frame, styles=["gold"], seeds=[0]).shape == frame.shape
-    policy = ClonedPolicy(data / "policies" / "last")
+    policy = ClonedPolicy(data / "policies" / "begin")
     policy.reset("open top drawer", seed=0)
     assert np.isfinite(policy.act(frame[0]).to_array()).all()
     rates = Rates(**yaml.safe_load((data / "real.yaml").read_text()))
-    assert set(rates.policies) == {"last", "begin"}
-    assert rates.policies["last"].counts("open").n == 3
+    assert set(rates.policies) == {"begin"}
+    assert rates.policies["begin"].counts("open").n == 3
     assert "no robot" in rates.source
 
 
@@ -105,7 +105,8 @@ def test_another_plan_needs_another_folder(tmp_path: Path, monkeypatch: pytest.M
     [
         ({"styles": ["gold", "glod"]}, "did you mean 'gold'"),
         ({"styles": []}, "styles"),
-        ({"styles": ["gold", "gold"]}, "each can be given but once"),
+        ({"styles": ["gold", "gold"]}, "each style can be given but once"),
+        ({"policies": ["lats"]}, "did you mean 'last'"),
         ({"poses": ["z9"]}, "unknown pose 'z9'"),
     ],
 )
