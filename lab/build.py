@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib import resources
@@ -53,6 +54,7 @@ class Plan(Config):
         pairs: of a scene and a picture, at the whole size and at half of it.
         base_steps, base_batch: of the base's training, and how many whole frames one is as large as.
         style_settings: of the specialists' trainings, in place of lab/train.yaml's, as `simedit-train --set`.
+        distill_settings: of their distillations, as `simedit-train distill --set`.
         styles: that get a specialist.
         episodes: of the expert in proxy-real.
         policies: that are trained on them, of `simedit.lab.recipes.RECIPES`.
@@ -70,6 +72,11 @@ class Plan(Config):
     base_steps: PositiveInt = 3000
     base_batch: PositiveInt = 4
     style_settings: tuple[str, ...] = ()
+    distill_settings: tuple[str, ...] = (
+        "warm_start.teacher_steps=8",
+        "warm_start.edits=64",
+        "warm_start.steps=200",
+    )
     styles: Annotated[tuple[str, ...], Field(min_length=1)] = STYLES
     episodes: PositiveInt = 400
     policies: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(RECIPES)
@@ -215,39 +222,73 @@ def _base(folder: Path, plan: Plan) -> None:
 
 
 def _specialists(folder: Path, plan: Plan) -> None:
-    import torch
-
     from simedit.lab.photographs import save_style
 
-    missing = [style for style in plan.styles if not (folder / "data" / "specialists" / style).exists()]
-    for style in missing:
-        save_style(style, folder / "photographs" / style, plan.seed)
-    # A GPU is one training's; a small training hardly gains by a second core.
-    at_once = 1 if torch.cuda.is_available() else min(len(missing), os.cpu_count() or 1)
-    if missing:
-        with get_context("spawn").Pool(at_once) as pool:
-            jobs = [(folder, style, plan, at_once) for style in missing]
-            title = f"specialists (what they say is in {folder / 'specialists'}/*.log)"
-            for _ in tracked(pool.imap_unordered(_specialist, jobs), title, len(jobs)):
-                pass
+    for style in plan.styles:
+        if not (folder / "data" / "specialists" / style).exists():
+            save_style(style, folder / "photographs" / style, plan.seed)
+    _each_style(folder, plan, "specialists", _specialist)
 
 
-def _specialist(job: tuple[Path, str, Plan, int]) -> None:
+def _specialist(folder: Path, plan: Plan, style: str, target: Path) -> None:
+    train_style(
+        style,
+        folder / "photographs" / style,
+        base=folder / "data" / "base",
+        run=folder / "specialists" / style,
+        target=target,
+        settings=plan.style_settings,
+    )
+
+
+def _distilled(folder: Path, plan: Plan) -> None:
+    _each_style(folder, plan, "distilled", _student)
+
+
+def _student(folder: Path, plan: Plan, style: str, target: Path) -> None:
+    from simedit.training.checkpoint import latest
+    from simedit.training.cli import train
+    from simedit.training.distill import distill
+
+    run, teacher = folder / "distilled" / style, folder / "data" / "specialists" / style
+    if latest(run / "checkpoints") is None:
+        distill(str(teacher), out=run, to=target, overrides=plan.distill_settings)
+    else:
+        train(resume=run)
+
+
+def _each_style(folder: Path, plan: Plan, name: str, work: Callable[[Path, Plan, str, Path], None]) -> None:
+    """Make the specialists that are missing in a folder of what ships."""
     import torch
 
-    folder, style, plan, at_once = job
+    missing = [style for style in plan.styles if not (folder / "data" / name / style).exists()]
+    if not missing:
+        return
+    # A GPU is one training's; a small training hardly gains by a second core.
+    at_once = 1 if torch.cuda.is_available() else min(len(missing), os.cpu_count() or 1)
+    with get_context("spawn").Pool(at_once) as pool:
+        jobs = [(folder, plan, name, style, work, at_once) for style in missing]
+        title = f"{name} (what they say is in {folder / name}/*.log)"
+        for _ in tracked(pool.imap_unordered(_one_style, jobs), title, len(jobs)):
+            pass
+
+
+def _one_style(job: tuple[Path, Plan, str, str, Callable[[Path, Plan, str, Path], None], int]) -> None:
+    import torch
+
+    from simedit.specialist import Specialist
+
+    folder, plan, name, style, work, at_once = job
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
-    log = folder / "specialists" / f"{style}.log"
+    log = folder / name / f"{style}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    made, target = folder / name / "made" / style, folder / "data" / name / style
     with log.open("a", encoding="utf-8") as lines, redirect_stdout(lines), redirect_stderr(lines):
-        train_style(
-            style,
-            folder / "photographs" / style,
-            base=folder / "data" / "base",
-            run=folder / "specialists" / style,
-            target=folder / "data" / "specialists" / style,
-            settings=plan.style_settings,
-        )
+        if not made.exists():
+            work(folder, plan, style, made)
+        found = Specialist.load(made)
+        # Half precision on disk, as the base has it.
+        replace(found, weights={key: value.half() for key, value in found.weights.items()}).save(target)
 
 
 def train_style(
@@ -419,6 +460,7 @@ STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "latents": _latents,
     "base": _base,
     "specialists": _specialists,
+    "distilled": _distilled,
     "quality": _quality,
     "demonstrations": _demonstrations,
     "policies": _policies,

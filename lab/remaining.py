@@ -21,6 +21,7 @@ _SIZES: dict[str, Callable[[dict[str, Any]], float]] = {
     "latents": lambda plan: sum(plan["pairs"]),
     "base": lambda plan: plan["base_steps"] * plan["base_batch"],
     "specialists": lambda plan: len(plan["styles"]),
+    "distilled": lambda plan: len(plan["styles"]),
     "quality": lambda plan: len(plan["styles"]),
     "demonstrations": lambda plan: plan["episodes"],
     "real": lambda plan: len(plan["poses"]) * plan["seeds"],

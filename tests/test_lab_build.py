@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -18,6 +19,7 @@ from simedit.lab import build as stages
 from simedit.lab.build import STAGES, Plan, build, train_style
 from simedit.library import SpecialistLibrary
 from simedit.policies.cloned import ClonedPolicy
+from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training.checkpoint import latest
 
@@ -38,6 +40,7 @@ PLAN = Plan(
         "warm_start={steps: 1, batch_size: 1}",
         "inputs.frames=2",
     ),
+    distill_settings=("warm_start.edits=1", "warm_start.steps=1", "warm_start.batch_size=1"),
     episodes=2,
     policies=("begin",),
     poses=("b1",),
@@ -80,10 +83,14 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert set(quality["gold"]["distance"]) == {"edit", "base", "raw"}  # there is no other style
     assert not any(str(tmp_path) in path.read_text() for path in data.rglob("*.json"))
 
-    library = SpecialistLibrary.load(data / "specialists")
-    assert library.styles == ("gold",)
     frame = np.full((1, 128, 160, 3), 128, np.uint8)
-    assert library.edit(frame, styles=["gold"], seeds=[0]).shape == frame.shape
+    for name, sampler in (("specialists", "euler_ancestral"), ("distilled", "consistency")):
+        library = SpecialistLibrary.load(data / name)
+        assert library.styles == ("gold",)
+        assert library.edit(frame, styles=["gold"], seeds=[0]).shape == frame.shape
+        gold = Specialist.load(data / name / "gold")
+        assert gold.card.sampler == sampler
+        assert {value.dtype for value in gold.weights.values()} == {torch.float16}
     policy = ClonedPolicy(data / "policies" / "begin")
     policy.reset("open top drawer", seed=0)
     assert np.isfinite(policy.act(frame[0]).to_array()).all()

@@ -14,6 +14,7 @@ from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
 from simedit.lab.materials import STYLES
 from simedit.lab.pairs import FRONT
+from simedit.lab.quality import held_out
 from simedit.lab.recipes import RECIPES
 from simedit.library import SpecialistLibrary
 from simedit.packaged import lab_data, policy_folder
@@ -40,6 +41,21 @@ def test_every_style_has_a_specialist_that_passed() -> None:
     assert (
         len(good) >= len(STYLES) - 1
     )  # wood is as brown as the raw cabinet: its colours have little to gain
+
+
+def test_distilled_specialists_edit_as_their_teachers_in_one_evaluation() -> None:
+    frames, masks = held_out(2)
+    base = lab_data("base")
+    for folder in lab_data("specialists").iterdir():
+        teacher, student = folder, lab_data("distilled") / folder.name
+        found = {}
+        for each in (teacher, student):
+            library = SpecialistLibrary.load(each, base=base)
+            found[each] = library.edit(frames, styles=[folder.name] * 2, masks=masks, seeds=[0, 1])
+        card = Specialist.load(student).card
+        assert (card.steps, card.scales.branches, card.sampler) == (1, 1, "consistency")
+        apart = (found[teacher].astype(float) - found[student])[masks]
+        assert np.sqrt((apart**2).mean()) < 6, folder.name  # of 255; another style is 20 and more away
 
 
 def test_policies_are_differently_graded_and_act() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sapien
@@ -11,6 +12,7 @@ from mani_skill.agents.base_agent import BaseAgent
 from mani_skill.envs.scene import ManiSkillScene
 from mani_skill.render import ShaderConfig
 from mani_skill.sensors.camera import CameraConfig
+from mani_skill.utils.sapien_utils import apply_urdf_config, parse_urdf_config
 from mani_skill.utils.structs.pose import Pose
 
 from simedit.envs.drawer.controller import ArmControllerConfig, GripperControllerConfig
@@ -34,7 +36,7 @@ START_QPOS = {
 """Joint positions at the start of an episode, rad. SAPIEN 2 and 3 order joints differently: go by name."""
 
 _FINGERS = ["joint_finger_right", "joint_finger_left"]
-_TCP = "link_gripper_tcp"
+_TCP, _CAMERA = "link_gripper_tcp", "link_camera"
 
 _ARM = ArmControllerConfig(
     joint_names=[name for name in START_QPOS if name not in _FINGERS],
@@ -100,7 +102,6 @@ class GoogleRobot(BaseAgent):
     """
 
     uid = "google_robot"
-    load_multiple_collisions = True
     urdf_config = {
         "_materials": {
             name: {"static_friction": static, "dynamic_friction": dynamic, "restitution": 0.0}
@@ -133,6 +134,17 @@ class GoogleRobot(BaseAgent):
         self.urdf_path = str(urdf)
         self._camera = camera
         super().__init__(scene, control_freq, initial_pose=initial_pose)
+
+    def _load_articulation(self, initial_pose: sapien.Pose | None = None) -> None:
+        loader: Any = self.scene.create_urdf_loader()
+        loader.name = self.uid
+        loader.load_multiple_collisions_from_file = True
+        apply_urdf_config(loader, parse_urdf_config(self.urdf_config))
+        builder = loader.parse(self.urdf_path)["articulation_builders"][0]
+        builder.initial_pose = initial_pose
+        _drop_empty_links(builder)
+        self.robot = builder.build()
+        self.robot_link_names = [link.name for link in self.robot.links]
 
     @property
     def _controller_configs(self) -> dict:
@@ -167,6 +179,21 @@ class GoogleRobot(BaseAgent):
         return torch.tensor([[START_QPOS[joint.name] for joint in self.robot.active_joints]])
 
 
+def _drop_empty_links(builder: Any) -> None:
+    """Leave out links that hold nothing, such as SIMPLER's sensors on the base.
+
+    PhysX passes every link in each solver iteration. These are fixed to the base: motion stays the same.
+    """
+    needed = set()
+    for link in reversed(builder.link_builders):
+        seen = link.visual_records or link.collision_records
+        if link.name in (_TCP, _CAMERA) or seen or link.index in needed:
+            needed |= {link.index, *([link.parent.index] if link.parent else [])}
+    builder.link_builders = [link for link in builder.link_builders if link.index in needed]
+    for index, link in enumerate(builder.link_builders):
+        link.index = index
+
+
 def overhead_camera(width: int, height: int, shader: ShaderConfig) -> CameraConfig:
     """SIMPLER's camera on the robot's head; a smaller picture shows the same view."""
     scale = np.diag([width / 640, height / 512, 1.0])
@@ -178,6 +205,6 @@ def overhead_camera(width: int, height: int, shader: ShaderConfig) -> CameraConf
         near=0.01,
         far=10.0,
         intrinsic=scale @ np.array([[425.0, 0.0, 320.0], [0.0, 425.0, 256.0], [0.0, 0.0, 1.0]]),
-        entity_uid="link_camera",
+        entity_uid=_CAMERA,
         shader_config=shader,
     )

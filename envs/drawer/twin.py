@@ -75,6 +75,12 @@ SKINS = ("primitive", "simpler")
 SHADERS = ("default", "rt")
 DENOISERS = ("auto", "none", "oidn", "optix")
 
+# Metres. Twice this far apart two shapes become a contact of the solver, which passes all of them 60 times a
+# simulation step, whether they press or not. SIMPLER's 0.02 made ten times as many as press, and half of a
+# control step's time. In a simulation step nothing moves 6 mm; boxes have more corners near each other than
+# SIMPLER's hulls, and a lower one (NOTES.md).
+_CONTACT_OFFSETS = {"primitive": 0.001, "simpler": 0.003}
+
 # What `reset` takes as options: ours, then ManiSkill's.
 _OPTIONS = ("pose", "task", "drawer", "reconfigure", "env_idx", "reset_to_env_states")
 
@@ -171,7 +177,7 @@ class DrawerEnv(BaseEnv):
         check_sizes(width, height, samples_per_pixel)
         self._overlay = overlay
         self._ambient_only = skin == "simpler" and shader == "default" and light == "simple"
-        self._room, self._light = room, light
+        self._skin, self._room, self._light = skin, room, light
         self._recolour = cabinet if skin == "primitive" else ""
         self._task, self._drawer, self._pose = task, drawer, pose
         self._aim({})
@@ -208,7 +214,10 @@ class DrawerEnv(BaseEnv):
         # SIMPLER asks PhysX 4's TGS solver for 25 iterations. PhysX 5's pushes the arm about where the closed
         # fingers press on each other; its PGS solver comes closest to the original (benchmarks/parity.py).
         scene = SceneConfig(
-            contact_offset=0.02, solver_position_iterations=60, enable_tgs=False, enable_pcm=False
+            contact_offset=_CONTACT_OFFSETS[self._skin],
+            solver_position_iterations=60,
+            enable_tgs=False,
+            enable_pcm=False,
         )
         friction = DefaultMaterialsConfig(static_friction=1.0, dynamic_friction=1.0, restitution=0.0)
         return SimConfig(sim_freq=513, control_freq=3, scene_config=scene, default_materials_config=friction)
