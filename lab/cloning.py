@@ -25,7 +25,7 @@ from simedit.progress import tracked
 _COPIES = 3
 """How many differently disturbed copies of every frame the hand learns from."""
 _EYES_BATCH, _HAND_BATCH = 64, 32  # frames, sequences
-_EYES_RATE, _HAND_RATE = 2e-3, 1e-2
+_EYES_RATE, _HAND_RATE = 5e-3, 1e-2
 _Disturb = Callable[[Tensor, np.random.Generator], Tensor]
 
 

@@ -24,8 +24,8 @@ class Recipe:
         network: what differs from `simedit.policies.cloned.NetworkConfig`'s defaults.
     """
 
-    eyes_steps: int = 1500
-    hand_steps: int = 800
+    eyes_steps: int = 3000
+    hand_steps: int = 1000
     episodes: float = 1.0
     tasks: tuple[str, ...] = TASKS
     kitchens: tuple[str, ...] = tuple(KITCHENS)
@@ -36,7 +36,7 @@ class Recipe:
 RECIPES = {
     "last": Recipe(),
     "half": Recipe(kitchens=tuple(KITCHENS)[::2]),
-    "early": Recipe(eyes_steps=150, hand_steps=150),
+    "early": Recipe(eyes_steps=300, hand_steps=200),
     "begin": Recipe(eyes_steps=20, hand_steps=20),
     "few": Recipe(episodes=0.1),
     "plain": Recipe(augmented=False),

@@ -43,12 +43,18 @@ def test_the_longer_chain_counts(now: list[float]) -> None:
 def test_what_was_done_says_how_fast_the_rest_goes() -> None:
     left = Remaining(Plan(), CHAINS)
     left.ended("base", 20)  # twice as fast
-    assert left.in_words() == "about 45 min left in all"
+    assert left.in_words() == "about 54 min left in all"
     left.ended("demonstrations", 15)
     left.ended("real", 30)
-    assert left.in_words() == "about 10 min left in all"
+    assert left.in_words() == "about 11 min left in all"
     left.ended("quality", 1)
     assert left.in_words() == ""
+
+
+def test_a_tiny_stage_says_little() -> None:
+    left = Remaining(Plan(base_steps=30), (("base", "quality"),))
+    left.ended("base", 4)  # ten times as long, most of it to start
+    assert left.in_words() == "about 27 min left in all"
 
 
 def test_a_smaller_plan_takes_less() -> None:
