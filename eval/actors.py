@@ -18,7 +18,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from simedit.errors import SimeditError, told
 from simedit.eval import seat
 from simedit.eval.config import Resources, StudyConfig
-from simedit.eval.library import base_of
 from simedit.eval.rollout import EditorDied, EnvironmentDied
 from simedit.eval.worker import Elsewhere
 
@@ -86,8 +85,8 @@ class Cluster:
 def _weights(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, Path]:
     """The paths of weights, by what they are: see `simedit.eval.seat.Kit`."""
     found = {f"specialists/{style}": path for style, path in specialists.items()}
-    if specialists and (base := Path(study.editor.base or base_of(specialists.values()))).is_dir():
-        found["base"] = base
+    if specialists and (base := study.editor.base_of(specialists)) and Path(base).is_dir():
+        found["base"] = Path(base)
     for name, policy in study.policies.items():
         for setting in policy.weights:
             value = getattr(policy, setting)

@@ -11,10 +11,8 @@ from simedit.errors import SimeditError
 from simedit.eval.absent import absent_variants
 from simedit.eval.config import StudyConfig
 from simedit.eval.estimate import disk_bytes
-from simedit.eval.library import find_specialists
 from simedit.eval.published import load_real
 from simedit.eval.trials import Trial
-from simedit.packaged import library_folder
 
 
 def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -32,9 +30,8 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
     check(load_real, study.real, study.suite, list(study.policies), study.tasks)
     check(lambda: found.extend(study.suite.problems(study.places())))
     found += _of_policies(study)
-    if "edited" in study.domains and study.editor.library != "tiny":
-        check(lambda: find_specialists(library_folder(study.editor.library), study.styles))
     if "edited" in study.domains:
+        check(lambda: found.extend(study.editor.problems(study.styles)))
         check(_of_masks, study)
     absent: dict[str, dict[str, str]] = {}
     check(lambda: absent.update(absent_variants(study)))
@@ -43,10 +40,10 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
 
 def _of_masks(study: StudyConfig) -> None:
     if study.editor.composition == "mask" and study.suite.editing().get("mask", "") is None:
-        raise SimeditError(
-            "suite.mask does not say where edits may show: name a mask, or set editor.composition: none, "
-            "which shows the whole edit"
+        without = (
+            "" if study.editor.needs_mask else ", or set editor.composition: none, which shows the whole edit"
         )
+        raise SimeditError(f"suite.mask does not say where edits may show: name a mask{without}")
 
 
 def _of_policies(study: StudyConfig) -> list[str]:

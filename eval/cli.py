@@ -40,6 +40,8 @@ Measure how well simulated success rates predict real ones.
   simedit-eval run --config paper --out runs/part-3 --shard 3/16
   simedit-eval merge runs/paper runs/part-1 runs/part-2 runs/part-3
   simedit-eval compare runs/demo runs/more --out compare.html
+  simedit-eval evidence runs/demo:vismatch runs/demo:edited
+  simedit-eval evidence before=runs/demo:edited/gold after=runs/more:edited/gold
   simedit-eval published
   simedit-eval configs
   simedit-eval configs demo --out study.yaml
@@ -92,7 +94,6 @@ def run(
     from simedit.eval.checks import check_disk, find_problems
     from simedit.eval.config import StudyConfig, resolved
     from simedit.eval.fingerprints import current_meaning, played_with
-    from simedit.eval.library import is_untrained
     from simedit.eval.published import load_real
     from simedit.eval.run_folder import check_shard, keep, write_report
     from simedit.eval.shards import Shard
@@ -132,7 +133,7 @@ def run(
         store.agree(current_meaning(study, specialists))
         todo = remaining(part, store.results())
         check_disk(study, todo, out)
-        untrained = [style for style, folder in specialists.items() if is_untrained(folder)]
+        untrained = study.editor.untrained(specialists)
         blind = [name for name, policy in study.policies.items() if not policy.uses_images]
         facts = Facts(untrained=untrained, blind=blind, absent=absent, shard=str(chosen or ""))
         keep(store, study, load_real(study.real, study.suite, list(study.policies), study.tasks), facts)
@@ -218,6 +219,41 @@ def compare(first: Folder, second: Folder, out: Path = Path("compare.html"), jso
     else:
         print_changes(found)
     print(f"page: {out}", file=sys.stderr if json else sys.stdout)
+
+
+def evidence(
+    arms: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ARM ...")],
+    out: Path = Path("evidence.png"),
+    json: Flag = False,
+) -> None:
+    """Print how well arms predict real rates, in rank and in level, and whether others do so better than the
+    first: paired tests over situations and policies.
+
+    An arm is the trials of one domain of a run folder. Arms that are compared have three policies or more
+    with their real rates in common, a seed, and nine situations a task that every policy finished. Printed
+    are MMRV, r and the mean errors of each arm; how many real trials for each policy it is worth; the error
+    of every policy's rate, task by task; and advantages over the first arm. docs/evidence.md says how to read
+    them.
+
+    Args:
+        arms: FOLDER:DOMAIN; FOLDER:DOMAIN/STYLE for one style of an edited one; FOLDER for all its domains;
+            each with NAME= before it to name it. The first is what the others are compared with.
+        out: Where the picture goes, PNG: each policy's error in each arm.
+        json: Print JSON instead of tables.
+    """
+    from simedit.eval.arms import read_arms
+    from simedit.eval.evidence import evidence
+    from simedit.eval.evidence_picture import save_evidence
+    from simedit.eval.terminal import print_evidence
+
+    read = read_arms(arms)
+    found = evidence(read, [(arm.name, read[0].name) for arm in read[1:]])
+    save_evidence(out, found)
+    if json:
+        _print_json(found)
+    else:
+        print_evidence(found)
+    print(f"picture: {out}", file=sys.stderr if json else sys.stdout)
 
 
 def status(
@@ -325,6 +361,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "report": report,
         "merge": merge,
         "compare": compare,
+        "evidence": evidence,
         "status": status,
         "published": published,
         "configs": configs,
@@ -346,19 +383,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _specialists(study: StudyConfig, out: Path) -> dict[str, Path]:
-    """The folder of each wanted style's specialist; "tiny" makes them in the folder `out`."""
-    from simedit.eval.library import find_specialists
-    from simedit.packaged import library_folder
-
-    if "edited" not in study.domains:
-        return {}
-    if study.editor.library != "tiny":
-        return find_specialists(library_folder(study.editor.library), study.styles)
-    from simedit.pipeline import silence_loading
-    from simedit.tiny import make_tiny_library
-
-    silence_loading()
-    return find_specialists(make_tiny_library(out / "tiny_library", study.styles), study.styles)
+    """The folder of each wanted style's specialist; what has to be made first is made in the folder `out`."""
+    return study.editor.folders(study.styles, out) if "edited" in study.domains else {}
 
 
 def _crew(

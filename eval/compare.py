@@ -159,7 +159,9 @@ def _clusters(
     return won, held
 
 
-def real_draws(real: Rates, policies: Sequence[str], task: str, tasks: Sequence[str]) -> np.ndarray:
+def real_draws(
+    real: Rates, policies: Sequence[str], task: str, tasks: Sequence[str], *, draws: int = DRAWS
+) -> np.ndarray:
     """Real rates of one of the tasks that their counts leave possible, float [draws, policies]; those without
     counts are exact."""
     columns = []
@@ -167,10 +169,10 @@ def real_draws(real: Rates, policies: Sequence[str], task: str, tasks: Sequence[
         rates = real.policies[policy]
         if counts := rates.counts(task):
             seed = (2 + index, len(tasks) - tasks.index(task))  # unlike those of simulated rates
-            columns.append(draw_counted(counts.successes, counts.n, draws=DRAWS, seed=seed))
+            columns.append(draw_counted(counts.successes, counts.n, draws=draws, seed=seed))
         else:
             rate = rates.rate(task)
-            columns.append(np.full(DRAWS, np.nan if rate is None else rate))
+            columns.append(np.full(draws, np.nan if rate is None else rate))
     return np.stack(columns, -1)
 
 

@@ -14,47 +14,14 @@ from simedit.config import Config
 from simedit.envs.earlier import MOVED
 from simedit.envs.suite import Places, SuiteKind, any_suite, check_suite, default_suite
 from simedit.errors import unknown
+from simedit.eval.editors import AnyEditor, Seed, distinct
+from simedit.eval.editors.specialists import Specialists
 from simedit.names import Name
 from simedit.policies.kinds import AnyPolicy
 
-
-def _distinct(values: list[Any]) -> list[Any]:
-    if len(set(values)) < len(values):
-        raise ValueError("the same entry stands in it twice")
-    return values
-
-
 EDITED = "edited"
 """The domain of repainted frames, in every suite."""
-Names = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-UnitShare = Annotated[float, Field(ge=0, le=1)]
-
-
-class EditorConfig(Config):
-    """What repaints the frames of the domain "edited".
-
-    Attributes:
-        library: folder of a specialist library, "lab" (the one that ships with the package), or "tiny", a
-            small untrained one made on the spot.
-        base: folder or hub id of the base; None takes the one that the specialists name.
-        steps: denoising steps; None takes the number that the specialists name.
-        guidance_interval: start and end, in shares of the denoising steps, of those that are guided.
-        composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
-        over: the domain whose frames are edited, in its first variant; by default the suite's first.
-        seeds: of the trials in this domain; None takes the study's.
-        compile: make edits faster, after seconds (OpenVINO, on the CPU) or minutes (torch.compile, on a GPU)
-            for the first; None does so on the CPU where OpenVINO is installed. Edits differ in the last bits.
-    """
-
-    library: str = "tiny"
-    base: str | None = None
-    steps: int | None = Field(default=None, gt=0)
-    guidance_interval: tuple[UnitShare, UnitShare] = (0.0, 1.0)
-    composition: Literal["mask", "none"] = "mask"
-    over: str = ""
-    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)] | None = None
-    compile: bool | None = None
+Names = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 
 
 class RealConfig(Config):
@@ -156,6 +123,8 @@ class StudyConfig(Config):
         realities: domains that stand for the real world, so that they predict nothing; the suite's too.
         scenes: of each of the suite's axes, where not all, for example `{pose: [b1]}`.
         max_steps: of an episode.
+        editor: what repaints the frames of the domain "edited": a kind with its settings, by default
+            specialists.
         count_policy_errors_as: how a trial counts in which the policy itself raised or gave no action. As an
             "error" it counts for no policy, since all are compared on the same trials.
     """
@@ -171,7 +140,7 @@ class StudyConfig(Config):
     seeds: list[Seed] = Field(default=[0], min_length=1)
     max_steps: int = Field(default=0, gt=0)
     count_policy_errors_as: Literal["error", "failure"] = "error"
-    editor: EditorConfig = EditorConfig()
+    editor: AnyEditor = Specialists()
     real: RealConfig = RealConfig()
     report: ReportConfig = ReportConfig()
     timeouts: TimeoutConfig = TimeoutConfig()
@@ -188,7 +157,7 @@ class StudyConfig(Config):
     @field_validator("domains", "styles", "seeds")
     @classmethod
     def _refuse_duplicates(cls, values: list[Any]) -> list[Any]:
-        return _distinct(values)
+        return distinct(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
@@ -257,14 +226,14 @@ def _check(kind: str, names: Iterable[str], known: Collection[str]) -> None:
             raise unknown(kind, name, known)
 
 
-def meaning(config: StudyConfig, specialists: Mapping[str, str]) -> dict[str, Any]:
+def meaning(config: StudyConfig, edits: Mapping[str, str]) -> dict[str, Any]:
     """What a trial's result depends on beside the trial itself, as flat keys.
 
     Two configs whose common keys agree may share a run folder. How long anything is waited for is left out.
-    The files of suite and policies are read here; `simedit.eval.fingerprints` adds the others.
+    The files of suite and policies are read here.
 
     Args:
-        specialists: from style to a digest of its specialist's files.
+        edits: fingerprints of the files that edits depend on; {} without the domain "edited".
 
     Raises:
         SimeditError: a file cannot be read.
@@ -275,7 +244,6 @@ def meaning(config: StudyConfig, specialists: Mapping[str, str]) -> dict[str, An
         parts[f"policies.{name}"] = policy.model_dump_json(exclude=set(policy.incidental))
         parts |= {f"{key}.{name}": value for key, value in policy.meaning().items()}
     if EDITED in config.domains:
-        editor = config.editor.model_dump(mode="json", exclude={"library", "seeds", "compile"})
+        editor = config.editor.model_dump(mode="json", exclude=set(config.editor.incidental))
         parts |= {f"editor.{key}": value for key, value in editor.items()}
-        parts |= {f"specialists.{style}": specialists[style] for style in config.styles}
-    return parts
+    return {**parts, **edits}

@@ -14,7 +14,6 @@ from simedit.digests import digest
 from simedit.envs import suite
 from simedit.eval import rollout
 from simedit.eval.config import StudyConfig, meaning
-from simedit.eval.library import base_of
 from simedit.policies import kinds
 
 _BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_attention")
@@ -34,17 +33,7 @@ def current_meaning(study: StudyConfig, specialists: Mapping[str, Path]) -> dict
     Raises:
         SimeditError: a file is missing or cannot be read.
     """
-    styles = {style: digest(folder) for style, folder in specialists.items()}
-    return meaning(study, styles) | _base(study, specialists)
-
-
-def _base(study: StudyConfig, specialists: Mapping[str, Path]) -> dict[str, str]:
-    if not specialists:
-        return {}
-    from simedit.pipeline import base_folder  # here, for it brings torch
-
-    folder = base_folder(study.editor.base or base_of(specialists.values()))
-    return {"base": digest(folder, base_files(folder))}
+    return meaning(study, study.editor.fingerprints(specialists) if specialists else {})
 
 
 def base_files(folder: Path) -> list[Path]:

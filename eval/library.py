@@ -8,6 +8,7 @@ from typing import Any
 
 from simedit.config import load_json
 from simedit.errors import SimeditError, unknown
+from simedit.packaged import library_folder
 from simedit.settings import DEFAULT_BASE
 
 
@@ -34,6 +35,34 @@ def find_specialists(root: Path, styles: Sequence[str]) -> dict[str, Path]:
                 f"library {root} has several specialists of style {style!r} ({names}): keep one there"
             )
     return {style: next(iter(found[style].values())) for style in styles}
+
+
+def folders_of(library: str, styles: Sequence[str], scratch: Path) -> dict[str, Path]:
+    """The folder of each style's specialist in a library that a study names.
+
+    Args:
+        library: a folder, "lab", or "tiny", which is made in the folder `scratch`.
+
+    Raises:
+        SimeditError: as `find_specialists`.
+    """
+    if library == "tiny":
+        from simedit.pipeline import silence_loading
+        from simedit.tiny import make_tiny_library
+
+        silence_loading()
+        return find_specialists(make_tiny_library(scratch / "tiny_library", styles), styles)
+    return find_specialists(library_folder(library), styles)
+
+
+def problems_of(library: str, styles: Sequence[str]) -> list[str]:
+    """Why a study's library has no specialist of each style, if that is so."""
+    try:
+        if library != "tiny":
+            find_specialists(library_folder(library), styles)
+    except SimeditError as error:
+        return [str(error)]
+    return []
 
 
 def base_of(folders: Iterable[Path]) -> str:

@@ -17,8 +17,8 @@ LEVEL = 0.95
 _Z = float(norm.ppf((1 + LEVEL) / 2))
 
 
-def mmrv(sim: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Mean maximum rank violation: 0 where simulation ranks the policies as reality does; lower is better.
+def rank_violations(sim: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Each policy's maximum rank violation, of which MMRV is the mean.
 
     A pair violates the rank when "i strictly above j" differs between simulation and reality; it weighs the
     difference of the real rates. A tie on one side alone therefore counts, but only for the policy that is
@@ -29,32 +29,49 @@ def mmrv(sim: np.ndarray, real: np.ndarray) -> np.ndarray:
         real: real rates, float [..., P].
 
     Returns:
-        float [...].
+        float [..., P].
     """
     sim, real = np.asarray(sim, float), np.asarray(real, float)
     worst = []
     for i in range(real.shape[-1]):  # one policy at a time: all pairs of many draws would not fit into memory
         violated = (sim[..., i, None] > sim) != (real[..., i, None] > real)
         worst.append((violated * np.abs(real[..., i, None] - real)).max(-1))
-    return np.mean(worst, 0)
+    return np.stack(worst, -1)
 
 
-def pearson_r(sim: np.ndarray, real: np.ndarray) -> np.ndarray:
+def mmrv(sim: np.ndarray, real: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Mean maximum rank violation: 0 where simulation ranks the policies as reality does; lower is better.
+
+    Args:
+        sim: simulated rates, float [..., P] for P policies.
+        real: real rates, float [..., P].
+        weights: of the policies in the mean, float [..., P], each sum 1; None weighs all alike.
+
+    Returns:
+        float [...].
+    """
+    worst = rank_violations(sim, real)
+    return worst.mean(-1) if weights is None else (worst * weights).sum(-1)
+
+
+def pearson_r(sim: np.ndarray, real: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Pearson correlation; NaN, for it is undefined, where the rates of one side are all equal.
 
     Args:
         sim: simulated rates, float [..., P].
         real: real rates, float [..., P].
+        weights: of the policies, float [..., P], each sum 1; None weighs all alike.
 
     Returns:
         float [...].
     """
     sim, real = np.asarray(sim, float), np.asarray(real, float)
     constant = (np.ptp(sim, axis=-1) == 0) | (np.ptp(real, axis=-1) == 0)
-    sim, real = (side - side.mean(-1, keepdims=True) for side in (sim, real))
-    norms = np.sqrt((sim**2).sum(-1) * (real**2).sum(-1))
+    share = np.float64(1 / sim.shape[-1]) if weights is None else weights
+    sim, real = (side - (share * side).sum(-1, keepdims=True) for side in (sim, real))
+    norms = np.sqrt((share * sim**2).sum(-1) * (share * real**2).sum(-1))
     r = np.divide(
-        (sim * real).sum(-1), norms, out=np.full(norms.shape, np.nan), where=~constant & (norms > 0)
+        (share * sim * real).sum(-1), norms, out=np.full(norms.shape, np.nan), where=~constant & (norms > 0)
     )
     return np.clip(r, -1, 1)
 

@@ -258,8 +258,9 @@ class Store:
             raise SimeditError(f"cannot use {self.path}: {error.strerror or error}") from error
 
     def _damaged(self, what: object) -> SimeditError:
+        why = shortened(" ".join(str(what).split()), 300)  # SQLite may list every page
         return SimeditError(
-            f"{self.path} is damaged, or not simedit's ({what}): move it away, or use another --out"
+            f"{self.path} is damaged, or not simedit's ({why}): move it away, or use another --out"
         )
 
 

@@ -13,7 +13,9 @@ from rich.text import Text
 from simedit.eval.caveats import printable
 from simedit.eval.changes import headline as changed
 from simedit.eval.changes import signed
+from simedit.eval.evidence import claim
 from simedit.eval.headline import headline, number
+from simedit.eval.worth import METRICS
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -76,7 +78,7 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a plain table."""
     table = Table(box=box.SIMPLE)
     for name in head:
-        table.add_column(Text(name))
+        table.add_column(Text(name), overflow="fold")  # a number cut short is another one
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)
@@ -97,7 +99,7 @@ def print_changes(found: Mapping[str, Any]) -> None:
                 *(f"{rate:.2f}" for rate in row["rates"]),
                 signed(row["difference"]),
                 *(row[key] for key in ("gained", "lost")),
-                "<.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
+                _p(row["p_holm"]),
             ]
             for row in found["rates"]
         ],
@@ -121,3 +123,105 @@ def print_changes(found: Mapping[str, Any]) -> None:
     for kind, rows in found["differs"].items():
         more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
         print(f"{kind} that differ: {printable(', '.join(key for key, _, _ in rows[:8]))}{more}")
+
+
+LABELS = ("MMRV", "r", "abs. error")
+"""What tables call METRICS."""
+
+
+def print_evidence(found: Mapping[str, Any]) -> None:
+    """Print how well arms predict, the errors of their rates, and their advantages over one another."""
+    for warning in found["warnings"]:
+        print(f"  ! {printable(warning)}")
+    last = "average" if len(found["tasks"]) > 1 else found["tasks"][0]
+    real, perfect = printable(found["real"]["name"]), found["perfect"][last]
+    print(f"Simulated against {real} rates, all tasks:")
+    blocks = {arm["name"]: arm["blocks"][last] for arm in found["arms"]}
+    rates = {"MMRV": "mmrv", "r": "pearson_r"}
+    print_table(
+        ["arm", "trials", *rates, "mean abs. error", "mean error"],
+        [
+            *(
+                [
+                    arm["name"],
+                    arm["trials"],
+                    *(number(block[key], block[f"{key}_ci"]) for key in rates.values()),
+                    f"{block['mae']:.3f}",
+                    signed(block["bias"], 3),
+                ]
+                for arm, block in zip(found["arms"], blocks.values(), strict=True)
+            ),
+            ["without error", "", *(f"{value:.3f}" for value in perfect.values()), ""],
+        ],
+    )
+    print("Worth, in real trials for each policy and task (inf: more than these real rates can tell):")
+    print_table(
+        ["arm", *(f"by {label}" for label in LABELS)],
+        [
+            [
+                name,
+                *(
+                    _trials(block["worth"][key], least=key == "mmrv" and block["mmrv"] == 0)
+                    for key in METRICS
+                ),
+            ]
+            for name, block in blocks.items()
+        ],
+    )
+    for block in found["arms"][0]["blocks"]:
+        entries = {arm["name"]: arm["blocks"][block]["policies"] for arm in found["arms"]}
+        print(f"Errors of the success rates, simulated less real, {block}:")
+        print_table(
+            ["policy", "real", *entries],
+            [
+                [
+                    policy,
+                    f"{next(iter(entries.values()))[policy]['real']:.2f}",
+                    *(_signed(of[policy]["error"], of[policy]["error_ci"], 2) for of in entries.values()),
+                ]
+                for policy in found["policies"]
+            ],
+        )
+    if found["contrasts"]:
+        print(
+            "Advantages, all tasks; above 0 the first predicts better (p one-sided, by Holm for MMRV and r, "
+            "not for several arms):"
+        )
+        print_table(
+            ["arm", "over", "in", "advantage", "p", "one style", "trials saved"],
+            [row for contrast in found["contrasts"] for row in _advantages(contrast, last)],
+        )
+        if len(found["contrasts"]) == 1:  # of several each would be a test of its own
+            print(claim(found["contrasts"][0]))
+
+
+def _advantages(contrast: Mapping[str, Any], last: str) -> list[list[str]]:
+    block, alone = contrast["blocks"][last], contrast.get("one_style", {}).get(last)
+    return [
+        [
+            contrast["arm"],
+            contrast["against"],
+            label,
+            _signed(block[key]["advantage"], block[key]["ci"], 3),
+            _p(block[key].get("p_holm", block[key]["p"])),
+            "-" if alone is None else signed(alone[key]["advantage"], 3),
+            _trials(block["saved"][key], sign="+"),
+        ]
+        for key, label in zip(METRICS, LABELS, strict=True)
+    ]
+
+
+def _p(value: float) -> str:
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _signed(value: float, ci: Sequence[float], decimals: int) -> str:
+    return f"{signed(value, decimals)} [{', '.join(signed(end, decimals) for end in ci)}]"
+
+
+def _trials(entry: Mapping[str, Any], *, sign: str = "", least: bool = False) -> str:
+    """A number of trials, without limit where it is null: above, or at an interval's lower end below."""
+    low, high = entry["ci"]
+    ends = ("-inf" if sign else "inf") if low is None else low, "inf" if high is None else high
+    value = "inf" if entry["trials"] is None else format(entry["trials"], sign)
+    return f"{'>=' if least and entry['trials'] is not None else ''}{value} [{', '.join(map(str, ends))}]"

@@ -19,7 +19,6 @@ from simedit.protocols import Editor, Policy
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from simedit.library import SpecialistLibrary
 
 Tell = Callable[[str, float, str], None]
 """Called with what begins now, how many seconds it may take, and which of the study's timeouts says so."""
@@ -223,24 +222,9 @@ class _Policies(dict[str, Policy]):
         return self[name]
 
 
-def load_editor(study: StudyConfig, specialists: Mapping[str, Path]) -> SpecialistLibrary:
-    """The library of a study's specialists, ready to edit."""
-    import torch
-
-    from simedit.engine import has_openvino
-    from simedit.library import SpecialistLibrary
-    from simedit.pipeline import silence_loading
-
-    silence_loading()
-    on_gpu, settings = torch.cuda.is_available(), study.editor
-    return SpecialistLibrary.load(
-        list(specialists.values()),
-        base=settings.base,
-        steps=settings.steps,
-        guidance_interval=settings.guidance_interval,
-        batch_size=8 if on_gpu else 1,
-        compile=(not on_gpu and has_openvino()) if settings.compile is None else settings.compile,
-    )
+def load_editor(study: StudyConfig, specialists: Mapping[str, Path]) -> Editor:
+    """The editor of a study, ready to edit."""
+    return study.editor.load(specialists)
 
 
 def scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None) -> gym.Env:

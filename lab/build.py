@@ -7,8 +7,8 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib import resources
@@ -23,7 +23,10 @@ from simedit.config import Config, load_config
 from simedit.drafts import whole
 from simedit.envs.drawer.poses import POSES, TASKS
 from simedit.errors import SimeditError, unknown
+from simedit.lab.beside import beside, cores
 from simedit.lab.materials import MATERIALS, STYLES
+from simedit.lab.recipes import RECIPES
+from simedit.lab.remaining import Remaining
 from simedit.locks import locked
 from simedit.progress import tracked
 from simedit.training.config import TrainConfig
@@ -51,8 +54,10 @@ class Plan(Config):
         pairs: of a scene and a picture, at the whole size and at half of it.
         base_steps, base_batch: of the base's training, and how many whole frames one is as large as.
         style_settings: of the specialists' trainings, in place of lab/train.yaml's, as `simedit-train --set`.
+        distill_settings: of their distillations, as `simedit-train distill --set`.
         styles: that get a specialist.
         episodes: of the expert in proxy-real.
+        policies: that are trained on them, of `simedit.lab.recipes.RECIPES`.
         poses, seeds: of the trials that real rates come from: 6 tasks x poses x seeds a policy.
         max_steps: of a trial.
     """
@@ -67,20 +72,30 @@ class Plan(Config):
     base_steps: PositiveInt = 3000
     base_batch: PositiveInt = 4
     style_settings: tuple[str, ...] = ()
+    distill_settings: tuple[str, ...] = (
+        "warm_start.teacher_steps=8",
+        "warm_start.edits=64",
+        "warm_start.steps=200",
+    )
     styles: Annotated[tuple[str, ...], Field(min_length=1)] = STYLES
     episodes: PositiveInt = 400
+    policies: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(RECIPES)
     poses: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(POSES)
     seeds: PositiveInt = 2
     max_steps: PositiveInt = 60
 
     @model_validator(mode="after")
     def _known(self) -> Plan:
-        for kind, names, known in (("style", self.styles, MATERIALS), ("pose", self.poses, POSES)):
+        for kind, names, known in (
+            ("style", self.styles, MATERIALS),
+            ("policy", self.policies, RECIPES),
+            ("pose", self.poses, POSES),
+        ):
             for name in names:
                 if name not in known:
                     raise ValueError(str(unknown(kind, name, known)))
             if len(set(names)) < len(names):
-                raise ValueError(f"{kind}s: each can be given but once")
+                raise ValueError(f"each {kind} can be given but once")
         return self
 
 
@@ -104,27 +119,46 @@ def _build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
     if kept.exists() and _read(kept) != plan.model_dump(mode="json"):
         raise SimeditError(f"{folder} was begun with other settings (see {kept}): choose another --out")
     _write(kept, plan.model_dump(mode="json"))
-    for number, (name, stage) in enumerate(STAGES.items(), 1):
-        title, record, spent = (
-            f"{number}/{len(STAGES)} {name}",
-            _record(folder, name),
-            folder / f"{name}.spent",
-        )
+    first = [name for name in STAGES if name not in BESIDE]
+    second = [name for name in STAGES if name in BESIDE]
+    remaining = Remaining(plan, [first, second])
+
+    def tell(name: str, minutes: float | None = None, before: bool = False) -> None:
+        title = f"{[*STAGES].index(name) + 1}/{len(STAGES)} {name}"
+        if minutes is None:
+            remaining.begun(name)
+            said = f"{title} ..."
+        else:
+            remaining.ended(name, minutes)
+            said = f"{title}: done before" if before else f"{title}: {minutes:.1f} min"
+        say(", ".join(filter(None, (said, remaining.in_words()))))
+
+    log = folder / "beside.log"
+    if any(not _record(folder, name).exists() for name in second):
+        say(f"what {', '.join(second)} print, which are done beside the others, is in {log}")
+    with beside(partial(_do, folder, plan, second), tell, log):
+        _do(folder, plan, first, tell)
+    stages = {name: _read(_record(folder, name)) for name in STAGES}
+    content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
+    _write(folder / "data" / "card.json", content | {"limits": LIMITS})
+
+
+def _do(folder: Path, plan: Plan, names: Sequence[str], tell: Callable[..., None]) -> None:
+    """Do those stages one after another."""
+    for name in names:
+        record, spent = _record(folder, name), folder / f"{name}.spent"
         if record.exists():
-            say(f"{title}: done before")
+            tell(name, _read(record)["minutes"], before=True)
             continue
-        say(f"{title} ...")
+        tell(name)
         started, before = time.perf_counter(), float(_read(spent)) if spent.exists() else 0.0
         try:
-            stage(folder, plan)
+            STAGES[name](folder, plan)
         finally:
             seconds = before + time.perf_counter() - started
             _write(spent, round(seconds, 1))
         _write(record, {"minutes": round(seconds / 60, 1), "commit": _commit(), "ended": _now()})
-        say(f"{title}: {seconds / 60:.1f} min")
-    stages = {name: _read(_record(folder, name)) for name in STAGES}
-    content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
-    _write(folder / "data" / "card.json", content | {"limits": LIMITS})
+        tell(name, seconds / 60)
 
 
 def _pairs(folder: Path, plan: Plan) -> None:
@@ -188,39 +222,73 @@ def _base(folder: Path, plan: Plan) -> None:
 
 
 def _specialists(folder: Path, plan: Plan) -> None:
-    import torch
-
     from simedit.lab.photographs import save_style
 
-    missing = [style for style in plan.styles if not (folder / "data" / "specialists" / style).exists()]
-    for style in missing:
-        save_style(style, folder / "photographs" / style, plan.seed)
-    # A GPU is one training's; a small training hardly gains by a second core.
-    at_once = 1 if torch.cuda.is_available() else min(len(missing), os.cpu_count() or 1)
-    if missing:
-        with get_context("spawn").Pool(at_once) as pool:
-            jobs = [(folder, style, plan, at_once) for style in missing]
-            title = f"specialists (what they say is in {folder / 'specialists'}/*.log)"
-            for _ in tracked(pool.imap_unordered(_specialist, jobs), title, len(jobs)):
-                pass
+    for style in plan.styles:
+        if not (folder / "data" / "specialists" / style).exists():
+            save_style(style, folder / "photographs" / style, plan.seed)
+    _each_style(folder, plan, "specialists", _specialist)
 
 
-def _specialist(job: tuple[Path, str, Plan, int]) -> None:
+def _specialist(folder: Path, plan: Plan, style: str, target: Path) -> None:
+    train_style(
+        style,
+        folder / "photographs" / style,
+        base=folder / "data" / "base",
+        run=folder / "specialists" / style,
+        target=target,
+        settings=plan.style_settings,
+    )
+
+
+def _distilled(folder: Path, plan: Plan) -> None:
+    _each_style(folder, plan, "distilled", _student)
+
+
+def _student(folder: Path, plan: Plan, style: str, target: Path) -> None:
+    from simedit.training.checkpoint import latest
+    from simedit.training.cli import train
+    from simedit.training.distill import distill
+
+    run, teacher = folder / "distilled" / style, folder / "data" / "specialists" / style
+    if latest(run / "checkpoints") is None:
+        distill(str(teacher), out=run, to=target, overrides=plan.distill_settings)
+    else:
+        train(resume=run)
+
+
+def _each_style(folder: Path, plan: Plan, name: str, work: Callable[[Path, Plan, str, Path], None]) -> None:
+    """Make the specialists that are missing in a folder of what ships."""
     import torch
 
-    folder, style, plan, at_once = job
+    missing = [style for style in plan.styles if not (folder / "data" / name / style).exists()]
+    if not missing:
+        return
+    # A GPU is one training's; a small training hardly gains by a second core.
+    at_once = 1 if torch.cuda.is_available() else min(len(missing), os.cpu_count() or 1)
+    with get_context("spawn").Pool(at_once) as pool:
+        jobs = [(folder, plan, name, style, work, at_once) for style in missing]
+        title = f"{name} (what they say is in {folder / name}/*.log)"
+        for _ in tracked(pool.imap_unordered(_one_style, jobs), title, len(jobs)):
+            pass
+
+
+def _one_style(job: tuple[Path, Plan, str, str, Callable[[Path, Plan, str, Path], None], int]) -> None:
+    import torch
+
+    from simedit.specialist import Specialist
+
+    folder, plan, name, style, work, at_once = job
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // at_once))
-    log = folder / "specialists" / f"{style}.log"
+    log = folder / name / f"{style}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    made, target = folder / name / "made" / style, folder / "data" / name / style
     with log.open("a", encoding="utf-8") as lines, redirect_stdout(lines), redirect_stderr(lines):
-        train_style(
-            style,
-            folder / "photographs" / style,
-            base=folder / "data" / "base",
-            run=folder / "specialists" / style,
-            target=folder / "data" / "specialists" / style,
-            settings=plan.style_settings,
-        )
+        if not made.exists():
+            work(folder, plan, style, made)
+        found = Specialist.load(made)
+        # Half precision on disk, as the base has it.
+        replace(found, weights={key: value.half() for key, value in found.weights.items()}).save(target)
 
 
 def train_style(
@@ -324,37 +392,55 @@ def judged(library: Path, frames: int = 15) -> dict[str, Any]:
 def _demonstrations(folder: Path, plan: Plan) -> None:
     from simedit.lab.demonstrations import record
 
-    for _ in tracked(
-        record(folder / "demonstrations", plan.episodes, seed=plan.seed), "expert episodes", plan.episodes
-    ):
+    made = record(folder / "demonstrations", plan.episodes, cores=cores(), seed=plan.seed)
+    for _ in tracked(made, "expert episodes", plan.episodes):
         pass
 
 
 def _policies(folder: Path, plan: Plan) -> None:
     from simedit.lab.cloning import train_policies
 
-    train_policies(folder / "demonstrations", folder / "data" / "policies", seed=plan.seed)
+    train_policies(
+        folder / "demonstrations",
+        folder / "data" / "policies",
+        folder / "policies",
+        plan.policies,
+        cores=cores(),
+        seed=plan.seed,
+    )
 
 
 def _real(folder: Path, plan: Plan) -> None:
     """Roll the policies out in proxy-real; their rates are what the study calls real."""
     import yaml
 
+    from simedit.eval.cli import run
     from simedit.eval.store import Store
+    from simedit.lab.demonstrations import HEIGHT, WIDTH
 
-    policies = sorted(path.name for path in (folder / "data" / "policies").iterdir())
-    jobs = [(folder, name, plan) for name in policies]
-    # Not a Pool, whose processes may have none of their own, and a study has its environments in some.
-    with ProcessPoolExecutor(min(len(jobs), os.cpu_count() or 1), get_context("spawn")) as pool:
-        list(pool.map(_roll_out, jobs))
+    checkpoints = {name: str(folder / "data" / "policies" / name) for name in plan.policies}
+    study = {
+        "policies": {name: {"kind": "cloned", "checkpoint": path} for name, path in checkpoints.items()},
+        "domains": ["proxy_real"],
+        "scenes": {"pose": list(plan.poses)},
+        "seeds": list(range(plan.seeds)),
+        "max_steps": plan.max_steps,
+        "suite": {"kind": "drawer", "width": WIDTH, "height": HEIGHT},
+        "real": {"source": "none"},
+        "report": {"videos": 0, "strips": 0},
+    }
+    config = folder / "real.study.yaml"
+    with whole(config) as draft:
+        draft.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    run(config, folder / "real", num_envs=cores())
+    with Store(folder / "real", write=False) as store:
+        results = store.results()
     rates: dict[str, dict[str, dict[str, int]]] = {}
-    for name in policies:
-        with Store(folder / "real" / name, write=False) as store:
-            results = store.results()
+    for name in plan.policies:
         for task in TASKS:
-            ended = [result.outcome for trial, result in results.items() if trial.task == task]
+            ended = [r.outcome for trial, r in results.items() if (trial.policy, trial.task) == (name, task)]
             if "error" in ended:
-                raise SimeditError(f"policy {name} met errors in proxy-real: see {folder / 'real' / name}")
+                raise SimeditError(f"policy {name} met errors in proxy-real: see {folder / 'real'}")
             rates.setdefault(name, {})[task] = {"successes": ended.count("success"), "n": len(ended)}
     counts = f"6 tasks x {len(plan.poses)} poses x {plan.seeds} seeds a policy"
     source = f"proxy-real, a rendering and no robot: {counts} (simedit-lab build, stage real)"
@@ -368,42 +454,21 @@ def _real(folder: Path, plan: Plan) -> None:
         draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
-def _roll_out(job: tuple[Path, str, Plan]) -> None:
-    import torch
-    import yaml
-
-    from simedit.eval.cli import run
-    from simedit.lab.demonstrations import HEIGHT, WIDTH
-
-    torch.set_num_threads(1)  # there is a process for each core
-    folder, policy, plan = job
-    study = {
-        "policies": {policy: {"kind": "cloned", "checkpoint": str(folder / "data" / "policies" / policy)}},
-        "domains": ["proxy_real"],
-        "scenes": {"pose": list(plan.poses)},
-        "seeds": list(range(plan.seeds)),
-        "max_steps": plan.max_steps,
-        "suite": {"kind": "drawer", "width": WIDTH, "height": HEIGHT},
-        "real": {"source": "none"},
-    }
-    config = folder / "real" / f"{policy}.yaml"
-    with whole(config) as draft:
-        draft.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
-    run(config, folder / "real" / policy)
-
-
 STAGES: dict[str, Callable[[Path, Plan], None]] = {
     "pairs": _pairs,
     "autoencoder": _autoencoder,
     "latents": _latents,
     "base": _base,
     "specialists": _specialists,
+    "distilled": _distilled,
     "quality": _quality,
     "demonstrations": _demonstrations,
     "policies": _policies,
     "real": _real,
 }
-"""What a build does, in this order."""
+"""What a build does: two chains of stages, each in this order."""
+BESIDE = ("demonstrations", "policies", "real")
+"""The chain that needs none of the other stages, and goes on beside them."""
 
 
 def _record(folder: Path, stage: str) -> Path:

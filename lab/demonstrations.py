@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from multiprocessing import get_context
@@ -104,12 +103,15 @@ class _Step(NamedTuple):
     over: bool
 
 
-def record(folder: Path, episodes: int, *, looks: int = 1, moved: int = 3, seed: int = 0) -> Iterator[Path]:
-    """Record successful episodes on all cores, tasks, drawers and poses in turn; none that is there again.
+def record(
+    folder: Path, episodes: int, *, cores: int, looks: int = 1, moved: int = 3, seed: int = 0
+) -> Iterator[Path]:
+    """Record successful episodes, tasks, drawers and poses in turn; none that is there again.
 
     An episode depends on its number and the seed alone.
 
     Args:
+        cores: how many are recorded at once.
         looks: in how many looks each is photographed.
         moved: how many moved pictures are taken of each step: it takes many poses and looks to learn to see,
             and physics is dearer than pictures.
@@ -122,9 +124,8 @@ def record(folder: Path, episodes: int, *, looks: int = 1, moved: int = 3, seed:
     yield from (path for path in paths if path.exists())
     if not missing:
         return
-    cores = min(len(missing), os.cpu_count() or 1)
     # Fresh processes: Vulkan does not survive a fork.
-    with get_context("spawn").Pool(cores, _begin) as pool:
+    with get_context("spawn").Pool(min(len(missing), cores), _begin) as pool:
         jobs = [(folder, number, looks, moved, seed) for number in missing]
         yield from pool.imap_unordered(_record, jobs)
 

@@ -13,6 +13,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from simedit.lab.beside import take_cores
 from simedit.lab.muon import Muon
 from simedit.progress import counting
 
@@ -75,6 +76,7 @@ def fit(
     with counting(title, steps, done=step) as show:
         recent = float("nan")
         while step < steps:
+            take_cores()
             value = loss(step)
             module.zero_grad()
             value.backward()

@@ -34,7 +34,9 @@ class NetworkConfig(Config):
         width, height: of the frames that it sees, pixels, multiples of 4.
         channels: of its convolutions; the first two halve the frame.
         features: how many numbers it takes from a frame.
-        hidden: how many it remembers.
+        hidden: how many it remembers, or has in each of its two layers if it does not.
+        recurrent: whether it remembers anything but its commands.
+        told: whether it hears the instruction.
     """
 
     width: int = Field(default=80, gt=0, le=1024, multiple_of=4)
@@ -42,6 +44,18 @@ class NetworkConfig(Config):
     channels: list[_Size] = Field(default=[16, 32, 32, 32, 8], min_length=2, max_length=20)
     features: _Size = 96
     hidden: _Size = 128
+    recurrent: bool = True
+    told: bool = True
+
+
+class _FeedForward(nn.Sequential):
+    """In place of a recurrent layer: the same call, and nothing to remember."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, None]:
+        return super().forward(inputs), None
 
 
 class Network(nn.Module):
@@ -64,8 +78,13 @@ class Network(nn.Module):
         layers += [nn.Flatten(), nn.Linear(before * cells, config.features), nn.ReLU(inplace=True)]
         eyes: Any = nn.Sequential(*layers)  # Any: torch's types leave out memory formats
         self.eyes = eyes.to(memory_format=torch.channels_last)  # twice as fast on a CPU
-        inputs = config.features + _MEMORY + len(TASKS) + len(DRAWERS)
-        self.hand = nn.GRU(inputs, config.hidden, batch_first=True)
+        self._told = config.told
+        inputs = config.features + _MEMORY + config.told * (len(TASKS) + len(DRAWERS))
+        self.hand: nn.Module = (
+            nn.GRU(inputs, config.hidden, batch_first=True)
+            if config.recurrent
+            else _FeedForward(inputs, config.hidden)
+        )
         self.command = nn.Linear(config.hidden, 8)
 
     def see(self, frames: Tensor) -> Tensor:
@@ -75,7 +94,7 @@ class Network(nn.Module):
 
     def act(
         self, features: Tensor, memory: Tensor, instruction: Tensor, state: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Commands for B sequences of T steps.
 
         Args:
@@ -88,8 +107,10 @@ class Network(nn.Module):
             [B, T, 8]: motion (3) and rotation (3) in units of MOVE and TURN, all that the gripper should have
             closed so far, and the log-odds that the episode is over; and the new state.
         """
-        told = instruction[:, None].expand(-1, features.shape[1], -1)
-        hidden, after = self.hand(torch.cat([features, memory, told], -1), state)
+        inputs = [features, memory]
+        if self._told:
+            inputs.append(instruction[:, None].expand(-1, features.shape[1], -1))
+        hidden, after = self.hand(torch.cat(inputs, -1), state)
         return self.command(hidden), after
 
 

@@ -20,6 +20,21 @@ def like(frames: np.ndarray, images: Any) -> np.ndarray:
     return images.cpu().numpy()
 
 
+def check(frames: np.ndarray, masks: np.ndarray) -> None:
+    """Refuse what are no frames, uint8 [N, H, W, 3], or no masks of them, bool [N, H, W].
+
+    Raises:
+        SimeditError: says what they must be and what they are.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+        raise SimeditError(f"frames must be uint8 [N,H,W,3], got {frames.dtype} {list(frames.shape)}")
+    if masks.dtype != bool or masks.shape != frames.shape[:3]:
+        raise SimeditError(
+            f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
+            f"got {masks.dtype} {list(masks.shape)}"
+        )
+
+
 def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Show each edit inside its mask and the frame, bit for bit, outside.
 
@@ -38,16 +53,10 @@ def compose(frames: np.ndarray, edits: np.ndarray, masks: np.ndarray) -> np.ndar
     Raises:
         SimeditError: a wrong shape or dtype.
     """
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
-        raise SimeditError(f"frames must be uint8 [N,H,W,3], got {frames.dtype} {list(frames.shape)}")
+    check(frames, masks)
     if edits.dtype != np.uint8 or edits.shape != frames.shape:
         raise SimeditError(
             f"edits must be uint8 {list(frames.shape)} like the frames, got {edits.dtype} {list(edits.shape)}"
-        )
-    if masks.dtype != bool or masks.shape != frames.shape[:3]:
-        raise SimeditError(
-            f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
-            f"got {masks.dtype} {list(masks.shape)}"
         )
     composed = frames.copy()
     for out, edit, mask in zip(composed, edits, masks, strict=True):

@@ -25,7 +25,7 @@ from simedit.isolation import isolated
 from simedit.packaged import library_folder
 from simedit.pipeline import Conditioning, SpecialistPipeline, check_edits, denoise, noise
 from simedit.samplers import Schedule, is_integer
-from simedit.specialist import ADAPTED, CARD, WHOLE, Card, Specialist, lora_config, set_weights
+from simedit.specialist import ADAPTED, WHOLE, Card, Specialist, lora_config, set_weights, specialists_in
 from simedit.style_attention import StyleAttention
 from simedit.window import Extent, Window, around
 
@@ -151,7 +151,9 @@ class SpecialistLibrary:
                 device.
         """
         roots = [paths] if isinstance(paths, str | Path) else list(paths)
-        specialists = [Specialist.load(folder) for root in roots for folder in _folders(library_folder(root))]
+        specialists = [
+            Specialist.load(folder) for root in roots for folder in specialists_in(library_folder(root))
+        ]
         bases = {s.card.base for s in specialists} if base is None else {str(base)}
         if len(bases) != 1:
             raise SimeditError(
@@ -567,16 +569,3 @@ def _usable(device: str | torch.device) -> str | torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise SimeditError(f"cannot use the device {str(device)!r}: {str(error).splitlines()[0]}") from error
     return device
-
-
-def _folders(root: Path) -> list[Path]:
-    if (root / CARD).is_file():
-        return [root]
-    # Hidden ones are what a killed process left.
-    found = sorted(p.parent for p in root.glob(f"*/{CARD}") if not p.parent.name.startswith("."))
-    if not found:
-        raise SimeditError(
-            f"no specialist at {root}: neither it nor a folder in it has a {CARD} "
-            f"('lab' names the specialists that ship with simedit)"
-        )
-    return found

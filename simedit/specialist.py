@@ -122,7 +122,7 @@ class Specialist:
         card = parse_config(Card, load_json(path / CARD), where=str(path / CARD))
         try:
             weights = load_file(path / WEIGHTS)
-            images = [_read_picture(file) for file in _pictures(path)]
+            images = [read_picture(file) for file in _pictures(path)]
         except (OSError, ValueError, SyntaxError, SafetensorError, Image.DecompressionBombError) as error:
             raise SimeditError(
                 f"cannot read the specialist at {path}, copy it anew: {shortened(error, 300)}"
@@ -164,6 +164,37 @@ class Specialist:
             raise SimeditError(f"cannot write the specialist {path}: {error}") from error
 
 
+def specialists_in(root: Path) -> list[Path]:
+    """The folders of specialists: `root` itself, or those in it.
+
+    Raises:
+        SimeditError: there are none.
+    """
+    if (root / CARD).is_file():
+        return [root]
+    # Hidden ones are what a killed process left.
+    found = sorted(p.parent for p in root.glob(f"*/{CARD}") if not p.parent.name.startswith("."))
+    if not found:
+        raise SimeditError(
+            f"no specialist at {root}: neither it nor a folder in it has a {CARD} "
+            f"('lab' names the specialists that ship with simedit)"
+        )
+    return found
+
+
+def style_image(folder: Path) -> tuple[str, Path]:
+    """A specialist's style, and the file of the style image that its edits use. No weights are read.
+
+    Raises:
+        SimeditError: no specialist there, or its card is broken or names a style image that it has not.
+    """
+    card = parse_config(Card, load_json(folder / CARD), where=str(folder / CARD))
+    file = folder / f"style_{card.style_image}.png"
+    if not file.is_file():
+        raise SimeditError(f"cannot read the specialist at {folder}, copy it anew: {file.name} is missing")
+    return card.style, file
+
+
 def _pictures(folder: Path) -> list[Path]:
     """The style images in their order."""
     files = [folder / f"style_{i}.png" for i in range(len([*folder.glob("style_*.png")]))]
@@ -173,7 +204,12 @@ def _pictures(folder: Path) -> list[Path]:
     return files
 
 
-def _read_picture(file: Path) -> np.ndarray:
+def read_picture(file: Path) -> np.ndarray:
+    """A style image, uint8 [H, W, 3].
+
+    Raises:
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be read, or is too large.
+    """
     with Image.open(file) as image:
         if image.width * image.height > LARGEST_PICTURE:
             raise ValueError(

@@ -160,6 +160,13 @@ def _specialist(folder: Path) -> None:
         library.remove(specialist.card.style)
 
 
+def _laid(folder: Path) -> None:
+    from simedit.photograph import PhotographEditor
+
+    editor, frames = PhotographEditor.load(folder / "gold"), np.full((1, 16, 16, 3), 99, np.uint8)
+    editor.edit(frames, styles=editor.styles, masks=np.ones((1, 16, 16), bool), seeds=[0])
+
+
 def _base(folder: Path) -> None:
     from simedit.library import SpecialistLibrary
 
@@ -318,6 +325,29 @@ def _runs(folder: Path) -> None:
 
     runs = read_runs(folder / "run", folder / "other")
     changes_html(changes(*runs), *runs)
+
+
+def _make_arms(folder: Path) -> None:
+    from small_arms import play
+
+    from simedit.eval.run_folder import keep_players
+    from simedit.eval.store import Store
+
+    with Store(play(folder / "run"), write=True) as store:
+        store.agree({"checkpoints.able": "1a", "checkpoints.poor": "2b"})
+        keep_players(store, [{"torch": "2"}])
+
+
+def _arms(folder: Path) -> None:
+    from unittest import mock
+
+    from simedit.eval.arms import read_arms
+    from simedit.eval.evidence import evidence
+
+    few = {"DRAWS": 50, "WORTH_DRAWS": 5, "EVALUATIONS": 20}
+    with mock.patch.multiple("simedit.eval.evidence", **few):
+        raw, *others = read_arms([str(folder / "run")])
+        evidence([raw, *others], [(other.name, raw.name) for other in others])
 
 
 def _make_log(folder: Path) -> None:
@@ -521,6 +551,7 @@ LOADERS = {
     "overrides": Loader(_make_overrides, _overrides),
     "rates": Loader(_make_rates, _rates),
     "specialist": Loader(_make_specialist, _specialist, "gold/*"),
+    "laid": Loader(_make_specialist, _laid, "gold/*"),
     "base": Loader(_make_specialist, _base, "base/**/*"),
     "footprint": Loader(_make_specialist, _footprint, "base/*/config.json"),
     "cloned": Loader(_make_cloned, _cloned),
@@ -529,6 +560,7 @@ LOADERS = {
     "mappings": Loader(_written(*MAPPINGS), _mappings),
     "run": Loader(_make_run, _run, "run/**/*"),
     "runs": Loader(_make_runs, _runs, "run/**/*"),
+    "arms": Loader(_make_arms, _arms, "run/**/*"),
     "log": Loader(_make_log, _log, "metrics.jsonl"),
     "checkpoint": Loader(_make_checkpoint, _checkpoint, "checkpoints/*/*"),
     "training": Loader(_make_training, _training),

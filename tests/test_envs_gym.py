@@ -182,6 +182,9 @@ def test_edits_without_a_mask_are_refused_before_anything_is_built(tmp_path):
     }
     (problem,), _ = find_problems(resolved(parse_config(StudyConfig, study, where="study")), tmp_path)
     assert "editor.composition: none" in problem
+    study["editor"] = {"kind": "photograph"}
+    (problem,), _ = find_problems(resolved(parse_config(StudyConfig, study, where="study")), tmp_path)
+    assert problem.endswith("name a mask")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ def problems(study):
         ({"seeds": [1, 1]}, "twice"),
         ({"tasks": []}, "at least 1"),
         ({"seeds": [2**63]}, "seeds.0"),
-        ({"editor": {"seeds": [-(2**63) - 1]}}, "editor.seeds.0"),
+        ({"editor": {"seeds": [-(2**63) - 1]}}, "editor.specialists.seeds.0"),
+        ({"editor": {"kind": "photo"}}, "editor: unknown kind .photo.: did you mean .photograph."),
+        ({"editor": {"kind": "photograph", "steps": 3}}, "unknown key .steps."),
+        ({"editor": {"kind": "photograph", "composition": "none"}}, "should be .mask."),
         ({"styles": ["gold/../../x"]}, "must not hold a slash"),
         ({"styles": ["../x"]}, "must not begin with a dot"),
         ({"styles": ["g" * 101]}, "at most 100 bytes"),
@@ -120,7 +123,7 @@ def test_meaning_follows_what_changes_a_trial_and_nothing_else():
     assert meaning(parsed(max_steps=5), {})["max_steps"] != plain["max_steps"]
     noisier = meaning(parsed(policies={"a": {"kind": "scripted", "noise": 0.2}}), {})
     assert noisier["policies.a"] != plain["policies.a"]
-    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"gold": "12ab"})
+    edited = meaning(parsed(domains=["raw", "edited"], styles=["gold"]), {"specialists.gold": "12ab"})
     assert plain.items() < edited.items()
     assert edited["specialists.gold"] == "12ab"
 
@@ -145,9 +148,8 @@ def test_runs_stored_before_still_mean_the_same():
     with Store(LAB, write=False) as store:
         stored, config = store.read("meaning"), store.read("run")["config"]
         study = kept(store)[0]
-    styles = {style: stored[f"specialists.{style}"] for style in study.styles}
-    del stored["base"]  # which `simedit.eval.fingerprints` adds
-    assert meaning(study, styles) == stored
+    edits = {key: stored[key] for key in ("base", *(f"specialists.{style}" for style in study.styles))}
+    assert meaning(study, edits) == stored
     assert json.dumps(study.model_dump()["policies"]) == json.dumps(config["policies"])
 
 

@@ -70,6 +70,19 @@ def test_metrics_of_many_samples_equal_those_of_each():
         assert metric(sim, real[0]) == pytest.approx(rows, nan_ok=True)
 
 
+def test_weights_of_policies_are_shares_of_them():
+    sim, real = np.random.default_rng(2).random((2, 4))
+    again = [0, 0, 1, 2, 3, 3]
+    weights = np.array([2, 1, 1, 2]) / 6
+    # A policy that stands there twice ties with itself on both sides, which violates nothing.
+    for metric in (mmrv, pearson_r):
+        assert metric(sim, real, weights) == pytest.approx(float(metric(sim[again], real[again])), abs=1e-12)
+        assert metric(sim, real, np.full(4, 0.25)) == pytest.approx(float(metric(sim, real)), abs=1e-12)
+    many = np.random.default_rng(3).dirichlet(np.ones(4), 5)
+    rows = [float(mmrv(sim, real, row)) for row in many]
+    assert mmrv(sim, real, many) == pytest.approx(rows)
+
+
 @pytest.mark.parametrize(("successes", "n"), [(8, 10), (0, 5), (5, 5), (1, 27)])
 def test_wilson_of_single_trials_is_the_plain_one(successes, n):
     plain = binomtest(successes, n).proportion_ci(0.95, method="wilson")

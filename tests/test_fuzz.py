@@ -30,6 +30,7 @@ SLOW = {
     "specialist": 8,
     "run": 8,
     "runs": 6,
+    "arms": 8,
     "assets": 12,
     "photographs": 12,
 }

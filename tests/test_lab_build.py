@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -16,9 +17,9 @@ from simedit.errors import SimeditError
 from simedit.eval.published import Rates
 from simedit.lab import build as stages
 from simedit.lab.build import STAGES, Plan, build, train_style
-from simedit.lab.cloning import Recipe
 from simedit.library import SpecialistLibrary
 from simedit.policies.cloned import ClonedPolicy
+from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training.checkpoint import latest
 
@@ -39,7 +40,9 @@ PLAN = Plan(
         "warm_start={steps: 1, batch_size: 1}",
         "inputs.frames=2",
     ),
+    distill_settings=("warm_start.edits=1", "warm_start.steps=1", "warm_start.batch_size=1"),
     episodes=2,
+    policies=("begin",),
     poses=("b1",),
     seeds=1,
     max_steps=2,
@@ -49,7 +52,6 @@ PLAN = Plan(
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mani_skill") is None, reason="needs the extra: sim")
 def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simedit.lab.cloning.RECIPES", {"last": Recipe(2, 2), "begin": Recipe(1, 1)})
     folder, said = tmp_path / "build", []
 
     def stop(*_: object) -> None:
@@ -70,6 +72,7 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
         context.setitem(STAGES, "autoencoder", never)
         build(folder, PLAN, said.append)
     assert any("pairs: done before" in line for line in said)
+    assert any("left in all" in line for line in said)
 
     data = folder / "data"
     card = json.loads((data / "card.json").read_text())
@@ -80,16 +83,20 @@ def test_a_build_from_nothing_goes_on_and_ships(tmp_path: Path, monkeypatch: pyt
     assert set(quality["gold"]["distance"]) == {"edit", "base", "raw"}  # there is no other style
     assert not any(str(tmp_path) in path.read_text() for path in data.rglob("*.json"))
 
-    library = SpecialistLibrary.load(data / "specialists")
-    assert library.styles == ("gold",)
     frame = np.full((1, 128, 160, 3), 128, np.uint8)
-    assert library.edit(frame, styles=["gold"], seeds=[0]).shape == frame.shape
-    policy = ClonedPolicy(data / "policies" / "last")
+    for name, sampler in (("specialists", "euler_ancestral"), ("distilled", "consistency")):
+        library = SpecialistLibrary.load(data / name)
+        assert library.styles == ("gold",)
+        assert library.edit(frame, styles=["gold"], seeds=[0]).shape == frame.shape
+        gold = Specialist.load(data / name / "gold")
+        assert gold.card.sampler == sampler
+        assert {value.dtype for value in gold.weights.values()} == {torch.float16}
+    policy = ClonedPolicy(data / "policies" / "begin")
     policy.reset("open top drawer", seed=0)
     assert np.isfinite(policy.act(frame[0]).to_array()).all()
     rates = Rates(**yaml.safe_load((data / "real.yaml").read_text()))
-    assert set(rates.policies) == {"last", "begin"}
-    assert rates.policies["last"].counts("open").n == 3
+    assert set(rates.policies) == {"begin"}
+    assert rates.policies["begin"].counts("open").n == 3
     assert "no robot" in rates.source
 
 
@@ -105,7 +112,8 @@ def test_another_plan_needs_another_folder(tmp_path: Path, monkeypatch: pytest.M
     [
         ({"styles": ["gold", "glod"]}, "did you mean 'gold'"),
         ({"styles": []}, "styles"),
-        ({"styles": ["gold", "gold"]}, "each can be given but once"),
+        ({"styles": ["gold", "gold"]}, "each style can be given but once"),
+        ({"policies": ["lats"]}, "did you mean 'last'"),
         ({"poses": ["z9"]}, "unknown pose 'z9'"),
     ],
 )

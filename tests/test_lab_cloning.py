@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -11,13 +13,15 @@ import pytest
 import simedit.lab.cloning as cloning
 from simedit.envs.drawer.poses import DRAWERS
 from simedit.errors import SimeditError
-from simedit.lab.cloning import RECIPES, Recipe, clone, train_policies
+from simedit.lab.cloning import clone, train_policies
 from simedit.lab.demonstrations import Demonstration
-from simedit.policies.cloned import ClonedPolicy, NetworkConfig
+from simedit.lab.recipes import RECIPES, Recipe
+from simedit.policies.cloned import ClonedPolicy
+from simedit.protocols import Action
 
 pytest.importorskip("mani_skill", reason="needs the extra: sim")
 
-SMALL = NetworkConfig(width=40, height=32, channels=[8, 8, 8], features=16, hidden=16)
+SMALL = {"width": 40, "height": 32, "channels": [8, 8, 8], "features": 16, "hidden": 16}
 STEPS = 4
 
 
@@ -58,52 +62,97 @@ def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _clone(demonstrations: Path, folder: Path, recipe: Recipe) -> list[float]:
-    losses: list[float] = []
-    clone(demonstrations, folder, recipe, config=SMALL, stepped=losses.append)
-    return losses
+def _clone(demonstrations: Path, out: Path, **settings: Any) -> ClonedPolicy:
+    recipe = Recipe(**{"eyes_steps": 1, "hand_steps": 1, "network": SMALL, **settings})
+    clone(demonstrations, out, out.with_name(f"{out.name}.work"), recipe)
+    return ClonedPolicy(out)
 
 
-def test_both_networks_learn_and_the_policy_acts_like_the_expert(demonstrations, tmp_path):
-    losses = _clone(demonstrations, tmp_path, Recipe(150, 500))
-    assert len(losses) == 650
-    assert np.mean(losses[140:150]) < 0.5 * np.mean(losses[:10])
-    assert np.mean(losses[-10:]) < 0.25 * losses[150]
-    shown = Demonstration.load(demonstrations / "00001.npz")
-    policy = ClonedPolicy(tmp_path)
+def _said(policy: ClonedPolicy, shown: Demonstration) -> list[Action]:
     policy.reset(str(shown.instruction))
-    actions = [policy.act(frame) for frame in shown.frames[0]]
+    return [policy.act(frame) for frame in shown.frames[0]]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"augmented": False}, {"network": {**SMALL, "recurrent": False, "told": False}}]
+)
+def test_the_policy_learns_to_act_like_the_expert(demonstrations: Path, tmp_path: Path, settings: dict):
+    shown = Demonstration.load(demonstrations / "00001.npz")
+    policy = _clone(demonstrations, tmp_path / "policy", eyes_steps=150, hand_steps=500, **settings)
+    actions = _said(policy, shown)
     said = np.stack([action.to_array() for action in actions])
     assert np.abs(said[:, 0] - shown.right[:, 0]).mean() < 0.02
     assert said[:, 6].sum() == pytest.approx(0.4, abs=0.1)
     assert [action.terminate for action in actions] == shown.over.tolist()
 
 
-def test_the_same_seed_gives_the_same_weights(demonstrations, tmp_path):
-    for name in ("one", "other"):
-        _clone(demonstrations, tmp_path / name, RECIPES["begin"])
-    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "other"))
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(demonstrations, tmp_path, monkeypatch):
+    whole = _clone(demonstrations, tmp_path / "whole", eyes_steps=4, hand_steps=4)
+    seen = cloning.Network.act
+    calls: list[int] = []
+
+    def stop(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return seen(*args)
+
+    monkeypatch.setattr("simedit.lab.fit.SAVE_SECONDS", 0)
+    monkeypatch.setattr(cloning.Network, "act", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _clone(demonstrations, tmp_path / "stopped", eyes_steps=4, hand_steps=4)
+    calls.clear()
+    monkeypatch.setattr(cloning.Network, "act", lambda *args: calls.append(1) or seen(*args))
+    _clone(demonstrations, tmp_path / "stopped", eyes_steps=4, hand_steps=4)
+    assert len(calls) == 2
+    one, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "stopped"))
     assert one == other
+    assert whole is not None
 
 
-def test_policies_that_are_there_are_not_trained_again(demonstrations, tmp_path, monkeypatch):
-    monkeypatch.setattr(cloning, "RECIPES", {"first": Recipe(2, 2), "second": Recipe(1, 1)})
-    train_policies(demonstrations, tmp_path)
-    times = {name: (tmp_path / name / "model.safetensors").stat().st_mtime_ns for name in ("first", "second")}
-    (tmp_path / "second" / "model.safetensors").unlink()
-    train_policies(demonstrations, tmp_path)
-    assert (tmp_path / "first" / "model.safetensors").stat().st_mtime_ns == times["first"]
-    assert (tmp_path / "second" / "model.safetensors").is_file()
+def test_policies_that_are_there_are_not_trained_again(demonstrations, tmp_path):
+    def train() -> None:
+        train_policies(demonstrations, tmp_path, tmp_path / "work", ["begin", "few"], cores=1)
+
+    (tmp_path / "few").mkdir()
+    (tmp_path / "few" / "model.safetensors").touch()
+    train()
+    assert (tmp_path / "begin" / "model.safetensors").stat().st_size > 0
+    assert (tmp_path / "few" / "model.safetensors").stat().st_size == 0
 
 
-def test_kitchens_without_demonstrations(demonstrations, tmp_path):
-    with pytest.raises(SimeditError, match=r"no demonstrations in .* show studio"):
-        _clone(demonstrations, tmp_path, Recipe(1, 1, ("studio",)))
-    with pytest.raises(SimeditError, match="record some first"):
-        _clone(tmp_path / "none", tmp_path, Recipe(1, 1))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kitchens": ("studio",)}, r"no demonstrations in .* show how to open or close in studio"),
+        ({"tasks": ("close",)}, "show how to close in"),
+    ],
+)
+def test_what_no_demonstration_shows(demonstrations, tmp_path, settings, message):
+    with pytest.raises(SimeditError, match=message):
+        _clone(demonstrations, tmp_path / "policy", **settings)
 
 
-def test_recipes_are_graded():
-    steps = {name: recipe.eyes_steps + recipe.hand_steps for name, recipe in RECIPES.items()}
-    assert steps["last"] > steps["early"] > steps["begin"]
-    assert set(RECIPES["half"].kitchens) < set(RECIPES["last"].kitchens)
+def test_a_share_of_the_episodes_is_the_first_ones(demonstrations, tmp_path):
+    for path, name in zip(sorted(demonstrations.iterdir()), ("00000", "00001", "00002"), strict=True):
+        if name == "00000":
+            (tmp_path / f"{name}.npz").symlink_to(path)
+        else:
+            (tmp_path / f"{name}.npz").write_bytes(b"broken")
+    _clone(tmp_path, tmp_path / "policy", episodes=0.3)
+    with pytest.raises(SimeditError, match=r"cannot read the demonstration .*00001"):
+        _clone(tmp_path, tmp_path / "policy", episodes=0.5)
+
+
+def test_recipes_differ_in_kind():
+    best = RECIPES["last"]
+    assert best == Recipe()
+    assert best.eyes_steps > RECIPES["early"].eyes_steps > RECIPES["begin"].eyes_steps
+    changed = [
+        tuple(f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(best, f.name))
+        for recipe in RECIPES.values()
+    ]
+    assert len(RECIPES) >= 8
+    assert {"kitchens", "episodes", "tasks", "augmented", "network"} <= {
+        n for names in changed for n in names
+    }

@@ -12,9 +12,10 @@ import pytest
 from simedit.envs.drawer.suite import DrawerSuite
 from simedit.eval.config import RealConfig
 from simedit.eval.published import load_real
-from simedit.lab.cloning import RECIPES
 from simedit.lab.materials import STYLES
 from simedit.lab.pairs import FRONT
+from simedit.lab.quality import held_out
+from simedit.lab.recipes import RECIPES
 from simedit.library import SpecialistLibrary
 from simedit.packaged import lab_data, policy_folder
 from simedit.pipeline import SpecialistPipeline
@@ -42,17 +43,34 @@ def test_every_style_has_a_specialist_that_passed() -> None:
     )  # wood is as brown as the raw cabinet: its colours have little to gain
 
 
-def test_policies_are_graded_and_act() -> None:
-    rates = load_real(RealConfig(source="lab"), DrawerSuite(), list(RECIPES), ["open", "close"]).policies
-    means = {}
-    for name in RECIPES:
+def test_distilled_specialists_edit_as_their_teachers_in_one_evaluation() -> None:
+    frames, masks = held_out(2)
+    base = lab_data("base")
+    for folder in lab_data("specialists").iterdir():
+        teacher, student = folder, lab_data("distilled") / folder.name
+        found = {}
+        for each in (teacher, student):
+            library = SpecialistLibrary.load(each, base=base)
+            found[each] = library.edit(frames, styles=[folder.name] * 2, masks=masks, seeds=[0, 1])
+        card = Specialist.load(student).card
+        assert (card.steps, card.scales.branches, card.sampler) == (1, 1, "consistency")
+        apart = (found[teacher].astype(float) - found[student])[masks]
+        assert np.sqrt((apart**2).mean()) < 6, folder.name  # of 255; another style is 20 and more away
+
+
+def test_policies_are_differently_graded_and_act() -> None:
+    names = sorted(folder.name for folder in lab_data("policies").iterdir())
+    assert set(names) <= set(RECIPES)
+    rates = load_real(RealConfig(source="lab"), DrawerSuite(), names, ["open", "close"]).policies
+    for name in names:
         policy = ClonedPolicy(policy_folder(f"lab:{name}"))
         policy.reset("open top drawer")
         assert np.isfinite(policy.act(np.zeros((128, 160, 3), np.uint8)).to_array()).all()
-        means[name] = np.mean([rates[name].rate("open"), rates[name].rate("close")])
-    assert max(means.values()) >= 0.7
-    assert min(means.values()) <= 0.1
-    assert len(set(means.values())) == len(RECIPES)
+    orders = [sorted(names, key=lambda name: rates[name].rate(task)) for task in ("open", "close")]
+    assert orders[0] != orders[1]
+    for order, task in zip(orders, ("open", "close"), strict=True):
+        assert rates[order[-1]].rate(task) >= 0.7
+        assert rates[order[0]].rate(task) <= 0.1
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow  # episodes of real physics
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demonstrations")
-    assert sorted(path.name for path in record(folder, 2, moved=1)) == ["00000.npz", "00001.npz"]
+    assert sorted(path.name for path in record(folder, 2, cores=2, moved=1)) == ["00000.npz", "00001.npz"]
     return folder
 
 
@@ -71,7 +71,7 @@ def test_what_is_there_is_not_made_again(folder, tmp_path):
     first = tmp_path / "00000.npz"
     first.write_bytes((folder / "00000.npz").read_bytes())
     before = first.stat().st_mtime_ns
-    again = list(record(tmp_path, 2, moved=1))
+    again = list(record(tmp_path, 2, cores=1, moved=1))
     assert first.stat().st_mtime_ns == before
     one, other = Demonstration.load(folder / "00001.npz"), Demonstration.load(again[1])
     for field in fields(Demonstration):  # an episode does not depend on those before it

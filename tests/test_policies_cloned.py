@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -76,6 +77,26 @@ def test_acts_as_trained(folder):
     np.testing.assert_allclose(commands[:, :3], 0.1 * said[:, :3].clip(-1, 1), atol=1e-5)
     np.testing.assert_allclose(commands[:, 3:6], 0.4 * said[:, 3:6].clip(-1, 1), atol=1e-5)
     np.testing.assert_allclose(commands[:, 6].cumsum(), said[:, 6], atol=1e-5)
+
+
+def test_a_policy_without_memory_or_instruction(tmp_path):
+    config = SMALL.model_copy(update={"recurrent": False, "told": False})
+    save(Network(config), config, tmp_path)
+    policy, frames = ClonedPolicy(tmp_path), _frames(2)
+    first = _actions(policy, frames)
+    np.testing.assert_array_equal(first, _actions(policy, frames, "close bottom drawer"))
+    policy._commands = [*first[:1]]  # what it commanded is all that it knows of the frame before
+    np.testing.assert_array_equal(policy.act(frames[1]).to_array(), first[1])
+
+
+def test_a_policy_of_before_there_were_kinds_loads(folder):
+    path = folder / "config.json"
+    old = {
+        key: value for key, value in json.loads(path.read_text()).items() if key not in ("recurrent", "told")
+    }
+    before = _actions(ClonedPolicy(folder), _frames(2))
+    path.write_text(json.dumps(old))
+    np.testing.assert_array_equal(_actions(ClonedPolicy(folder), _frames(2)), before)
 
 
 def test_large_frames_are_shrunk(folder):

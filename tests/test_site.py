@@ -31,12 +31,15 @@ def build(root: Path, to: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+SHOWN = {".py", ".md", ".yml", ".css", ".js", ".png", ".jpg", ".webp", ".svg", ".yaml"}
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site") / "simedit"
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.split():
-        if name.endswith((".py", ".md", ".yml", ".css", ".js", ".png", ".svg", ".yaml", "LICENSE")):
+        if Path(name).suffix in SHOWN or name == "LICENSE":
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / name)
     return root

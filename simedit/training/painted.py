@@ -6,6 +6,8 @@ import numpy as np
 
 GAMMA = 2.2
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+USUAL = 0.565
+"""How bright (0..1) the drawers' fronts are in a raw frame of the twin with its primitive skin."""
 
 
 def frame_shading(frame: np.ndarray, usual: float) -> np.ndarray:

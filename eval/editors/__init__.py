@@ -1,0 +1,117 @@
+"""The kinds of editors that a study can name: one a file of this folder, found by being there."""
+
+from __future__ import annotations
+
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from importlib import import_module
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from simedit.config import Config
+from simedit.protocols import Editor
+
+
+def distinct(values: list[Any]) -> list[Any]:
+    """The values, if none stands there twice."""
+    if len(set(values)) < len(values):
+        raise ValueError("the same entry stands in it twice")
+    return values
+
+
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+class EditorKind(Config):
+    """What repaints the frames of the domain "edited".
+
+    A kind is a subclass in a module of its own beside this one, with `kind: Literal["its name"]`. The module
+    imports nothing heavy: every command that reads a study imports it.
+
+    Attributes:
+        composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
+        over: the domain whose frames are edited, in its first variant; by default the suite's first.
+        seeds: of the trials in this domain; None takes the study's.
+    """
+
+    kind: str
+    incidental: ClassVar[frozenset[str]] = frozenset({"seeds"})
+    """Settings on which no edit depends, or which `fingerprints` stand for."""
+    needs_mask: ClassVar[bool] = False
+    """Whether there is no edit of a whole frame."""
+    composition: Literal["mask", "none"] = "mask"
+    over: str = ""
+    seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)] | None = None
+
+    @abstractmethod
+    def folders(self, styles: Sequence[str], scratch: Path) -> dict[str, Path]:
+        """The folder that each style's edits come from, found without reading what is large in it.
+
+        Args:
+            scratch: where a folder is made that has to be made first.
+
+        Raises:
+            SimeditError: a style has none.
+        """
+
+    def problems(self, styles: Sequence[str]) -> list[str]:
+        """What keeps these styles from being edited here, in a sentence each that says what to do."""
+        return []
+
+    def base_of(self, folders: Mapping[str, Path]) -> str | None:
+        """The hub id or folder of the base under the styles' folders; None where edits need none.
+
+        Raises:
+            SimeditError: the folders do not agree on one.
+        """
+        return None
+
+    @abstractmethod
+    def fingerprints(self, folders: Mapping[str, Path]) -> dict[str, str]:
+        """Digests of the files that edits depend on: "specialists.STYLE" of each style, and "base".
+
+        Every kind gives "base", so that no two kinds share a run folder.
+
+        Raises:
+            SimeditError: a file is missing or cannot be read.
+        """
+
+    def untrained(self, folders: Mapping[str, Path]) -> list[str]:
+        """The styles whose edits are noise, for nothing was trained."""
+        return []
+
+    @abstractmethod
+    def load(self, folders: Mapping[str, Path]) -> Editor:
+        """The editor, ready to edit.
+
+        Raises:
+            SimeditError: it cannot be had.
+        """
+
+
+def _found() -> tuple[type[EditorKind], ...]:
+    modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return tuple(
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, EditorKind) and value.__module__ == module.__name__
+    )
+
+
+def _specialists_by_default(value: Any) -> Any:
+    return {"kind": "specialists"} | value if isinstance(value, dict) else value
+
+
+if TYPE_CHECKING:
+    AnyEditor = EditorKind
+else:  # the type of a config's field that takes an editor of any kind
+    AnyEditor = Annotated[
+        Annotated[reduce(or_, _found()), Field(discriminator="kind")],
+        BeforeValidator(_specialists_by_default),
+    ]
