@@ -59,7 +59,12 @@ def beside(work: Callable[[Tell], None], tell: Tell, log: Path) -> Iterator[None
     body_over, work_over = context.Event(), threading.Event()
     log.parent.mkdir(parents=True, exist_ok=True)
     process = context.Process(target=_work, args=(theirs, body_over, work, log))
-    process.start()
+    # Ctrl-C is this process's to hear, from the other's first moment on: it inherits the mask.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     failures: list[SimeditError] = []
 
