@@ -1,8 +1,9 @@
 """How long a control step takes, in the twin or in the original SimplerEnv, and which part of it how long.
 
 Both are given the same actions at 640x512 with the raster shader: small circles of the hand, first with open
-fingers ("free"), then with closed ones, which press on each other ("contact"). Run one right after the other
-on a quiet machine and divide; the original needs its own Python environment (simedit.envs.drawer.simpler).
+fingers ("free"), then with closed ones, which press on each other ("contact"), then the same pressed down on
+the open drawer ("cabinet"). Run one right after the other on a quiet machine and divide; the original needs
+its own Python environment (simedit.envs.drawer.simpler).
 
     python benchmarks/control_step.py twin --asset-root DIR
     simpler-venv/bin/python benchmarks/control_step.py original
@@ -33,28 +34,27 @@ from rows import note
 
 import simedit.envs  # noqa: F401 (registers the environments)
 
-_WARM_UP = 8
-"""Steps before the first that counts: the fingers close in five."""
+_WARM_UP = 18
+"""Steps before the first that counts: fingers close in five, the hand is on the drawer in seventeen."""
 
 
 def measure(env: Any, simulator: str, steps: int) -> dict[str, dict[str, float]]:
     """`steps` whole steps, then as many in parts, per phase; milliseconds."""
-    return {
-        phase: _measure_phase(env, simulator, steps, fingers)
-        for phase, fingers in (("free", 0.0), ("contact", 1.0))
-    }
+    return {phase: _measure_phase(env, simulator, steps, phase) for phase in ("free", "contact", "cabinet")}
 
 
-def _circles(steps: int, fingers: float) -> list[np.ndarray]:
+def _circles(steps: int, phase: str) -> list[np.ndarray]:
+    count, closed = _WARM_UP + steps, float(phase != "free")
+    up = [-0.1] * 7 + [-0.03] * (count - 7) if phase == "cabinet" else 0.03 * np.sin(np.arange(count) / 2)
     return [
-        np.array([0.03 * np.cos(i), 0.03 * np.sin(i), 0.03 * np.sin(i / 2), 0, 0, 0, fingers], np.float32)
-        for i in range(_WARM_UP + steps)
+        np.array([0.03 * np.cos(i), 0.03 * np.sin(i), z, 0, 0, 0, closed], np.float32)
+        for i, z in enumerate(up)
     ]
 
 
-def _measure_phase(env: Any, simulator: str, steps: int, fingers: float) -> dict[str, float]:
+def _measure_phase(env: Any, simulator: str, steps: int, phase: str) -> dict[str, float]:
     env.reset()
-    actions = _circles(2 * steps, fingers)
+    actions = _circles(2 * steps, phase)
     for action in actions[:_WARM_UP]:
         env.step(action)
     whole = [_time(env.step, action) for action in actions[_WARM_UP:-steps]]
@@ -143,7 +143,7 @@ def _wait_for_others(barrier: Any) -> None:
 def _play(steps: int, name: str, place: dict[str, Any]) -> tuple[float, float]:
     env = gymnasium.make(name, **place).unwrapped
     env.reset()
-    actions = _circles(steps, 0.0)
+    actions = _circles(steps, "free")
     for action in actions[:_WARM_UP]:
         env.step(action)
     _others.wait()

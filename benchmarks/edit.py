@@ -15,7 +15,8 @@ plain loop     four branches, each a U-Net call of its own with the adapter besi
 library, 1     SpecialistLibrary.edit, a frame a call
 library, N     the same, N frames a call
 distilled S    with --distilled: the library with S consistency steps of one branch, as distilled specialists
-window         with --mask: a frame a call, only the window around a mask of that size (cards that say `crop`)
+window         with --mask: a frame a call, only the window around a mask of that size (cards that say
+               `crop`); of distilled ones compiled alone
 
 Diffusers' pipeline (its U-Net by torch.compile) and the library (on the CPU OpenVINO, with its VAE too; on a
 GPU torch.compile) compete compiled as well. Each is built, called once before it is timed, timed `--repeat`
@@ -166,6 +167,10 @@ def contend(
         mask[:, top : top + args.mask[0], left : left + args.mask[1]] = True
         contenders["window"] = lambda: library(one, False, mask)
         contenders["window, compiled"] = lambda: library(one, True, mask)
+        for steps in args.distilled:
+            contenders[f"distilled {steps}, compiled, window"] = partial(
+                library, one, True, mask, distilled=steps
+            )
     return contenders
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -37,14 +38,15 @@ def local_workers(
         make = functools.partial(build_editor, study, specialists)
         editor = RemoteEditor(make, study.timeouts, list(specialists))
         shared = SharedEditor(editor)
-    make = functools.partial(build, study, specialists)
-    workers = [RemoteWorker(make, study.timeouts, shared) for _ in range(count)]
-    try:
-        yield workers
-    finally:
-        for each in [*workers, editor]:
-            if each is not None:
-                each.close()
+    with tempfile.TemporaryDirectory(prefix="simedit-networks-") as networks:
+        make = functools.partial(build, study, specialists, networks=Path(networks))
+        workers = [RemoteWorker(make, study.timeouts, shared) for _ in range(count)]
+        try:
+            yield workers
+        finally:
+            for each in [*workers, editor]:
+                if each is not None:
+                    each.close()
 
 
 class RemoteWorker(Elsewhere):

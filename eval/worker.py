@@ -142,7 +142,12 @@ class Phases:
 
 
 def build(
-    study: StudyConfig, specialists: Mapping[str, Path], *, tell: Tell, editor: Editor | None = None
+    study: StudyConfig,
+    specialists: Mapping[str, Path],
+    *,
+    tell: Tell,
+    editor: Editor | None = None,
+    networks: Path | None = None,
 ) -> Worker:
     """A worker of a study that loads what it needs when it first needs it.
 
@@ -150,8 +155,13 @@ def build(
         specialists: the folder of each style's.
         tell: hears of each phase.
         editor: for its edits, which tells how long they may take; None loads one of its own.
+        networks: a folder in which workers share what they convert for the CPU.
     """
     limit_threads()
+    if networks is not None:
+        from simedit.engine import share_networks
+
+        share_networks(networks)
     enter = Phases(study.timeouts, tell)
 
     @functools.cache

@@ -30,6 +30,15 @@ def as_numpy(array: Any) -> np.ndarray:
     return array.cpu().numpy() if hasattr(array, "cpu") else np.asarray(array)
 
 
+def as_tensor(array: Any, device: Any) -> Any:
+    """An array or a tensor as a tensor of that device, its memory shared where it can be."""
+    import torch  # whoever asks for one has imported it
+
+    if isinstance(array, np.ndarray):  # torch wants rows in their order, and to be able to write
+        array = np.require(array, requirements=["C", "W"])
+    return torch.as_tensor(array, device=device)
+
+
 def off_host(array: Any) -> bool:
     """Whether it is a tensor that lies on a GPU."""
     return hasattr(array, "new_tensor") and array.device.type != "cpu"

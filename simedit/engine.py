@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import hashlib
+import io
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from simedit.drafts import whole
 from simedit.errors import SimeditError
 from simedit.extras import has
 
@@ -24,6 +30,20 @@ def has_openvino() -> bool:
 SHAPES = 16
 """Of so many shapes of inputs an engine keeps what it has converted: of Stable Diffusion's U-Net each takes
 gigabytes, of the lab's about 100 MB."""
+
+
+_shared: Path | None = None
+
+
+def share_networks(folder: Path) -> None:
+    """Let all processes that name one folder convert each network once: the first that meets a network leaves
+    it there, compiled, and the others wait for it.
+
+    Args:
+        folder: is there, and empty at first: it is for processes of the same packages alone.
+    """
+    global _shared
+    _shared = folder
 
 
 class Engine:
@@ -45,6 +65,7 @@ class Engine:
         if not has_openvino():
             raise SimeditError('compiling for the CPU needs OpenVINO: pip install "simedit[cpu]"')
         self._network = _Open(network, changing) if changing else network
+        self._names = frozenset(f"_inner.{name}" for name in changing)
         self._changing = [network.get_parameter(name) for name in changing]
         self._requests: OrderedDict[tuple[torch.Size, ...], Any] = OrderedDict()
 
@@ -54,7 +75,7 @@ class Engine:
         if shapes not in self._requests:
             if len(self._requests) == SHAPES:
                 self._requests.popitem(last=False)
-            self._requests[shapes] = _convert(self._network, given)
+            self._requests[shapes] = _compiled(self._network, given, self._names).create_infer_request()
         self._requests.move_to_end(shapes)
         arrays = [x.detach().contiguous().numpy() for x in given]
         return torch.from_numpy(self._requests[shapes].infer(arrays, share_inputs=True)[0])
@@ -83,6 +104,38 @@ class _Open(nn.Module):
         return self._inner(*inputs[:own])
 
 
+def _compiled(network: nn.Module, inputs: tuple[Tensor, ...], changing: frozenset[str]) -> Any:
+    """The network for inputs of these shapes, from the shared folder where there is one."""
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,  # two processes of one thread each would sit on one core
+    }
+    if _shared is None:
+        return _core().compile_model(_convert(network, inputs), "CPU", settings)
+    path = _shared / _key(network, inputs, changing, settings)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it however this process ends
+        if path.exists():
+            return _core().import_model(io.BytesIO(path.read_bytes()), "CPU", settings)
+        made = _core().compile_model(_convert(network, inputs), "CPU", settings)
+        with suppress(SimeditError), whole(path) as draft:  # a full disk costs the others time alone
+            draft.write_bytes(made.export_model().getvalue())
+        return made
+
+
+def _key(
+    network: nn.Module, inputs: tuple[Tensor, ...], changing: frozenset[str], settings: dict[str, Any]
+) -> str:
+    """Hexadecimal digits that tell networks apart: by layers, weights that stay, and inputs."""
+    found = hashlib.sha256(repr((network, [x.shape for x in inputs], settings)).encode())
+    for name, weight in (*network.named_parameters(), *network.named_buffers()):
+        if name not in changing:
+            found.update(name.encode() + weight.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()[:32]
+
+
 def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     from openvino.frontend import FrontEndManager
 
@@ -101,13 +154,7 @@ def _convert(network: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     model.reshape({i: list(x.shape) for i, x in enumerate(inputs)})
-    settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,  # two processes of one thread each would sit on one core
-    }
-    return _core().compile_model(model, "CPU", settings).create_infer_request()
+    return model
 
 
 @cache

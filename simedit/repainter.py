@@ -9,7 +9,7 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from simedit.arrays import as_numpy, copied, joined, off_host
+from simedit.arrays import as_numpy, as_tensor, copied, joined, off_host
 from simedit.errors import SimeditError, unknown
 from simedit.observations import beside, checked_image_keys, get_path, keys_of, replaced, what
 from simedit.protocols import Editor
@@ -216,12 +216,7 @@ class Repainter:
             raise SimeditError(
                 f"the mask must be bool {list(size)}{many}, like the image {key!r}, got {what(mask)}"
             )
-        if off_host(image):
-            import torch  # the observation's maker has imported it
-
-            mask = torch.as_tensor(mask, device=image.device)
-        else:
-            mask = as_numpy(mask)
+        mask = as_tensor(mask, image.device) if off_host(image) else as_numpy(mask)
         if key in self._unseen:
             self._unseen.remove(key)
             if not mask.any():
@@ -247,9 +242,8 @@ class Repainter:
 
     def changed(self, node: Any, key: str, edited: Any, raw: Any) -> Any:
         """A copy of an observation, or its space, with the edited image at its key, and the raw one."""
-        # new_tensor keeps the tensor's dtype and device, and spares this module the import of torch.
         if isinstance(edited, np.ndarray) and hasattr(raw, "new_tensor"):
-            edited = raw.new_tensor(edited)
+            edited = as_tensor(edited, raw.device)
         if not key:
             return edited
         *outer, name = self._keys[key]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,8 @@ from torch import nn
 from simedit import engine
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def network() -> nn.Module:
@@ -46,6 +50,46 @@ def test_only_the_last_shapes_are_kept(monkeypatch: pytest.MonkeyPatch):
         fast(torch.zeros(1, 3, side, side))
     assert [shape[-1] for shape in converted] == [4, 5, 6, 5]
     assert len(fast._requests) == 2
+
+
+_ANOTHER = """
+import sys, numpy as np, torch
+from pathlib import Path
+from simedit import engine
+from tests.test_engine import network
+torch.set_num_threads(1)
+engine._convert = None  # nothing is converted here
+engine.share_networks(Path(sys.argv[1]))
+plain = network()
+plain[0].weight.data.mul_(3)  # the one that changes
+fast = engine.Engine(plain, ["0.weight"])
+np.save(sys.argv[2], fast(torch.ones(1, 3, 8, 8)).numpy())
+"""
+
+
+def test_processes_that_share_a_folder_convert_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shared, answer = tmp_path / "shared", tmp_path / "answer.npy"
+    shared.mkdir()
+    monkeypatch.setattr(engine, "_shared", None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        engine.share_networks(shared)
+        plain, converted = network(), counted(monkeypatch)
+        fast, x = Engine(plain, ["0.weight"]), torch.ones(1, 3, 8, 8)
+        fast(x)
+        subprocess.run([sys.executable, "-c", _ANOTHER, shared, answer], check=True, cwd=ROOT)
+        with torch.no_grad():
+            plain[0].weight.mul_(3)
+            assert np.array_equal(np.load(answer), fast(x))
+            assert len(converted) == 1
+            Engine(plain, ["0.weight"])(x)  # another engine of the same network
+            assert len(converted) == 1
+            plain[2].weight.mul_(2)  # one that it keeps: another network
+            torch.testing.assert_close(Engine(plain, ["0.weight"])(x), plain(x), atol=1e-5, rtol=1e-5)
+            assert len(converted) == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_weights_that_change_are_taken_as_they_are_and_converted_once(monkeypatch: pytest.MonkeyPatch):

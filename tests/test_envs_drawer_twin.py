@@ -20,6 +20,7 @@ import torch
 import simedit.envs  # noqa: F401 (registers the environment)
 from simedit.envs.drawer.domains import VARIANTS, poses
 from simedit.envs.drawer.poses import DRAWERS, POSES, TASKS, find_pose
+from simedit.envs.drawer.suite import DrawerSuite
 from simedit.errors import SimeditError
 from simedit.wrapper import EditObservation
 
@@ -66,6 +67,15 @@ def test_frames_are_converted_as_mani_skill_converts_them() -> None:
         assert torch.equal(ours, theirs[name].to(ours.dtype)), name
     assert obs["sensor_data"][CAMERA]["segmentation"].unique().numel() >= 8
     twin.close()
+
+
+@pytest.mark.parametrize(("domain", "variant"), [("raw", ""), ("vismatch", "plain"), ("proxy_real", "")])
+def test_the_camera_draws_no_more_pixels_than_a_study_shows(domain: str, variant: str) -> None:
+    env: Any = DrawerSuite(width=80, height=64, photographs="proxy_real").make(domain, variant)
+    obs, _ = env.reset(seed=0, options={"task": "open", "scene": ("top", "a0")})
+    camera = env.unwrapped._sensors[CAMERA].camera._render_cameras[0]
+    assert rgb(obs).shape == (camera.height, camera.width, 3) == (64, 80, 3)
+    env.close()
 
 
 def test_observations_lie_in_the_space(small: Any) -> None:

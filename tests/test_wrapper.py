@@ -17,6 +17,7 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from simedit.errors import SimeditError
+from simedit.eval.rollout import _frames
 from simedit.wrapper import EditObservation, find_image_key, get_path
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "simpler" / "reference"
@@ -837,6 +838,30 @@ def test_an_editor_that_works_in_place_leaves_the_environments_frame_alone():
     assert (camera["rgb"] == 9).all()
     np.testing.assert_array_equal(camera["raw"], before)
     np.testing.assert_array_equal(simpler.frame, before)
+
+
+class Kept(Negative):
+    """Keeps what it gave, which none may write to if asked."""
+
+    locked = False
+
+    def edit(self, frames, **settings):
+        self.given = super().edit(frames, **settings)
+        self.given.flags.writeable = not self.locked
+        return self.given
+
+
+def test_an_edit_reaches_the_policy_uncopied():
+    editor = Kept()
+    obs, _ = EditObservation(ManiSkillLike(1), editor, "toxic").reset(seed=0)
+    seen, _ = _frames(obs, None)
+    assert np.shares_memory(editor.given, image(obs).numpy())
+    assert np.shares_memory(editor.given, seen)
+    editor.locked = True
+    obs, _ = EditObservation(ManiSkillLike(1), editor, "toxic").reset(seed=0)
+    np.testing.assert_array_equal(image(obs), editor.given)
+    image(obs)[:] = 0
+    assert editor.given.any()
 
 
 @pytest.mark.parametrize(

@@ -137,9 +137,10 @@ class GoogleRobot(BaseAgent):
 
     def _load_articulation(self, initial_pose: sapien.Pose | None = None) -> None:
         loader: Any = self.scene.create_urdf_loader()
+        config: Any = self.urdf_config
         loader.name = self.uid
         loader.load_multiple_collisions_from_file = True
-        apply_urdf_config(loader, parse_urdf_config(self.urdf_config))
+        apply_urdf_config(loader, parse_urdf_config(config))
         builder = loader.parse(self.urdf_path)["articulation_builders"][0]
         builder.initial_pose = initial_pose
         _drop_empty_links(builder)

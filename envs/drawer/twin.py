@@ -75,11 +75,11 @@ SKINS = ("primitive", "simpler")
 SHADERS = ("default", "rt")
 DENOISERS = ("auto", "none", "oidn", "optix")
 
-# Metres. Twice this far apart two shapes become a contact of the solver, which passes all of them 60 times a
-# simulation step, whether they press or not. SIMPLER's 0.02 made ten times as many as press, and half of a
-# control step's time. In a simulation step nothing moves 6 mm; boxes have more corners near each other than
-# SIMPLER's hulls, and a lower one (NOTES.md).
-_CONTACT_OFFSETS = {"primitive": 0.001, "simpler": 0.003}
+# Metres. Shapes nearer to each other than twice this are contacts for the solver, which passes all of them 60
+# times a simulation step, pressing or not: with SIMPLER's 0.02 ten times as many as press. What touches at
+# 3 m/s is seen before it does (at 0.5 m/s with boxes, whose many corners cost more; else half a millimetre
+# or so later).
+_CONTACT_OFFSETS = {"primitive": 0.0005, "simpler": 0.003}
 
 # What `reset` takes as options: ours, then ManiSkill's.
 _OPTIONS = ("pose", "task", "drawer", "reconfigure", "env_idx", "reset_to_env_states")
@@ -369,7 +369,7 @@ class DrawerEnv(BaseEnv):
         sensor: Any = self._sensors["overhead_camera"]
         camera = sensor.camera._render_cameras[0]
         color, position, ids = map(camera.get_picture, ("Color", "Position", "Segmentation"))
-        rgb = cv2.cvtColor((color * 255).astype(np.uint8), cv2.COLOR_RGBA2RGB)
+        rgb = _bytes(color)
         segmentation = ids[..., 1:2].astype(np.int16)
         if self._overlay:
             bodies = _segmentation_ids(self.cabinet) + _segmentation_ids(self.agent.robot)
@@ -405,7 +405,7 @@ class DrawerEnv(BaseEnv):
                 inverse = link.pose.sp.inv().to_transformation_matrix()
                 local[here] = world[here] @ inverse[:3, :3].T + inverse[:3, 3]
         return Surface(
-            rgb=cv2.cvtColor((color * 255).astype(np.uint8), cv2.COLOR_RGBA2RGB),
+            rgb=_bytes(color),
             kind=kind,
             part=part,
             local=local.astype(np.float32),
@@ -452,6 +452,13 @@ def _base_pose(pose: Pose) -> sapien.Pose:
 
 def _segmentation_ids(articulation: Articulation) -> tuple[int, ...]:
     return tuple(int(link.per_scene_id[0]) for link in articulation.links)
+
+
+def _bytes(color: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] of SAPIEN's float RGBA, to the bit as ManiSkill converts it; alpha is not copied."""
+    rgb = cv2.cvtColor(color, cv2.COLOR_RGBA2RGB)
+    rgb *= 255
+    return rgb.astype(np.uint8)
 
 
 def _skin_files(
