@@ -35,8 +35,8 @@ def _die(tell) -> None:
 
 
 def _wait(folder: Path, tell) -> None:
-    tell("begun")
     try:
+        tell("begun")
         threading.Event().wait()
     finally:
         (folder / "ended").touch()
