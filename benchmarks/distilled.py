@@ -55,7 +55,7 @@ def main() -> None:
     )
     parser.add_argument("distilled", nargs="?", default="lab-distilled", help="a library")
     parser.add_argument("undistilled", nargs="?", default="lab", help="the library it was made from")
-    parser.add_argument("--frames", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=10, help="0: no pictures")
     parser.add_argument("--trials", type=int, default=0, help=f"a multiple of {TASKS}, at most 54")
     parser.add_argument("--guided", metavar="STYLE", help="of the second library, with guidance put on")
     parser.add_argument("--set", nargs="*", default=[], help="of that distillation, as simedit-train's")
@@ -72,7 +72,8 @@ def main() -> None:
             judged = {args.guided: guided}
         else:
             judged = {style: teachers[style] for style in students}
-        compare(students, judged, teachers, args.frames)
+        if args.frames:
+            compare(students, judged, teachers, args.frames)
     if args.trials:
         rows = {
             "undistilled": (args.undistilled, ()),

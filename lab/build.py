@@ -81,7 +81,7 @@ class Plan(Config):
     episodes: PositiveInt = 400
     policies: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(RECIPES)
     poses: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(POSES)
-    seeds: PositiveInt = 2
+    seeds: PositiveInt = 4
     max_steps: PositiveInt = 60
 
     @model_validator(mode="after")
