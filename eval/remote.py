@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from simedit.arrays import joined
+from simedit.errors import SimeditError
 from simedit.eval.config import StudyConfig, TimeoutConfig
 from simedit.eval.process import Process
 from simedit.eval.rollout import EditorDied, EnvironmentDied
 from simedit.eval.worker import Elsewhere, Worker, build, build_editor
+from simedit.locks import locked
 from simedit.protocols import Editor
+
+_NETWORKS, _NEW = "simedit-networks-", 60.0
+"""How the folders of shared networks are called; seconds in which one is new."""
 
 
 @contextmanager
@@ -38,8 +45,8 @@ def local_workers(
         make = functools.partial(build_editor, study, specialists)
         editor = RemoteEditor(make, study.timeouts, list(specialists))
         shared = SharedEditor(editor)
-    with tempfile.TemporaryDirectory(prefix="simedit-networks-") as networks:
-        make = functools.partial(build, study, specialists, networks=Path(networks))
+    with _networks() as networks:
+        make = functools.partial(build, study, specialists, networks=networks)
         workers = [RemoteWorker(make, study.timeouts, shared) for _ in range(count)]
         try:
             yield workers
@@ -47,6 +54,18 @@ def local_workers(
             for each in [*workers, editor]:
                 if each is not None:
                     each.close()
+
+
+@contextmanager
+def _networks() -> Iterator[Path]:
+    """A folder in which workers share the networks that they converted. What killed drivers left goes."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_NETWORKS}*"):
+        with suppress(SimeditError, OSError):
+            if time.time() - left.stat().st_mtime > _NEW:  # else its driver may be about to lock it
+                with locked(left, "simedit-eval"):
+                    shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_NETWORKS) as folder, locked(Path(folder), "simedit-eval"):
+        yield Path(folder)
 
 
 class RemoteWorker(Elsewhere):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from functools import partial
@@ -15,7 +16,7 @@ from small_drawer import CONFIG, Doomed, Painter, Refusing, SmallDrawer, changed
 from simedit.envs.drawer.suite import StudyEnv
 from simedit.errors import SimeditError
 from simedit.eval.config import TimeoutConfig
-from simedit.eval.remote import RemoteEditor, RemoteWorker, SharedEditor, local_workers
+from simedit.eval.remote import RemoteEditor, RemoteWorker, SharedEditor, _networks, local_workers
 from simedit.eval.rollout import RAW_KEY, EnvironmentDied, Stage
 from simedit.eval.store import Store
 from simedit.eval.study import run_study
@@ -64,6 +65,20 @@ def test_a_trial_whose_worker_dies_is_tried_again(tmp_path):
     survived = play(tmp_path / "dying", partial(Doomed, tmp_path / "marks"), 2, few)
     assert len(list((tmp_path / "marks").iterdir())) >= 2
     assert survived == play(tmp_path / "well", SmallDrawer, 0, few)
+
+
+def test_networks_that_a_killed_driver_left_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with _networks() as another:
+        for name in ("left", "new"):
+            (tmp_path / f"simedit-networks-{name}").mkdir()
+            (tmp_path / f"simedit-networks-{name}" / "network").touch()
+        for folder in (another, tmp_path / "simedit-networks-left"):
+            os.utime(folder, (0, 0))
+        with _networks() as own:
+            found = set(tmp_path.iterdir())
+    assert found == {another, own, tmp_path / "simedit-networks-new"}
+    assert {folder.name for folder in tmp_path.iterdir()} == {"simedit-networks-new"}
 
 
 @pytest.mark.slow
