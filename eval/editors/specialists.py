@@ -20,8 +20,8 @@ class Specialists(EditorKind):
     """Diffusion specialists on one base: see `simedit.library.SpecialistLibrary`.
 
     Attributes:
-        library: folder of a specialist library, "lab" (the one that ships with the package), or "tiny", a
-            small untrained one made on the spot.
+        library: folder of a specialist library, "lab" or "lab-distilled" (which ship with the package), or
+            "tiny", a small untrained one made on the spot.
         base: folder or hub id of the base; None takes the one that the specialists name.
         steps: denoising steps; None takes the number that the specialists name.
         guidance_interval: start and end, in shares of the denoising steps, of those that are guided.
