@@ -102,6 +102,13 @@ def test_a_dry_run_counts_evaluations(capsys: pytest.CaptureFixture[str]) -> Non
     said = " ".join(capsys.readouterr().out.split())
     assert "An edit will take 1 U-Net evaluation in place of 8. First 2 edits of 8 are sampled" in said
     assert "teacher 8 16 16 distillation 1 2" in said
+    write_config(
+        Path("own.yaml"), "tiny/base", "inputs", "steps=3", "sampling.steps=6"
+    )  # not of a distillation
+    assert main([*DISTILL, "--config", "own.yaml", "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "An edit will take 1 U-Net evaluation in place of 32" in said
+    assert "training steps" not in said
     assert main(["distill", "--config", "distill", "--dry-run", "--cpu"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "assumed to take 100 denoising steps and four guidance branches" in said

@@ -290,10 +290,7 @@ def train_in(
         if main:
             del trainer, pipeline
             base = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
-            if teacher is None:
-                _tell_worth(result, base, inputs, material.masks, folder, target)
-            else:
-                _tell_apart(result, teacher, base, inputs, material.masks, folder)
+            _tell_worth(result, teacher, base, inputs, material.masks, folder, target)
             print(f"specialist: {target}")
             if config.steps:
                 print(f"pictures:   {folder / 'curves.png'}, grid_*.png beside it")
@@ -302,19 +299,27 @@ def train_in(
 
 def _tell_worth(
     result: Specialist,
+    teacher: Specialist | None,
     base: SpecialistPipeline,
     inputs: Inputs,
     masks: Masks,
     folder: Path,
     target: Path,
 ) -> None:
-    """Try the specialist on frames it was not trained on, and say what it is worth."""
+    """Try the specialist on frames it was not trained on, and say what it is worth, or what is lost against
+    its teacher."""
     from simedit.training import ending
 
     try:
         frames, shown, new = ending.held_out(inputs, masks)
     except SimeditError as error:  # the specialist is there all the same
         print(f"not judged: {error}")
+        return
+    if teacher is not None:
+        found, pictures = ending.against(result, teacher, base, frames, shown)
+        ending.write(folder, found, pictures)
+        print(ending.lost(found))
+        print(f"looks like: {folder / ending.PICTURE} (frame, teacher, teacher with other noise, distilled)")
         return
     others = ending.others_beside(result, [target.parent, *_beside_the_base(result)])
     found, pictures = ending.compare(result, others, base, frames, shown)
@@ -323,28 +328,6 @@ def _tell_worth(
     Console().print(ending.table(found))
     print(ending.sentence(result, found))
     print(f"looks like: {folder / ending.PICTURE} (photograph, frame, base, specialist)")
-
-
-def _tell_apart(
-    result: Specialist,
-    teacher: Specialist,
-    base: SpecialistPipeline,
-    inputs: Inputs,
-    masks: Masks,
-    folder: Path,
-) -> None:
-    """Compare what was distilled with its teacher on frames it was not trained on, and say what is lost."""
-    from simedit.training import ending
-
-    try:
-        frames, shown, _ = ending.held_out(inputs, masks)
-    except SimeditError as error:  # the specialist is there all the same
-        print(f"not judged: {error}")
-        return
-    found, pictures = ending.against(result, teacher, base, frames, shown)
-    ending.write(folder, found, pictures)
-    print(ending.lost(found))
-    print(f"looks like: {folder / ending.PICTURE} (frame, teacher, teacher with other noise, distilled)")
 
 
 def _beside_the_base(specialist: Specialist) -> list[Path]:

@@ -59,9 +59,9 @@ def distill(
 
     Args:
         specialist: Which: its folder, the name of one in ./specialists, or lab:NAME for one that ships.
-        config: A training, whose inputs, masks, size, precision and warm_start are taken: a YAML file, or the
-            name of one that ships. By default the specialist's own, which its card has. Base, texts and
-            adapter are always the specialist's.
+        config: A training, whose inputs, masks, size and precision are taken, and its steps if it is a
+            distillation: a YAML file, or the name of one that ships. By default the specialist's own, which
+            its card has. Base, texts and adapter are always the specialist's.
         name: The new specialist's. By default the same.
         out: The run folder. By default runs/train/distilled/NAME.
         to: Where the distilled specialist goes. By default specialists/distilled/NAME.
@@ -121,10 +121,11 @@ def distilled(
                 f"{source / CARD} does not say how the specialist was trained: give a --config with inputs "
                 f"like those it is to edit, for example --config distill"
             )
-        data |= {"steps": 0, "sampling": data.get("sampling", {}) | {"steps": 1}}
     warm = data.get("warm_start") or {}
-    data["warm_start"] = {**(warm if warm.get("kind") == "distilled" else {}), "kind": "distilled"}
-    data["warm_start"]["teacher"] = str(source.resolve())
+    if warm.get("kind") != "distilled":  # how many steps another training took says nothing of this one
+        warm = {"kind": "distilled"}
+        data |= {"steps": 0, "sampling": data.get("sampling", {}) | {"steps": 1}}
+    data["warm_start"] = {**warm, "teacher": str(source.resolve())}
     style = {"instruction": card.instruction, "wordings": [], "scales": _NO_GUIDANCE}
     style |= {key: getattr(card, key) for key in ("detail", "crop", "heights")}
     data["style"] = {**data.get("style", {}), **style}
