@@ -1,0 +1,136 @@
+"""The expert's episodes of Push-T, raw and in proxy-real, written as LeRobot datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simedit.errors import SimeditError
+from simedit.policies.pusher import Pusher
+from simedit.policies.pushes import off
+from simedit.progress import tracked
+
+SIZE = 128
+"""Of the pictures, pixels a side."""
+RATE = 10
+"""Steps a second."""
+TASK = "push the T-shaped block onto its goal"
+CAMERA, STATE, ACTION = "observation.image", "observation.state", "action"
+FEATURES: dict[str, dict[str, Any]] = {
+    CAMERA: {"dtype": "video", "shape": (SIZE, SIZE, 3), "names": ["height", "width", "channels"]},
+    STATE: {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
+    ACTION: {"dtype": "float32", "shape": (2,), "names": ["x", "y"]},
+}
+"""Named as in lerobot/pusht."""
+_STEPS = 300
+_CALM = 0.25
+"""Share of the episodes in which nothing disturbs the expert."""
+_STRONGEST = 25.0
+"""Of the pushes in the other episodes, standard deviation, pixels of 0..512."""
+_CHANGE = 0.2
+"""How often a push changes, a step."""
+_FINE = 80.0
+"""Pixels from its goal within which the block is pushed the less the nearer it is, or it would never get there."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What happened in T steps.
+
+    Attributes:
+        frames: uint8 [T, SIZE, SIZE, 3], gym-pusht's, before each step.
+        states: float64 [T, 5], before each step: the agent's x and y, the block's x, y and angle.
+        actions: float32 [T, 2], what the expert would do, which is what a policy should learn; what was done
+            is this and the disturbance.
+        solved: whether the block reached its goal.
+    """
+
+    frames: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+    solved: bool
+
+
+class Demonstrator:
+    """Plays the expert's episodes in gym-pusht, disturbed a little, so that they show the way back, too."""
+
+    def __init__(self) -> None:
+        from gym_pusht.envs.pusht import PushTEnv
+
+        self._env = PushTEnv(obs_type="pixels", observation_width=SIZE, observation_height=SIZE)
+        self._pusher = Pusher(self._state)
+
+    def play(self, seed: int) -> Episode:
+        """One episode from the start that gym-pusht draws of a seed."""
+        frame, _ = self._env.reset(seed=seed)
+        self._pusher.reset(TASK)
+        random = np.random.default_rng((seed, 1))
+        strength = 0.0 if random.random() < _CALM else random.uniform(0, _STRONGEST)
+        push = np.zeros(2)
+        frames, states, actions, solved = [], [], [], False
+        while not solved and len(frames) < _STEPS:
+            frames.append(frame)
+            states.append(self._state()[[0, 1, 4, 5, 6]])
+            actions.append(self._pusher.act(frame))
+            if random.random() < _CHANGE:
+                push = strength * random.standard_normal(2)
+            near = min(1.0, float(off(states[-1][2:])) / _FINE)
+            frame, _, solved, _, _ = self._env.step(np.clip(actions[-1] + near * push, 0, 512))
+        return Episode(np.stack(frames), np.stack(states), np.stack(actions), bool(solved))
+
+    def _state(self) -> np.ndarray:
+        agent, block = self._env.agent, self._env.block
+        return np.array([*agent.position, *agent.velocity, *block.position, block.angle])
+
+
+def record(folder: Path, count: int, first: int, *, real: bool) -> None:
+    """Write `count` solved episodes as the dataset `folder`, those of the seeds from `first` on.
+
+    Args:
+        real: with proxy-real's pictures, each episode a visit of its own, in place of gym-pusht's.
+
+    Raises:
+        SimeditError: the folder is there, or cannot be written.
+    """
+    from simedit.lerobot.writing import write_dataset
+
+    title = f"episodes, {'proxy-real' if real else 'raw'}"
+    found = tracked(_solved(count, first), title, count)
+    write_dataset(
+        folder, (_as_rows(episode, seed, real) for seed, episode in found), fps=RATE, features=FEATURES
+    )
+
+
+def _solved(count: int, first: int) -> Iterator[tuple[int, Episode]]:
+    demonstrator, done = Demonstrator(), 0
+    for seed in range(first, first + 2 * count):
+        episode = demonstrator.play(seed)
+        if episode.solved:
+            yield seed, episode
+            done += 1
+        if done == count:
+            return
+    raise SimeditError(f"the expert solved {done} of {2 * count} episodes, where {count} are needed")
+
+
+def _as_rows(episode: Episode, seed: int, real: bool) -> dict[str, Any]:
+    frames = photographs(episode.states, seed) if real else episode.frames
+    return {
+        "task": TASK,
+        CAMERA: frames,
+        STATE: episode.states[:, :2].astype(np.float32),
+        ACTION: episode.actions,
+    }
+
+
+def photographs(states: np.ndarray, seed: int) -> np.ndarray:
+    """uint8 [T, SIZE, SIZE, 3]: proxy-real's pictures of states [T, 5], at the visit that a seed draws."""
+    from simedit.envs.push_t.proxy_real import Photographer, draw_look
+
+    random = np.random.default_rng((seed, 2))
+    photographer = Photographer(draw_look(random), SIZE)
+    return np.stack([photographer.photograph(state, random)[0] for state in states])
