@@ -27,14 +27,15 @@ FEATURES: dict[str, dict[str, Any]] = {
 }
 """Named as in lerobot/pusht."""
 _STEPS = 300
-_CALM = 0.25
+_CALM = 0.4
 """Share of the episodes in which nothing disturbs the expert."""
-_STRONGEST = 25.0
+_STRONGEST = 20.0
 """Of the pushes in the other episodes, standard deviation, pixels of 0..512."""
 _CHANGE = 0.2
 """How often a push changes, a step."""
-_FINE = 80.0
-"""Pixels from its goal within which the block is pushed the less the nearer it is, or it would never get there."""
+_FINE, _FAR = 15.0, 50.0
+"""Pixels from its goal within which nothing disturbs the expert, or the block would never get there; so much
+farther off the disturbance is whole."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class Demonstrator:
             actions.append(self._pusher.act(frame))
             if random.random() < _CHANGE:
                 push = strength * random.standard_normal(2)
-            near = min(1.0, float(off(states[-1][2:])) / _FINE)
-            frame, _, solved, _, _ = self._env.step(np.clip(actions[-1] + near * push, 0, 512))
+            far = np.clip((off(states[-1][2:]) - _FINE) / _FAR, 0, 1)
+            frame, _, solved, _, _ = self._env.step(np.clip(actions[-1] + far * push, 0, 512))
         return Episode(np.stack(frames), np.stack(states), np.stack(actions), bool(solved))
 
     def _state(self) -> np.ndarray:
