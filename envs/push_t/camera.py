@@ -39,8 +39,8 @@ class Camera:
     @property
     def eye(self) -> np.ndarray:
         """float64 [3], where it is."""
-        ahead = _AWAY * np.array([0.0, math.sin(_TILT), math.cos(_TILT)])
-        return ahead + (_MIDDLE + self.shift[0], _MIDDLE + self.shift[1], 0.0)
+        x, y = self.shift
+        return np.array([_MIDDLE + x, _MIDDLE + y + _AWAY * math.sin(_TILT), _AWAY * math.cos(_TILT)])
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Where points [..., 3] of the scene are seen, pixels [..., 2]; 0, 0 is the corner of the picture."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from simedit import extras
 from simedit.arrays import whole_number
-from simedit.envs.push_t.proxy_real import Photographer, draw_look
+from simedit.envs.push_t.look import draw_look
+from simedit.envs.push_t.proxy_real import Photographer
 from simedit.envs.push_t.scene import SIDE
 from simedit.errors import SimeditError
 

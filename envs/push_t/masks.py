@@ -1,8 +1,8 @@
 """Which pixels of gym-pusht's flat frames show what: masks from the colours alone.
 
-What gym-pusht 0.1.8 draws, on 512 x 512 pixels without antialiasing, and then resizes bilinearly: on white the
-goal; the agent, a disc with a lighter middle; the block, with a darker outline that reaches up to two pixels
-beyond its polygon; the walls.
+What gym-pusht 0.1.8 draws, on 512 x 512 pixels without antialiasing, and then resizes bilinearly: on white
+the goal; the agent, a disc with a lighter middle; the block, with a darker outline that reaches some two
+pixels beyond its polygon; the walls.
 """
 
 from __future__ import annotations

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from simedit.envs.push_t.camera import Camera
+from simedit.envs.push_t.look import Look, draw_look
 from simedit.envs.push_t.scene import AGENT_RADIUS, GOAL, REGIONS, SIDE, TEE, placed
-from simedit.envs.push_t.table import table
+from simedit.envs.push_t.surfaces import ORANGE, block_top, table
 from simedit.envs.sensor import develop
 
 _SUPER = 2
 """Pixels painted for each of the picture's, along a side."""
 _HIGH, _TALL = 25.0, 48.0
 """Of the block and of the agent, units of the scene."""
-_ORANGE = np.array([0.62, 0.135, 0.02], np.float32)
 _STEEL = np.array([0.40, 0.41, 0.43], np.float32)
 _FAR, _WIDE = 1000.0, 120.0
 """Of the lamp: from the table's middle, and its radius."""
@@ -36,63 +34,8 @@ _CIRCLE = np.stack([np.cos(_ROUND), np.sin(_ROUND)], -1)
 _BOXES = (TEE[[0, 1, 2, 7]], TEE[[3, 4, 5, 6]])
 """The block's two halves, which are convex."""
 _BLOCK, _GOAL, _AGENT = (REGIONS.index(name) for name in ("block", "goal", "agent"))
-
-
 Window = tuple[slice, slice]
 """Rows and columns."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a visit's pictures look: what differs from one visit to the next.
-
-    Attributes:
-        lamp: unit [3], from the table's middle towards the lamp.
-        window: the same of a window that the table mirrors.
-        sky: strength of the light from all around; the lamp's is 1.
-        shine: strength of the mirrored window.
-        gains: of red, green and blue, of the light as well as of the camera's white balance.
-        exposure: factor on all light.
-        blur: standard deviation of the lens' blur, share of the frame's height.
-        grain: standard deviation of the sensor's noise at mid grey, share of white.
-        vignette: share of light lost in the frame's corners.
-        shift, roll, scale: the camera's error, as `simedit.envs.push_t.camera.Camera`'s.
-        quality: of the camera's JPEG, 0 to 100.
-    """
-
-    lamp: tuple[float, float, float]
-    window: tuple[float, float, float]
-    sky: float
-    shine: float
-    gains: tuple[float, float, float]
-    exposure: float
-    blur: float
-    grain: float
-    vignette: float
-    shift: tuple[float, float]
-    roll: float
-    scale: float
-    quality: int
-
-
-def draw_look(random: np.random.Generator) -> Look:
-    """The look of a visit."""
-    warm, green = random.normal(0.05, 0.035), random.normal(0, 0.012)
-    return Look(
-        lamp=_towards(random.uniform(-2.5, -1.9), random.uniform(0.75, 0.95)),
-        window=_towards(random.uniform(-2.6, -0.6), random.uniform(1.36, 1.46)),
-        sky=random.uniform(0.42, 0.6),
-        shine=random.uniform(0.025, 0.075),
-        gains=(1 + warm, 1 + green, 1 - warm),
-        exposure=random.uniform(1.0, 1.35),
-        blur=random.uniform(0.002, 0.004),
-        grain=random.uniform(0.008, 0.018),
-        vignette=random.uniform(0.12, 0.3),
-        shift=(random.uniform(-5, 5), random.uniform(-5, 5)),
-        roll=random.uniform(-0.012, 0.012),
-        scale=random.uniform(0.985, 1.01),
-        quality=int(random.integers(86, 96)),
-    )
 
 
 def photograph(
@@ -134,7 +77,6 @@ class Photographer:
         self._lit = colour * self._lamplight(points, _UP)[..., None] + 0.5 * shine
         self._dim = colour * np.float32(look.sky)
         self._free = self._lit + self._dim + 0.5 * shine
-        self._shine = 0.5 * shine
         self._goal = np.zeros(where.shape[:2], np.uint8)
         cv2.fillPoly(self._goal, [self._pixels(_at(placed(GOAL), 0))], _GOAL, shift=_BITS)
 
@@ -214,6 +156,8 @@ class Photographer:
         thrown = [self._thrown(outline, high, 0) for outline, high in solids]
         here = self._around(np.concatenate(thrown, 1), 24 * self._unit)
         feet, mirrored = _empty(here), _empty(here)
+        if not feet.size:
+            return  # it was pushed out of the picture
         for outline, strength in ((block, 190), (ring, 150)):
             cv2.fillPoly(feet, [_within(self._pixels(_at(outline, 0)), here)], strength, shift=_BITS)
         near = cv2.GaussianBlur(feet, (0, 0), 10 * self._unit)[..., None].astype(np.float32) / 255
@@ -221,7 +165,7 @@ class Photographer:
             cv2.fillConvexPoly(mirrored, _within(quad, here), 255, shift=_BITS)
         soft = cv2.GaussianBlur(mirrored, (0, 0), 2 * self._unit)[..., None].astype(np.float32) / 255
         hidden = self._hidden(thrown, here)
-        light[here] += soft * (0.035 * _ORANGE) - self._lit[here] * hidden - self._dim[here] * near
+        light[here] += soft * (0.035 * ORANGE) - self._lit[here] * hidden - self._dim[here] * near
 
     # Solids
 
@@ -245,7 +189,7 @@ class Photographer:
         lamp = self._lamplight(_at(ends.mean(1), _HIGH / 2), normals)[:, None]
         for low, high, dark in ((0.0, 0.2, 0.4), (0.2, 0.55, 0.6), (0.55, 1.0, 0.75)):
             quads = _quads(ends, low * _HIGH, high * _HIGH)
-            self._paint(light, quads, _ORANGE * (lamp + dark * look.sky) * (0.75 + 0.25 * high))
+            self._paint(light, quads, ORANGE * (lamp + dark * look.sky) * (0.75 + 0.25 * high))
         for quad in self._pixels(_quads(ends, 0, _HIGH)):
             cv2.fillConvexPoly(label, quad, _BLOCK, shift=_BITS)
         top = self._pixels(_at(block, _HIGH))
@@ -254,7 +198,7 @@ class Photographer:
         if not shown.size:
             return
         cv2.fillPoly(shown, [_within(top, here)], 1, shift=_BITS)
-        face = _face(max(1, math.ceil(2 * self._unit)))
+        face = block_top(max(1, math.ceil(2 * self._unit)))
         corners = _within(self._pixels(_at(placed(pose, face.corners), _HIGH)), here) / (1 << _BITS)
         to = cv2.getPerspectiveTransform(face.texels, corners.astype(np.float32))
         turn = np.eye(3)
@@ -325,59 +269,6 @@ class Photographer:
         )
         _, coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.quality])
         return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-@dataclass(frozen=True)
-class _Face:
-    """The block's upper side, seen from above at angle 0.
-
-    Attributes:
-        colour: float32 [h, w, 3], the share of light that comes back.
-        normal: float32 [h, w, 3], which leans outwards at the rounded edge.
-        corners, texels: its rectangle's corners [4, 2], in units about the block's origin, and as float32
-            texels.
-    """
-
-    colour: np.ndarray
-    normal: np.ndarray
-    corners: np.ndarray
-    texels: np.ndarray
-
-
-@lru_cache(4)
-def _face(scale: int) -> _Face:
-    """The same at so many texels a unit."""
-    fine, margin = 4, 6
-    low, high = TEE.min(0) - margin, TEE.max(0) + margin
-    width, height = ((high - low) * fine).astype(int)
-    inside = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(inside, [np.rint((TEE - low) * fine - 0.5).astype(np.int32)], 1)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / fine
-    lean = cv2.GaussianBlur(0.75 * np.clip(1 - depth / 2.2, 0, 1) * inside, (0, 0), 1)
-    away = [
-        -cv2.Sobel(cv2.GaussianBlur(depth, (0, 0), 2), cv2.CV_32F, *d, scale=fine / 8)
-        for d in ((1, 0), (0, 1))
-    ]
-    flat = np.stack([lean * part for part in away], -1)
-    normal = np.concatenate([flat, np.sqrt(np.maximum(1 - (flat**2).sum(-1, keepdims=True), 0))], -1)
-    random = np.random.default_rng(5)
-    tone = np.ones((height, width), np.float32)
-    for sigma, strength in ((0.8, 0.02), (4, 0.025), (40, 0.05)):
-        noise = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), sigma)
-        tone += strength * noise / noise.std()
-    size = (width * scale // fine, height * scale // fine)
-    colour, normal = (
-        cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        for part in (_ORANGE * tone[..., None], normal)
-    )
-    corners = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
-    texels = (corners - low) * (np.array(size) / (high - low)) - 0.5
-    return _Face(colour, normal, corners, texels.astype(np.float32))
-
-
-def _towards(azimuth: float, height: float) -> tuple[float, float, float]:
-    """Unit: from the picture's right by an angle clockwise, and so high above the table; radians."""
-    return math.cos(height) * math.cos(azimuth), math.cos(height) * math.sin(azimuth), math.sin(height)
 
 
 def _at(outline: np.ndarray, height: float) -> np.ndarray:

@@ -147,8 +147,8 @@ class RegionsConfig(Config):
     """Where the masks come from.
 
     Attributes:
-        inputs: "simulator" (inputs of kind twin and push_t), "files" (inputs with a masks folder), "grounded-sam2"
-            (looks for the style's noun) or "full-frame".
+        inputs: "simulator" (inputs of kind twin or push_t), "files" (inputs with a masks folder),
+            "grounded-sam2" (looks for the style's noun) or "full-frame".
         styles: of the style images: "grounded-sam2" (looks for style_noun), "full-frame", or "files".
         style_masks: for "files": a folder of masks, white where the style is, which sort by name as the
             style images do.

@@ -1,19 +1,21 @@
-"""The table of proxy-real's Push-T: dark wood with the goal painted and the border taped on it."""
+"""What proxy-real's Push-T is made of: a dark wooden table, goal and border on it, and an orange block."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import cv2
 import numpy as np
 
-from simedit.envs.push_t.scene import GOAL, SIDE, WALL, placed
+from simedit.envs.push_t.scene import GOAL, SIDE, TEE, WALL, placed
 
 _MARGIN = 64.0
 """Of the table beyond the square in which the agent moves."""
 _SCALE = 2.0
 """Texels a unit."""
+ORANGE = np.array([0.62, 0.135, 0.02], np.float32)
+"""The share of light that comes back from the block, linear."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,54 @@ def table() -> Table:
         paint = np.array(shade, np.float32) * (1 + 0.05 * noise(3, 1.5)[..., None])
         colour, gloss = colour + (paint - colour) * cover, gloss * (1 - 0.85 * cover[..., 0])
     return Table(np.clip(colour, 0, 1).astype(np.float32), np.clip(gloss, 0, 2).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class BlockTop:
+    """The block's upper side, seen from above at angle 0.
+
+    Attributes:
+        colour: float32 [h, w, 3], the share of light that comes back.
+        normal: float32 [h, w, 3], which leans outwards at the rounded edge.
+        corners, texels: its rectangle's corners [4, 2], in units about the block's origin, and as float32
+            texels.
+    """
+
+    colour: np.ndarray
+    normal: np.ndarray
+    corners: np.ndarray
+    texels: np.ndarray
+
+
+@lru_cache(4)
+def block_top(scale: int) -> BlockTop:
+    """The one block's, at so many texels a unit."""
+    fine, margin = 4, 6
+    low, high = TEE.min(0) - margin, TEE.max(0) + margin
+    width, height = ((high - low) * fine).astype(int)
+    inside = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(inside, [np.rint((TEE - low) * fine - 0.5).astype(np.int32)], 1)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / fine
+    lean = cv2.GaussianBlur(0.75 * np.clip(1 - depth / 2.2, 0, 1) * inside, (0, 0), 1)
+    away = [
+        -cv2.Sobel(cv2.GaussianBlur(depth, (0, 0), 2), cv2.CV_32F, *d, scale=fine / 8)
+        for d in ((1, 0), (0, 1))
+    ]
+    flat = np.stack([lean * part for part in away], -1)
+    normal = np.concatenate([flat, np.sqrt(np.maximum(1 - (flat**2).sum(-1, keepdims=True), 0))], -1)
+    random = np.random.default_rng(5)
+    tone = np.ones((height, width), np.float32)
+    for sigma, strength in ((0.8, 0.02), (4, 0.025), (40, 0.05)):
+        noise = cv2.GaussianBlur(random.standard_normal((height, width), np.float32), (0, 0), sigma)
+        tone += strength * noise / noise.std()
+    size = (width * scale // fine, height * scale // fine)
+    colour, normal = (
+        cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        for part in (ORANGE * tone[..., None], normal)
+    )
+    corners = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+    texels = (corners - low) * (np.array(size) / (high - low)) - 0.5
+    return BlockTop(colour, normal, corners, texels.astype(np.float32))
 
 
 def _goal(side: int) -> np.ndarray:
