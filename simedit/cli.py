@@ -10,22 +10,32 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from simedit.config import load_json
+from simedit.digests import digest
 from simedit.errors import SimeditError, run_cli
-from simedit.files import Job, edit_images, edit_video, is_video, plan, read_mask
+from simedit.files import Job, edit_images, edit_video, is_video, plan
+from simedit.given_mask import GivenMask
+from simedit.lerobot import is_dataset
+from simedit.lerobot.editing import DatasetJob, edit_dataset, plan_dataset
 from simedit.memory import enough_memory
-from simedit.packaged import specialist_folder
+from simedit.packaged import CARD, specialist_folder
 from simedit.progress import counting
 
 DESCRIPTION = """\
-Repaint an image, a folder of images or a video with a specialist.
+Repaint an image, a folder of images, a video or a LeRobot dataset with a specialist.
 
   simedit-edit --specialist lab:gold in.mp4 out.mp4
   simedit-edit --specialist teak --steps 20 --mask cabinet.png photos/ edited/
+  simedit-edit --specialist lab:gold --camera observation.images.top dataset/ edited/
 
 Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
 is transparent is laid on white, and a video's sound is dropped. A video's frames keep their times. A folder's
 images are edited at any depth and keep their names; what else lies in it is named and left out.
 Files appear when they are finished: Ctrl-C leaves no half of one.
+
+Of a dataset (LeRobot v3) one camera is edited and all else stays, but for that camera's statistics; each
+episode gets a noise of its own. It appears when it is finished. However work stops, the same command goes on
+with it.
 """
 
 
@@ -39,14 +49,15 @@ def edit(
     seed: int = 0,
     batch_size: int = 8,
     device: str | None = None,
-    mask: Path | None = None,
+    mask: str | None = None,
+    camera: str | None = None,
     compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Edit files; `DESCRIPTION` says how.
 
     Args:
-        input: What to edit: an image, a video or a folder of images.
+        input: What to edit: an image, a video, a folder of images or of a LeRobot dataset.
         output: A file of the same kind, or a folder.
         specialist: A specialist's folder, the name of one in ./specialists, or lab:gold and the other styles
             that ship, or lab-distilled:gold and so on, the same and faster.
@@ -55,9 +66,11 @@ def edit(
         seed: Seed of the noise.
         batch_size: Frames edited at once; lower it when memory runs out.
         device: For example cuda:0 or cpu. By default cuda where there is one.
-        mask: An image of the frames' size; only where it is white may anything change.
-        compile: For videos: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a GPU) for the
-            first.
+        mask: An image of the frames' size; only where it is white may anything change. Or a function of
+            yours, "package.module:callable": given a frame, uint8 [H, W, 3], it gives that as bool [H, W].
+        camera: Of a dataset, the camera to edit; needed where there are several.
+        compile: For videos and datasets: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a
+            GPU) for the first.
         overwrite: Replace outputs that exist.
     """
     for option, value in (("--steps", steps), ("--batch-size", batch_size)):
@@ -65,7 +78,9 @@ def edit(
             raise SimeditError(f"{option} must be 1 or more, got {value}")
     if not 0 <= seed < 2**63:
         raise SimeditError(f"--seed must be from 0 to 2^63 - 1, got {seed}")
-    jobs: list[Job] = []
+    if camera is not None and not is_dataset(input):
+        raise SimeditError(f"--camera is for LeRobot datasets, and {input} is none")
+    jobs: list[Job] | list[DatasetJob] = []
 
     def hint() -> str:
         at_once = min(batch_size, sum(job.frames for job in jobs))
@@ -75,12 +90,15 @@ def edit(
         return f"{what}{lower}give smaller frames, or choose another --device"
 
     with enough_memory(hint):
-        jobs += plan(input, output, overwrite=overwrite)
-        shown = None if mask is None else read_mask(mask)
+        if is_dataset(input):
+            jobs = [plan_dataset(input, output, camera=camera, overwrite=overwrite)]
+        else:
+            jobs = plan(input, output, overwrite=overwrite)
+        shown = None if mask is None else GivenMask(mask)
         for job in jobs:
-            if shown is not None and shown.shape != job.size:
+            if shown is not None and shown.size not in (None, job.size):
                 raise SimeditError(
-                    f"the mask {mask} is {_size(shown.shape)}, but {job.source} is {_size(job.size)}"
+                    f"the mask {mask} is {_size(shown.size)}, but {job.source} is {_size(job.size)}"
                 )
         # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
         folder = specialist_folder(specialist)
@@ -93,11 +111,20 @@ def edit(
             folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
         )
 
-        def repaint(frames: np.ndarray) -> np.ndarray:
+        def repaint(frames: np.ndarray, seeds: list[int] | None = None) -> np.ndarray:
             n = len(frames)
-            masks = None if shown is None else np.broadcast_to(shown, (n, *shown.shape))
-            return library.edit(frames, styles=library.styles * n, masks=masks, seeds=[seed] * n)
+            masks = None if shown is None else shown(frames)
+            return library.edit(frames, styles=library.styles * n, masks=masks, seeds=seeds or [seed] * n)
 
+        if isinstance(jobs[0], DatasetJob):
+            record = {
+                **{"specialist": specialist, "specialist_digest": digest(folder)},
+                **{"base": base, "steps": steps, "device": library.pipeline.device.type, "compile": compile},
+                **{"mask": mask, "mask_digest": None if shown is None else shown.digest()},
+                "card": load_json(folder / CARD),
+            }
+            edit_dataset(jobs[0], repaint, record, seed=seed, batch_size=batch_size, title=library.styles[0])
+            return
         edited = 0
         with counting(library.styles[0], sum(job.frames for job in jobs)) as show:
 

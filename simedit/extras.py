@@ -12,6 +12,7 @@ _EXTRAS = {
     "dreamsim": "scores",
     "ray": "ray",
     "gym_pusht": "push-t",
+    "pyarrow": "data",
 }
 
 
