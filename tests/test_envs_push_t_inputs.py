@@ -7,12 +7,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
+from small_training import small_settings
 
 from simedit import extras
 from simedit.envs.push_t import masks
 from simedit.envs.push_t.inputs import PushTInputs, write_photographs
 from simedit.envs.push_t.scene import AGENT_RADIUS, REGIONS, draw_state, placed
 from simedit.errors import SimeditError
+from simedit.specialist import Specialist
+from simedit.tiny import tiny_pipeline
+from simedit.training.cli import main
 from simedit.training.config import PushTConfig, TrainConfig
 from simedit.training.data import read_style_images, read_style_masks
 
@@ -86,3 +91,22 @@ def test_photographs_are_written_with_what_they_show(tmp_path: Path, capsys):
     assert same == (tmp_path / "real/images/0.png").read_bytes()
     with pytest.raises(SimeditError, match="real holds something already"):
         write_photographs(tmp_path / "real", 1, 64)
+
+
+@gym_pusht
+def test_a_specialist_is_trained_on_a_region_from_photographs_of_it(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny_pipeline(0).save_pretrained(tmp_path / "base")
+    write_photographs("real", 2, 64)
+    settings = small_settings("base", "") | {
+        "steps": 1,
+        "samples": 2,
+        "width": 64,
+        "height": 64,
+        "inputs": {"kind": "push_t", "frames": 2, "region": "block"},
+        "regions": {"inputs": "simulator", "styles": "files", "style_masks": "real/block"},
+    }
+    Path("block.yaml").write_text(yaml.safe_dump(settings))
+    asked = ("--config", "block.yaml", "--style-images", "real/images", "--name", "block", "--cpu")
+    assert main(list(asked)) == 0
+    assert Specialist.load(Path("specialists/block")).card.style == "block"

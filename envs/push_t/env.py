@@ -109,7 +109,7 @@ def state(env: PushTEnv) -> np.ndarray:
 
 def drawn(env: PushTEnv) -> np.ndarray:
     """The frame, uint8 [size, size, 3]."""
-    return env._render()
+    return np.asarray(env._render())
 
 
 def arrange(env: PushTEnv, state: np.ndarray) -> None:
