@@ -9,7 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from simedit.envs.push_t.env import INSTRUCTION as TASK
+from simedit.envs.push_t.env import PushT
+from simedit.envs.push_t.look import draw_look
+from simedit.envs.push_t.proxy_real import Photographer
 from simedit.errors import SimeditError
+from simedit.lerobot.writing import write_dataset
 from simedit.policies.pusher import Pusher
 from simedit.policies.pushes import off
 from simedit.progress import tracked
@@ -18,7 +23,6 @@ SIZE = 128
 """Of the pictures, pixels a side."""
 RATE = 10
 """Steps a second."""
-TASK = "push the T-shaped block onto its goal"
 CAMERA, STATE, ACTION = "observation.image", "observation.state", "action"
 FEATURES: dict[str, dict[str, Any]] = {
     CAMERA: {"dtype": "video", "shape": (SIZE, SIZE, 3), "names": ["height", "width", "channels"]},
@@ -60,32 +64,26 @@ class Demonstrator:
     """Plays the expert's episodes in gym-pusht, disturbed a little, so that they show the way back, too."""
 
     def __init__(self) -> None:
-        from gym_pusht.envs.pusht import PushTEnv
-
-        self._env = PushTEnv(obs_type="pixels", observation_width=SIZE, observation_height=SIZE)
-        self._pusher = Pusher(self._state)
+        self._env = PushT(SIZE)
+        self._pusher = Pusher(self._env.privileged_state)
 
     def play(self, seed: int) -> Episode:
         """One episode from the start that gym-pusht draws of a seed."""
-        frame, _ = self._env.reset(seed=seed)
+        seen, _ = self._env.reset(options={"scene": (seed,)})
         self._pusher.reset(TASK)
         random = np.random.default_rng((seed, 1))
         strength = 0.0 if random.random() < _CALM else random.uniform(0, _STRONGEST)
         push = np.zeros(2)
         frames, states, actions, solved = [], [], [], False
         while not solved and len(frames) < _STEPS:
-            frames.append(frame)
-            states.append(self._state()[[0, 1, 4, 5, 6]])
-            actions.append(self._pusher.act(frame))
+            frames.append(seen["image"])
+            states.append(self._env.privileged_state()[[0, 1, 4, 5, 6]])
+            actions.append(self._pusher.act(seen["image"]))
             if random.random() < _CHANGE:
                 push = strength * random.standard_normal(2)
             far = np.clip((off(states[-1][2:]) - _FINE) / _FAR, 0, 1)
-            frame, _, solved, _, _ = self._env.step(np.clip(actions[-1] + far * push, 0, 512))
-        return Episode(np.stack(frames), np.stack(states), np.stack(actions), bool(solved))
-
-    def _state(self) -> np.ndarray:
-        agent, block = self._env.agent, self._env.block
-        return np.array([*agent.position, *agent.velocity, *block.position, block.angle])
+            seen, _, solved, _, _ = self._env.step(np.clip(actions[-1] + far * push, 0, 512))
+        return Episode(np.stack(frames), np.stack(states), np.stack(actions), solved)
 
 
 def record(folder: Path, count: int, first: int, *, real: bool) -> None:
@@ -97,8 +95,6 @@ def record(folder: Path, count: int, first: int, *, real: bool) -> None:
     Raises:
         SimeditError: the folder is there, or cannot be written.
     """
-    from simedit.lerobot.writing import write_dataset
-
     title = f"episodes, {'proxy-real' if real else 'raw'}"
     found = tracked(_solved(count, first), title, count)
     write_dataset(
@@ -130,8 +126,6 @@ def _as_rows(episode: Episode, seed: int, real: bool) -> dict[str, Any]:
 
 def photographs(states: np.ndarray, seed: int) -> np.ndarray:
     """uint8 [T, SIZE, SIZE, 3]: proxy-real's pictures of states [T, 5], at the visit that a seed draws."""
-    from simedit.envs.push_t.proxy_real import Photographer, draw_look
-
     random = np.random.default_rng((seed, 2))
     photographer = Photographer(draw_look(random), SIZE)
     return np.stack([photographer.photograph(state, random)[0] for state in states])
