@@ -31,8 +31,8 @@ def do(folder: Path, stages: Mapping[str, Callable[[], None]], tell: Callable[..
     """Do the stages, one after another, that have no record in the folder yet.
 
     Args:
-        tell: hears (name) of each that begins, (name, minutes) when it ended, and (name, minutes, before=True)
-            of each that was done before.
+        tell: hears (name) of each that begins, (name, minutes) when it has ended, and (name, minutes,
+            before=True) of each that was done before.
     """
     for name, stage in stages.items():
         done, spent = record(folder, name), folder / f"{name}.spent"

@@ -1,4 +1,4 @@
-"""The raw dataset with other pictures: edited by the recipe, or with its photographs laid on without diffusion."""
+"""The raw dataset with other pictures: edited by the recipe, or with its photographs laid on them."""
 
 from __future__ import annotations
 
