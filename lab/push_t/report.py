@@ -58,7 +58,7 @@ def played(folder: Path, plan: Plan) -> dict[str, dict[str, np.ndarray]]:
     for trial, result in results.items():
         arm, seed = trial.policy.rsplit("_", 1)
         blank = {key: np.full((plan.policies, plan.starts), np.nan) for key in ("success", "coverage")}
-        at = int(seed), int(trial.scene[0])
+        at = int(seed), int(trial.scene)
         values = found.setdefault(arm, blank)
         values["success"][at] = result.outcome == "success"
         values["coverage"][at] = result.measures["coverage"]
