@@ -181,7 +181,7 @@ def reading_parquet(path: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # names that are no text are ValueErrors
         raise SimeditError(f"cannot read {path}, download it anew: {shortened(error, 200)}") from error
 
 
@@ -219,7 +219,8 @@ def _episodes(folder: Path, info: Info, cameras: list[str]) -> list[dict[str, An
                 if not (isinstance(value, kind) and least <= value < 1e9):
                     raise SimeditError(f"{path}: an episode's {name} cannot be {shortened(value)}")
     found.sort(key=lambda episode: episode["episode_index"])
-    if [episode["episode_index"] for episode in found] != list(range(info.total_episodes)):
+    numbers = [episode["episode_index"] for episode in found]
+    if len(numbers) != info.total_episodes or numbers != list(range(len(numbers))):
         raise SimeditError(
             f"{folder / INFO} tells of {info.total_episodes} episodes, {folder / EPISODES} of {len(found)}, "
             "which must be numbered from 0 on: download the dataset anew"
