@@ -80,7 +80,7 @@ def edit(
         raise SimeditError(f"--seed must be from 0 to 2^63 - 1, got {seed}")
     if camera is not None and not is_dataset(input):
         raise SimeditError(f"--camera is for LeRobot datasets, and {input} is none")
-    jobs: list[Job] | list[DatasetJob] = []
+    jobs: list[Job | DatasetJob] = []
 
     def hint() -> str:
         at_once = min(batch_size, sum(job.frames for job in jobs))
@@ -90,10 +90,11 @@ def edit(
         return f"{what}{lower}give smaller frames, or choose another --device"
 
     with enough_memory(hint):
+        dataset = None
         if is_dataset(input):
-            jobs = [plan_dataset(input, output, camera=camera, overwrite=overwrite)]
-        else:
-            jobs = plan(input, output, overwrite=overwrite)
+            dataset = plan_dataset(input, output, camera=camera, overwrite=overwrite)
+        files = [] if dataset else plan(input, output, overwrite=overwrite)
+        jobs += [dataset] if dataset else files
         shown = None if mask is None else GivenMask(mask)
         for job in jobs:
             if shown is not None and shown.size not in (None, job.size):
@@ -116,14 +117,14 @@ def edit(
             masks = None if shown is None else shown(frames)
             return library.edit(frames, styles=library.styles * n, masks=masks, seeds=seeds or [seed] * n)
 
-        if isinstance(jobs[0], DatasetJob):
+        if dataset is not None:
             record = {
                 **{"specialist": specialist, "specialist_digest": digest(folder)},
                 **{"base": base, "steps": steps, "device": library.pipeline.device.type, "compile": compile},
                 **{"mask": mask, "mask_digest": None if shown is None else shown.digest()},
                 "card": load_json(folder / CARD),
             }
-            edit_dataset(jobs[0], repaint, record, seed=seed, batch_size=batch_size, title=library.styles[0])
+            edit_dataset(dataset, repaint, record, seed=seed, batch_size=batch_size, title=library.styles[0])
             return
         edited = 0
         with counting(library.styles[0], sum(job.frames for job in jobs)) as show:
@@ -133,10 +134,10 @@ def edit(
                 edited += count
                 show(edited)
 
-            if is_video(jobs[0].source):
-                edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
+            if is_video(files[0].source):
+                edit_video(files[0], repaint, batch_size=batch_size, done=done)
             else:
-                edit_images(jobs, repaint, batch_size=batch_size, done=done)
+                edit_images(files, repaint, batch_size=batch_size, done=done)
 
 
 def main(args: Sequence[str] | None = None) -> int:

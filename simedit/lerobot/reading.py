@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from simedit.config import load_json, parse_config
+from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError, shortened, unknown
 from simedit.extras import has, install
 from simedit.video import Video, probe
@@ -28,7 +28,7 @@ _FIELD = re.compile(r"\{(\w+)(?::0([1-9])d)?\}")
 _PLACE = ("chunk_index", "file_index", "from_timestamp")
 
 
-class Feature(BaseModel):
+class Feature(Config):
     """What a column or a camera holds."""
 
     model_config = ConfigDict(extra="allow")
@@ -36,10 +36,10 @@ class Feature(BaseModel):
     dtype: str
 
 
-class Info(BaseModel):
+class Info(Config):
     """What meta/info.json must say; what else it says is kept."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     fps: float = Field(gt=0, le=1000)
     total_episodes: int
