@@ -6,7 +6,12 @@ import sys
 from importlib.util import find_spec
 
 _EXTRAS = {
-    **{"mani_skill": "sim", "openvino": "cpu", "tensorflow": "rt1", "dreamsim": "scores", "ray": "ray"},
+    "mani_skill": "sim",
+    "openvino": "cpu",
+    "tensorflow": "rt1",
+    "dreamsim": "scores",
+    "ray": "ray",
+    "gym_pusht": "push-t",
     "pyarrow": "data",
 }
 
