@@ -203,14 +203,7 @@ def train_in(
     torch.backends.cudnn.deterministic = True
 
     def segmenter() -> GroundedSam2:
-        r = config.regions
-        return GroundedSam2.load(
-            r.detector,
-            r.segmenter,
-            device,
-            box_threshold=r.box_threshold,
-            text_threshold=r.text_threshold,
-        )
+        return GroundedSam2.configured(config.regions, device)
 
     def alone() -> Path | None:
         """From here on the run folder is this training's; gives its newest checkpoint."""

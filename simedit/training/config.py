@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     NonNegativeFloat,
@@ -20,21 +19,7 @@ from pydantic import (
 
 from simedit.config import Config
 from simedit.errors import SimeditError
-from simedit.settings import DEFAULT_BASE, Heights, Scales
-
-
-def _place(name: str) -> str:
-    if not name.strip():
-        raise ValueError("it names no folder: an empty one would be the working directory")
-    if not name.isprintable():
-        raise ValueError("it must hold letters, digits and signs that can be printed")
-    return name
-
-
-Place = Annotated[str, AfterValidator(_place)]
-"""The path of a folder, or a hub id."""
-
-Share = Annotated[float, Field(gt=0, le=1)]
+from simedit.settings import DEFAULT_BASE, Finders, Heights, Place, Scales, Share
 
 
 class StyleConfig(Config):
@@ -130,8 +115,8 @@ class RunConfig(Config):
 InputsConfig = Annotated[ImagesConfig | TwinConfig | RunConfig, Field(discriminator="kind")]
 
 
-class RegionsConfig(Config):
-    """Where the masks come from.
+class RegionsConfig(Finders):
+    """Where the masks come from, and what finds nouns.
 
     Attributes:
         inputs: "simulator" (inputs from the twin), "files" (inputs with a masks folder), "grounded-sam2"
@@ -139,17 +124,11 @@ class RegionsConfig(Config):
         styles: of the style images: "grounded-sam2" (looks for style_noun), "full-frame", or "files".
         style_masks: for "files": a folder of masks, white where the style is, which sort by name as the
             style images do.
-        detector, segmenter: Grounding DINO and SAM 2: hub ids or directories.
-        box_threshold, text_threshold: the detector's.
     """
 
     inputs: Literal["simulator", "files", "grounded-sam2", "full-frame"] = "simulator"
     styles: Literal["grounded-sam2", "full-frame", "files"] = "grounded-sam2"
     style_masks: Place | None = None
-    detector: Place = "IDEA-Research/grounding-dino-tiny"
-    segmenter: Place = "facebook/sam2.1-hiera-large"
-    box_threshold: Share = 0.4
-    text_threshold: Share = 0.3
 
     @model_validator(mode="after")
     def _masks_named(self) -> RegionsConfig:
