@@ -11,16 +11,19 @@ import numpy as np
 import tyro
 
 from simedit.errors import SimeditError, run_cli
-from simedit.files import Job, edit_images, edit_video, is_video, plan, read_mask
+from simedit.files import Job, edit_images, edit_video, is_video, plan
+from simedit.given_masks import GivenMasks
 from simedit.memory import enough_memory
 from simedit.packaged import specialist_folder
 from simedit.progress import counting
+from simedit.recipe import looks_for_nouns, regions_of
 
 DESCRIPTION = """\
-Repaint an image, a folder of images or a video with a specialist.
+Repaint an image, a folder of images or a video with a specialist, or with several by a recipe.
 
   simedit-edit --specialist lab:gold in.mp4 out.mp4
   simedit-edit --specialist teak --steps 20 --mask cabinet.png photos/ edited/
+  simedit-edit --specialist tabletop --mask background=bg.png --mask block=my_masks:block in.mp4 out.mp4
 
 Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
 is transparent is laid on white, and a video's sound is dropped. A video's frames keep their times. A folder's
@@ -39,7 +42,7 @@ def edit(
     seed: int = 0,
     batch_size: int = 8,
     device: str | None = None,
-    mask: Path | None = None,
+    mask: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
@@ -48,14 +51,17 @@ def edit(
     Args:
         input: What to edit: an image, a video or a folder of images.
         output: A file of the same kind, or a folder.
-        specialist: A specialist's folder, the name of one in ./specialists, or lab:gold and the other styles
-            that ship, or lab-distilled:gold and so on, the same and faster.
+        specialist: A specialist's or a recipe's folder, the name of one in ./specialists, or lab:gold and the
+            other styles that ship, or lab-distilled:gold and so on, the same and faster.
         base: Directory or hub id of the InstructPix2Pix model, in place of the one on the specialist's card.
         steps: Denoising steps, in place of the card's: fewer are faster, and coarser.
         seed: Seed of the noise.
         batch_size: Frames edited at once; lower it when memory runs out.
         device: For example cuda:0 or cpu. By default cuda where there is one.
-        mask: An image of the frames' size; only where it is white may anything change.
+        mask: An image of the frames' size; only where it is white may anything change. Or a folder of such,
+            with the names of a folder's images. Or a function of yours, "package.module:callable": given a
+            frame, uint8 [H, W, 3], it gives that as bool [H, W]. Of a region of a recipe REGION=MASK; the
+            option is given once for each.
         compile: For videos: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a GPU) for the
             first.
         overwrite: Replace outputs that exist.
@@ -76,14 +82,11 @@ def edit(
 
     with enough_memory(hint):
         jobs += plan(input, output, overwrite=overwrite)
-        shown = None if mask is None else read_mask(mask)
-        for job in jobs:
-            if shown is not None and shown.shape != job.size:
-                raise SimeditError(
-                    f"the mask {mask} is {_size(shown.shape)}, but {job.source} is {_size(job.size)}"
-                )
-        # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
+        masks = GivenMasks(mask)
+        masks.check(jobs, input)
         folder = specialist_folder(specialist)
+        masks.check_regions(specialist, regions_of(folder), looks_for_nouns(folder))
+        # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
 
         from simedit.library import SpecialistLibrary
         from simedit.pipeline import silence_loading
@@ -93,10 +96,9 @@ def edit(
             folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
         )
 
-        def repaint(frames: np.ndarray) -> np.ndarray:
-            n = len(frames)
-            masks = None if shown is None else np.broadcast_to(shown, (n, *shown.shape))
-            return library.edit(frames, styles=library.styles * n, masks=masks, seeds=[seed] * n)
+        def repaint(frames: np.ndarray, sources: Sequence[Path] = ()) -> np.ndarray:
+            n, shown = len(frames), masks(frames, sources)
+            return library.edit(frames, styles=library.styles * n, masks=shown, seeds=[seed] * n)
 
         edited = 0
         with counting(library.styles[0], sum(job.frames for job in jobs)) as show:

@@ -267,10 +267,10 @@ class SpecialistLibrary:
         of one whose specialist's card says `crop` the window around the mask is edited.
 
         The passes of a recipe each edit what the one before it made, and change nothing outside their region:
-        a mask of that name in `masks`, or where its nouns are in the frame as it was given, inside `masks` if
-        that is one mask. Where a noun is not found, its pass does nothing. A pass's noise is its own, drawn
-        from the frame's seed and the pass's number (`simedit.passes.seed_of`), in the first pass the seed's
-        own as in a plain style.
+        a mask of that name in `masks`, or where its nouns are in the frame as it was given, inside the mask
+        that has no region if there is one. Where a noun is not found, it shows nothing. A pass's noise is its
+        own, drawn from the frame's seed and the pass's number (`simedit.passes.seed_of`), in the first pass
+        the seed's own as in a plain style.
 
         Tensors on the library's GPU stay there; of their masks only the extents come to the host, as that
         many numbers. Their edits differ from those of the same frames as arrays by rounding. Tensors of any

@@ -153,7 +153,8 @@ def _shown(frames: Any, i: int, step: Step, masks: Any) -> Any:
         found = mask_of(masks, step.region, step.style)
         return None if found is None else found[i]
     looked = step.look(frames[i], step.style)
-    return looked if masks is None or isinstance(masks, Mapping) else looked & masks[i]
+    bound = masks.get("") if isinstance(masks, Mapping) else masks
+    return looked if bound is None else looked & bound[i]
 
 
 def _everywhere(frame: Any) -> Any:

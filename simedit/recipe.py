@@ -35,7 +35,8 @@ class PassConfig(Config):
         prompt: in place of the instruction on the specialist's card, which null takes.
         region: the name of the mask where it may show, among those that the caller gives by region; null is
             the one mask that the caller gives, and the whole frame where none is given.
-        nouns: what to look for, in place of a region: the pass shows on all that they name.
+        nouns: what to look for, in place of a region: the pass shows on all that they name, inside the one
+            mask where that is given.
     """
 
     specialist: Place
@@ -203,6 +204,15 @@ def regions_of(folder: Path) -> tuple[str, ...]:
         return ("",)
     passes = read_card(folder).passes
     return tuple(dict.fromkeys(one.region or "" for one in passes if not one.nouns))
+
+
+def looks_for_nouns(folder: Path) -> bool:
+    """Whether a recipe's folder has passes whose regions are looked for; a specialist has none.
+
+    Raises:
+        SimeditError: as `read_card`.
+    """
+    return (folder / RECIPE).is_file() and any(one.nouns for one in read_card(folder).passes)
 
 
 def inside(folder: Path, name: str) -> Path:

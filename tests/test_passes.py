@@ -180,6 +180,9 @@ def test_nouns_are_found_in_the_frame_as_given(tiny_root: Path, monkeypatch: pyt
     within[:, :16] = True  # a caller's one mask bounds what is found
     with pytest.warns(UserWarning, match="'blue'"):
         bounded = library.edit(frames, styles=["looks"] * 2, masks=within, seeds=seeds)
+    with pytest.warns(UserWarning, match="'blue'"):
+        same = library.edit(frames, styles=["looks"] * 2, masks={"": within, "a": shown}, seeds=seeds)
+    assert np.array_equal(bounded, same)
     assert np.array_equal(bounded[~within], frames[~within])
     gold = plain.edit(frames, styles=["gold"] * 2, masks=within, seeds=seeds)
     assert np.array_equal(bounded, plain.edit(gold, styles=["wood"] * 2, masks=within & shown, seeds=drawn))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from simedit.errors import SimeditError
-from simedit.images import images_in, listed, open_image, read_mask, rgb, say
+from simedit.images import images_in, listed, masks_beside, open_image, read_mask, rgb, say
 from simedit.training.config import ImagesConfig
 
 SMALLEST = 32
@@ -60,7 +60,7 @@ class ImageInputs:
         names = images_in(folder)
         self._size = (width, height)
         self._images = [folder / name for name in names]
-        self._masks = None if config.masks is None else _masks(folder, names, Path(config.masks))
+        self._masks = None if config.masks is None else masks_beside(folder, names, Path(config.masks))
         say(f"{len(names)} input images in {folder}")
         empty = []
         for i, path in enumerate(self._images):
@@ -235,23 +235,6 @@ def draws(seed: int, step: int, samples: int, inputs: int, wordings: int, styles
 def _natural(file: Path) -> list[tuple[int, str]]:
     """2.jpg before 10.jpg."""
     return [(len(n), n) if n.isdigit() else (0, n) for n in re.split(r"(\d+)", str(file))]
-
-
-def _masks(folder: Path, names: Sequence[Path], masks: Path) -> list[Path]:
-    """The mask of each image, by its relative path without the suffix."""
-    if folder.resolve() in (masks.resolve(), *masks.resolve().parents):
-        raise SimeditError(f"the masks {masks} lie inside the images {folder}: choose a folder beside it")
-    there: dict[Path, Path] = {}
-    for name in images_in(masks):
-        if (other := there.setdefault(name.with_suffix(""), masks / name)) != masks / name:
-            raise SimeditError(f"{other} and {masks / name} are both the mask of one image: remove one")
-    missing = [str(name) for name in names if name.with_suffix("") not in there]
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise SimeditError(
-            f"{masks} has no mask for {', '.join(missing[:5])}{more}: each image needs one of its own path"
-        )
-    return [there[name.with_suffix("")] for name in names]
 
 
 def _random(seed: int, *key: int) -> np.random.Generator:
