@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from simedit.arrays import joined
 from simedit.errors import SimeditError
 
 
@@ -13,6 +14,13 @@ def mapped(function: Callable[[Any], Any], masks: Any) -> Any:
     if isinstance(masks, Mapping):
         return {region: function(mask) for region, mask in masks.items()}
     return None if masks is None else function(masks)
+
+
+def together(parts: Sequence[Any]) -> Any:
+    """The masks of several calls of an editor, of the same regions, as those of one."""
+    if isinstance(parts[0], Mapping):
+        return {region: joined([part[region] for part in parts]) for region in parts[0]}
+    return None if parts[0] is None else joined(list(parts))
 
 
 def mask_of(masks: Any, region: str, style: str) -> Any:

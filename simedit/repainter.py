@@ -72,7 +72,7 @@ class Repainter:
         if keep_raw is not None:
             self._check_raw(space, keep_raw)
         self._masks: dict[str, dict[str, Callable[[Any], Any]]] = {}
-        self._region = region
+        self._region = region if composition == "mask" else None
         if composition == "mask":
             each = masks_by_region(mask, self.image_keys)
             check_regions(next(iter(each.values())), mask_ids, region)

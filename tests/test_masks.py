@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simedit.errors import SimeditError
-from simedit.masks import mapped, mask_of
+from simedit.masks import mapped, mask_of, together
 
 MASK = np.ones((1, 2, 2), bool)
 OTHER = ~MASK
@@ -37,3 +37,11 @@ def test_a_function_is_applied_to_each_mask() -> None:
     assert mapped(np.any, None) is None
     assert mapped(np.any, MASK)
     assert mapped(np.any, {"a": MASK, "b": OTHER}) == {"a": True, "b": False}
+
+
+def test_the_masks_of_several_calls_are_put_together() -> None:
+    assert together([None, None]) is None
+    np.testing.assert_array_equal(together([MASK, OTHER]), np.concatenate([MASK, OTHER]))
+    found = together([{"a": MASK, "b": OTHER}, {"b": MASK, "a": MASK}])
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["b"], np.concatenate([OTHER, MASK]))

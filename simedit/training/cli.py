@@ -51,6 +51,7 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
   simedit-train distill --specialist gold                 # the same edits in one evaluation (distill --help)
+  simedit-train recipe --config tabletop.yaml             # several specialists, one after the other
   accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
 
 Without InstructPix2Pix at hand: simedit-lab train-style NAME --style-images FOLDER, on a small base that
@@ -482,6 +483,10 @@ def main(args: Sequence[str] | None = None) -> int:
             from simedit.training import distill
 
             return distill.command(given[1:])
+        if given[:1] == ["recipe"]:
+            from simedit.training import assemble
+
+            return assemble.command(given[1:])
         tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=given)
 
     return run_cli(command)
