@@ -49,5 +49,5 @@ def mask_of(masks: Any, region: str, style: str) -> Any:
         )
     raise SimeditError(
         f"{style!r} has no region of its own, and the masks are by region ({there}): say which one is meant "
-        "(EditObservation's region, a study's editor.region, the entry '' in masks)"
+        "(EditObservation's region, a study's editor.region, a training's after.region, masks[''])"
     )

@@ -132,7 +132,7 @@ class Specialist:
             raise SimeditError(f"{path} is a recipe, of several specialists: name the folder of one")
         if not (path / CARD).is_file():
             raise SimeditError(f"{path} is not a specialist's folder: it has no {CARD}")
-        card = parse_config(Card, load_json(path / CARD), where=str(path / CARD))
+        card = read_card(path)
         try:
             weights = load_file(path / WEIGHTS)
             images = [read_picture(file) for file in _pictures(path)]
@@ -228,13 +228,22 @@ def specialists_in(root: Path, *, recipes: bool = False) -> list[Path]:
     )
 
 
+def read_card(folder: Path) -> Card:
+    """A specialist's card as it is on disk; no weights are read.
+
+    Raises:
+        SimeditError: it is missing or broken.
+    """
+    return parse_config(Card, load_json(folder / CARD), where=str(folder / CARD))
+
+
 def style_image(folder: Path) -> tuple[str, Path]:
     """A specialist's style, and the file of the style image that its edits use. No weights are read.
 
     Raises:
         SimeditError: no specialist there, or its card is broken or names a style image that it has not.
     """
-    card = parse_config(Card, load_json(folder / CARD), where=str(folder / CARD))
+    card = read_card(folder)
     file = folder / f"style_{card.style_image}.png"
     if not file.is_file():
         raise SimeditError(f"cannot read the specialist at {folder}, copy it anew: {file.name} is missing")
