@@ -49,7 +49,7 @@ def begin(namespace: dict[str, Any]) -> None:
     frame = np.full((128, 160, 3), 230, np.uint8)
     frame[30:110, 40:120] = (170, 130, 100)
     mask = (frame[..., 0] < 200).astype(np.uint8) * 255
-    for name, pixels in (("frame.png", frame), ("cabinet.png", mask)):
+    for name, pixels in (("frame.png", frame), ("cabinet.png", mask), ("wall.png", 255 - mask)):
         Image.fromarray(pixels).save(name)
     iio.imwrite("in.mp4", np.stack([frame] * 2), fps=3, plugin="FFMPEG")
     shutil.copytree(_dataset(), "demonstrations")

@@ -454,7 +454,7 @@ def _images(folder: Path) -> None:
     for file in sorted((folder / "images").iterdir()):
         try:
             jobs = plan(file, folder / "out" / file.name)
-            edit_images(jobs, lambda frames: 255 - frames, batch_size=2, done=lambda _: None)
+            edit_images(jobs, lambda frames, _: 255 - frames, batch_size=2, done=lambda _: None)
         except SimeditError as error:
             errors.append(error)
     for file in sorted((folder / "masks").iterdir()):
