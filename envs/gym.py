@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from simedit import factories
 from simedit.arrays import as_numpy
@@ -29,6 +29,21 @@ _UNLIMITED = 200
 
 def _path_or_factory(mask: str) -> str:
     return factories.check_name(mask) if ":" in mask else mask
+
+
+def _one_or_several(value: Any) -> str:
+    return "by region" if isinstance(value, dict) else "one"
+
+
+_Mask = Annotated[str, AfterValidator(_path_or_factory)]
+_Masks = Annotated[
+    Annotated[_Mask, Tag("one")] | Annotated[dict[Name, _Mask], Tag("by region")],
+    Discriminator(_one_or_several),
+]
+_Ids = Annotated[
+    Annotated[list[int | str], Tag("one")] | Annotated[dict[Name, list[int | str]], Tag("by region")],
+    Discriminator(_one_or_several),
+]
 
 
 class GymTask(Config):
@@ -60,9 +75,10 @@ class GymSuite(SuiteKind):
             "segmentation": the pixels with one of `mask_ids` in the segmentation beside the picture; the path
             of a segmentation elsewhere in the observation, or of a bool mask; or
             "package.module:callable", which gets the observation (`{"frame": picture, ...}` for the keys ""
-            and "render") and gives bool [H, W].
-        mask_ids: of the segmentation, numbers or, in ManiSkill's environments, names of actors and links;
-            None asks the environment for its `edit_segmentation_ids`.
+            and "render") and gives bool [H, W]. For recipes, a mapping from each region's name to one of
+            these.
+        mask_ids: of the segmentation, numbers or, in ManiSkill's environments, names of actors and links, of
+            masks by region a mapping to such; None asks the environment for its `edit_segmentation_ids`.
         tasks: by name.
         starts: how many scenes.
         success, progress: keys of the environment's `info`, or "reward", for the step's. Success is what is
@@ -73,8 +89,8 @@ class GymSuite(SuiteKind):
     id: str
     args: dict[str, JsonValue] = {}
     image_key: str = ""
-    mask: Annotated[str, AfterValidator(_path_or_factory)] | None = None
-    mask_ids: list[int | str] | None = None
+    mask: _Masks | None = None
+    mask_ids: _Ids | None = None
     tasks: dict[Name, GymTask] = Field(default={"task": GymTask()}, min_length=1)
     starts: int = Field(default=9, gt=0)
     success: str = "success"
@@ -102,9 +118,10 @@ class GymSuite(SuiteKind):
             _registered(self.id)
         except SimeditError as error:
             found.append(str(error))
-        if factory := self._mask_factory:
-            found += factories.problems(factory, None)
-        if self.mask_ids is not None and (self.mask is None or self._mask_factory):
+        for mask in self._masks.values():
+            if ":" in mask:
+                found += factories.problems(mask, None)
+        if self.mask_ids is not None and all(":" in mask for mask in self._masks.values()):
             found.append(
                 "suite.mask_ids are of a segmentation: they need suite.mask: segmentation, or its path"
             )
@@ -120,17 +137,24 @@ class GymSuite(SuiteKind):
         found |= {f"tasks.{name}": task.model_dump(mode="json") for name, task in self.tasks.items()}
         modules = dict.fromkeys((self.id.rpartition(":")[0], _maker(_registered(self.id))))
         found["environment"] = {name: factories.sources(name) for name in modules if name}
-        if factory := self._mask_factory:
-            found["masks"] = factories.fingerprints(factory, {})["factories"]
+        for region, mask in self._masks.items():
+            if ":" in mask:
+                found[f"masks.{region}".rstrip(".")] = factories.fingerprints(mask, {})["factories"]
         return found
 
     def editing(self) -> dict[str, Any]:
-        mask = factories.find(self._mask_factory) if self._mask_factory else self.mask
+        masks = {
+            region: factories.find(mask) if ":" in mask else mask for region, mask in self._masks.items()
+        }
+        mask = masks if isinstance(self.mask, dict) else masks.get("")
         return {"image_key": self._key, "mask": mask, "mask_ids": self.mask_ids}
 
     @property
-    def _mask_factory(self) -> str:
-        return self.mask if self.mask and ":" in self.mask else ""
+    def _masks(self) -> dict[str, str]:
+        """By region; "" is one for all."""
+        if isinstance(self.mask, dict):
+            return self.mask
+        return {} if self.mask is None else {"": self.mask}
 
     @property
     def _key(self) -> str:

@@ -116,7 +116,8 @@ class SuiteKind(Config):
     def editing(self) -> dict[str, Any]:
         """How frames are edited: keyword arguments of `simedit.wrapper.EditObservation`.
 
-        A `mask` of None says that it is not known where edits may show.
+        A `mask` of None says that it is not known where edits may show. One that maps regions' names to
+        masks lets recipes edit these; styles without a region then show in a study's `editor.region`.
         """
         return {}
 

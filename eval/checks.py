@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, unknown
 from simedit.eval.absent import absent_variants
 from simedit.eval.config import StudyConfig
 from simedit.eval.estimate import disk_bytes
 from simedit.eval.published import load_real
 from simedit.eval.trials import Trial
+from simedit.segmentation import masks_by_region
 
 
 def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -33,6 +34,7 @@ def find_problems(study: StudyConfig, out: Path) -> tuple[list[str], dict[str, d
     if "edited" in study.domains:
         check(lambda: found.extend(study.editor.problems(study.styles)))
         check(_of_masks, study)
+        check(lambda: found.extend(_of_regions(study)))
     absent: dict[str, dict[str, str]] = {}
     check(lambda: absent.update(absent_variants(study)))
     return list(dict.fromkeys(found)), absent
@@ -44,6 +46,33 @@ def _of_masks(study: StudyConfig) -> None:
             "" if study.editor.needs_mask else ", or set editor.composition: none, which shows the whole edit"
         )
         raise SimeditError(f"suite.mask does not say where edits may show: name a mask{without}")
+
+
+def _of_regions(study: StudyConfig) -> list[str]:
+    """What keeps styles from being edited where the suite says."""
+    given, editor = study.suite.editing(), study.editor
+    keys = given.get("image_key")
+    keys = [keys] if isinstance(keys, str) else keys or []
+    masks = masks_by_region(given.get("mask", "segmentation"), keys or [""])
+    there = sorted(region for region in next(iter(masks.values())) if region)
+    if editor.region and editor.region not in there:
+        return [f"editor.region: {unknown('region of the suite', editor.region, there)}"]
+    found = []
+    for style, regions in editor.regions(study.styles).items():
+        missing = [region for region in regions if region and region not in there]
+        if missing and editor.composition == "none":
+            found.append(f"{style!r} edits regions: editor.composition must be mask")
+        elif missing:
+            found.append(
+                f"{style!r} edits the region {', '.join(map(repr, missing))}, of which the suite has no mask "
+                f"(it has: {', '.join(there) or 'one for all'})"
+            )
+        elif "" in regions and there and not editor.region and editor.composition == "mask":
+            found.append(
+                f"{style!r} has no region of its own, and the suite's masks are by region: set editor.region "
+                f"to one of {', '.join(there)}"
+            )
+    return found
 
 
 def _of_policies(study: StudyConfig) -> list[str]:

@@ -245,5 +245,7 @@ def meaning(config: StudyConfig, edits: Mapping[str, str]) -> dict[str, Any]:
         parts |= {f"{key}.{name}": value for key, value in policy.meaning().items()}
     if EDITED in config.domains:
         editor = config.editor.model_dump(mode="json", exclude=set(config.editor.incidental))
+        if not editor["region"]:
+            del editor["region"]  # which runs of before there were regions do not have
         parts |= {f"editor.{key}": value for key, value in editor.items()}
     return {**parts, **edits}

@@ -50,6 +50,9 @@ class RunInputs:
     def unseen(self, index: int, /) -> None:
         return None
 
+    def regions(self, number: int, /) -> dict[str, np.ndarray]:
+        return {}
+
     def __len__(self) -> int:
         return len(self._frames)
 

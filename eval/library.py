@@ -1,4 +1,4 @@
-"""Which specialists a library folder holds, learned from their cards alone."""
+"""Which specialists and recipes a library folder holds, learned from their cards alone."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Any
 
 from simedit.config import load_json
 from simedit.errors import SimeditError, unknown
-from simedit.packaged import library_folder
+from simedit.packaged import CARD, RECIPE, library_folder
+from simedit.recipe import looks_for_nouns, read_card, specialists_of
 from simedit.settings import DEFAULT_BASE
 
 
 def find_specialists(root: Path, styles: Sequence[str]) -> dict[str, Path]:
-    """The folder of each style's specialist, in `root` or one level below, hidden folders aside.
+    """The folder of each style's specialist or recipe, `root` or one level below, hidden folders aside.
 
     Raises:
         SimeditError: names every style that has none, or one that has several.
     """
-    below = [path for path in sorted(root.glob("*/card.json")) if not path.parent.name.startswith(".")]
     found: dict[str, dict[Path, Path]] = {}
-    for card in [*root.glob("card.json"), *below]:
+    for folder in _folders(root):
+        recipe = (folder / RECIPE).is_file()
+        name = read_card(folder).name if recipe else str(_card(folder).get("style"))
         # A link to a folder beside it is no other specialist.
-        found.setdefault(str(_card(card.parent).get("style")), {})[card.parent.resolve()] = card.parent
+        found.setdefault(name, {})[folder.resolve()] = folder
     missing = [style for style in styles if style not in found]
     if missing and not found:
         raise SimeditError(f"no specialists in {root.absolute()} (wanted: {', '.join(missing)})")
@@ -38,7 +40,7 @@ def find_specialists(root: Path, styles: Sequence[str]) -> dict[str, Path]:
 
 
 def folders_of(library: str, styles: Sequence[str], scratch: Path) -> dict[str, Path]:
-    """The folder of each style's specialist in a library that a study names.
+    """The folder of each style's specialist or recipe in a library that a study names.
 
     Args:
         library: a folder, "lab", or "tiny", which is made in the folder `scratch`.
@@ -55,24 +57,47 @@ def folders_of(library: str, styles: Sequence[str], scratch: Path) -> dict[str, 
     return find_specialists(library_folder(library), styles)
 
 
-def problems_of(library: str, styles: Sequence[str]) -> list[str]:
-    """Why a study's library has no specialist of each style, if that is so."""
+def known(library: str, styles: Sequence[str]) -> dict[str, Path]:
+    """As `folders_of`, without those of "tiny", which are made first, and are specialists.
+
+    Raises:
+        SimeditError: as `find_specialists`.
+    """
+    return {} if library == "tiny" else find_specialists(library_folder(library), styles)
+
+
+def problems_of(library: str, styles: Sequence[str], *, recipes: bool = True) -> list[str]:
+    """Why a study's library has no specialist of each style, or recipe where those will do."""
     try:
-        if library != "tiny":
-            find_specialists(library_folder(library), styles)
+        found = known(library, styles)
     except SimeditError as error:
         return [str(error)]
-    return []
+    names = [style for style, folder in found.items() if not recipes and (folder / RECIPE).is_file()]
+    return [f"{name!r} is a recipe, which only editor.kind: specialists takes" for name in names]
+
+
+def models_of(folder: Path) -> dict[str, Path]:
+    """The folders of the models that look for a recipe's nouns, by what they are. Those that go by a hub id
+    are taken to stay what they are.
+
+    Raises:
+        SimeditError: a broken card.
+    """
+    if not looks_for_nouns(folder):
+        return {}
+    finders = read_card(folder).regions
+    models = {"detector": Path(finders.detector), "segmenter": Path(finders.segmenter)}
+    return {what: path for what, path in models.items() if path.is_dir()}
 
 
 def base_of(folders: Iterable[Path]) -> str:
-    """The base that specialists name: a hub id, or an absolute path.
+    """The base that specialists and recipes name: a hub id, or an absolute path.
 
     Raises:
         SimeditError: none, or different ones.
     """
     bases = set()
-    for folder in folders:
+    for folder in (one for each in folders for one in specialists_of(each)):
         base = str(_card(folder).get("base", DEFAULT_BASE))
         bases.add(str((folder / base).resolve()) if base.startswith(".") else base)
     if len(bases) != 1:
@@ -83,9 +108,18 @@ def base_of(folders: Iterable[Path]) -> str:
 
 
 def is_untrained(folder: Path) -> bool:
-    """Whether a specialist's card has no record of a training."""
-    return _card(folder).get("training") is None
+    """Whether the card of a specialist, or of one in a recipe, has no record of a training."""
+    return any(_card(one).get("training") is None for one in specialists_of(folder))
+
+
+def _folders(root: Path) -> list[Path]:
+    """Those of specialists and recipes; what is inside a recipe is its own."""
+    if (root / RECIPE).is_file():
+        return [root]
+    below = {card.parent for name in (CARD, RECIPE) for card in root.glob(f"*/{name}")}
+    found = sorted(folder for folder in below if not folder.name.startswith("."))
+    return [root, *found] if (root / CARD).is_file() else found
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    return load_json(folder / "card.json")
+    return load_json(folder / CARD)

@@ -26,6 +26,7 @@ from simedit.arrays import as_numpy
 from simedit.errors import SimeditError, told
 from simedit.eval.config import TimeoutConfig
 from simedit.eval.rollout import EditorDied, EnvironmentDied
+from simedit.masks import mapped
 from simedit.protocols import Editor, PolicyAway, PolicyLost
 
 PROCESS_NAME = "simedit-worker"
@@ -177,7 +178,7 @@ class _Asking:
 
     def edit(self, frames: Any, *, styles: Sequence[str], masks: Any = None, seeds: Sequence[int]) -> Any:
         asked = {"frames": as_numpy(frames), "styles": styles, "seeds": seeds}
-        self._pipe.send(("edit", asked | {"masks": None if masks is None else as_numpy(masks)}))
+        self._pipe.send(("edit", asked | {"masks": mapped(as_numpy, masks)}))
         edits = self._pipe.recv()
         return frames.new_tensor(edits) if hasattr(frames, "new_tensor") else edits
 

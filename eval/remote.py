@@ -21,6 +21,7 @@ from simedit.eval.process import Process
 from simedit.eval.rollout import EditorDied, EnvironmentDied
 from simedit.eval.worker import Elsewhere, Worker, build, build_editor
 from simedit.locks import locked
+from simedit.masks import together
 from simedit.protocols import Editor
 
 _NETWORKS, _NEW = "simedit-networks-", 60.0
@@ -163,7 +164,8 @@ class SharedEditor:
         masks: Any = None,
         seeds: Sequence[int],
     ) -> Any:
-        """See `simedit.protocols.Editor.edit`. All threads' frames have one size, and all or none a mask."""
+        """See `simedit.protocols.Editor.edit`. All threads' frames have one size, and all or none a mask, of
+        the same regions."""
         future: Future[Any] = Future()
         asked = {"frames": frames, "styles": styles, "masks": masks, "seeds": seeds}
         self._waiting.put((asked, future))
@@ -178,7 +180,7 @@ class SharedEditor:
             edits = self._editor.edit(
                 joined([part["frames"] for part in parts]),
                 styles=[style for part in parts for style in part["styles"]],
-                masks=None if parts[0]["masks"] is None else joined([part["masks"] for part in parts]),
+                masks=together([part["masks"] for part in parts]),
                 seeds=[seed for part in parts for seed in part["seeds"]],
             )
         except BaseException as error:

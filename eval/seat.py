@@ -29,6 +29,7 @@ from simedit.eval.process import guard, sendable
 from simedit.eval.remote import SharedEditor
 from simedit.eval.rollout import EditorDied
 from simedit.eval.worker import Tell, Worker, build, build_editor
+from simedit.masks import mapped
 from simedit.protocols import Editor
 
 Files = dict[str, bytes]
@@ -183,7 +184,7 @@ class RayEditor:
         seconds = max(self._timeouts.edit, getattr(self._timeouts, setting))
         # This process is in order while it waits: the editor shall be found silent, and not it.
         self._tell("edit", 2 * seconds, setting)
-        masks = None if masks is None else as_numpy(masks)
+        masks = mapped(as_numpy, masks)
         asked = self._actor.call.remote("edit", as_numpy(frames), styles=styles, masks=masks, seeds=seeds)
         try:
             kind, value = ray.get(asked, timeout=seconds)

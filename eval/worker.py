@@ -235,6 +235,7 @@ def scene(study: StudyConfig, domain: str, variant: str, editor: Editor | None) 
     if editor is None:
         return env
     settings: dict[str, Any] = {"composition": study.editor.composition, **study.suite.editing()}
+    settings["region"] = study.editor.region or None
     return EditObservation(env, editor, study.styles[0], keep_raw=RAW_KEY, **settings)
 
 

@@ -359,12 +359,11 @@ def judged(library: Path, frames: int = 15) -> dict[str, Any]:
         SimeditError: no specialists there, or of different bases.
     """
     from simedit.lab.quality import held_out, measure
-    from simedit.library import SpecialistLibrary
     from simedit.pipeline import SpecialistPipeline, silence_loading
-    from simedit.specialist import Specialist
+    from simedit.specialist import Specialist, specialists_in
 
     silence_loading()
-    specialists = [Specialist.load(library / style) for style in SpecialistLibrary.load(library).styles]
+    specialists = [Specialist.load(folder) for folder in specialists_in(library)]
     base = SpecialistPipeline.from_pretrained(specialists[0].card.base)
     return measure(specialists, base, *held_out(frames))
 

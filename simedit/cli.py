@@ -14,18 +14,21 @@ from simedit.config import load_json
 from simedit.digests import digest
 from simedit.errors import SimeditError, run_cli
 from simedit.files import Job, edit_images, edit_video, is_video, plan
-from simedit.given_mask import GivenMask
+from simedit.given_masks import GivenMasks
 from simedit.lerobot import is_dataset
 from simedit.lerobot.editing import DatasetJob, edit_dataset, plan_dataset
 from simedit.memory import enough_memory
-from simedit.packaged import CARD, specialist_folder
+from simedit.packaged import CARD, RECIPE, specialist_folder
 from simedit.progress import counting
+from simedit.recipe import looks_for_nouns, regions_of
 
 DESCRIPTION = """\
-Repaint an image, a folder of images, a video or a LeRobot dataset with a specialist.
+Repaint an image, a folder of images, a video or a LeRobot dataset with a specialist, or with several by a
+recipe.
 
   simedit-edit --specialist lab:gold in.mp4 out.mp4
   simedit-edit --specialist teak --steps 20 --mask cabinet.png photos/ edited/
+  simedit-edit --specialist tabletop --mask background=bg.png --mask block=my_masks:block in.mp4 out.mp4
   simedit-edit --specialist lab:gold --camera observation.images.top dataset/ edited/
 
 Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
@@ -49,7 +52,7 @@ def edit(
     seed: int = 0,
     batch_size: int = 8,
     device: str | None = None,
-    mask: str | None = None,
+    mask: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     camera: str | None = None,
     compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
@@ -59,15 +62,17 @@ def edit(
     Args:
         input: What to edit: an image, a video, a folder of images or of a LeRobot dataset.
         output: A file of the same kind, or a folder.
-        specialist: A specialist's folder, the name of one in ./specialists, or lab:gold and the other styles
-            that ship, or lab-distilled:gold and so on, the same and faster.
+        specialist: A specialist's or a recipe's folder, the name of one in ./specialists, or lab:gold and the
+            other styles that ship, or lab-distilled:gold and so on, the same and faster.
         base: Directory or hub id of the InstructPix2Pix model, in place of the one on the specialist's card.
         steps: Denoising steps, in place of the card's: fewer are faster, and coarser.
         seed: Seed of the noise.
         batch_size: Frames edited at once; lower it when memory runs out.
         device: For example cuda:0 or cpu. By default cuda where there is one.
-        mask: An image of the frames' size; only where it is white may anything change. Or a function of
-            yours, "package.module:callable": given a frame, uint8 [H, W, 3], it gives that as bool [H, W].
+        mask: An image of the frames' size; only where it is white may anything change. Or a folder of such,
+            with the names of a folder's images. Or a function of yours, "package.module:callable": given a
+            frame, uint8 [H, W, 3], it gives that as bool [H, W]. Of a region of a recipe REGION=MASK; the
+            option is given once for each.
         camera: Of a dataset, the camera to edit; needed where there are several.
         compile: For videos and datasets: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a
             GPU) for the first.
@@ -80,7 +85,7 @@ def edit(
         raise SimeditError(f"--seed must be from 0 to 2^63 - 1, got {seed}")
     if camera is not None and not is_dataset(input):
         raise SimeditError(f"--camera is for LeRobot datasets, and {input} is none")
-    jobs: list[Job] | list[DatasetJob] = []
+    jobs: list[Job | DatasetJob] = []
 
     def hint() -> str:
         at_once = min(batch_size, sum(job.frames for job in jobs))
@@ -90,18 +95,16 @@ def edit(
         return f"{what}{lower}give smaller frames, or choose another --device"
 
     with enough_memory(hint):
+        dataset = None
         if is_dataset(input):
-            jobs = [plan_dataset(input, output, camera=camera, overwrite=overwrite)]
-        else:
-            jobs = plan(input, output, overwrite=overwrite)
-        shown = None if mask is None else GivenMask(mask)
-        for job in jobs:
-            if shown is not None and shown.size not in (None, job.size):
-                raise SimeditError(
-                    f"the mask {mask} is {_size(shown.size)}, but {job.source} is {_size(job.size)}"
-                )
-        # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
+            dataset = plan_dataset(input, output, camera=camera, overwrite=overwrite)
+        files = [] if dataset else plan(input, output, overwrite=overwrite)
+        jobs += [dataset] if dataset else files
+        masks = GivenMasks(mask)
+        masks.check(jobs, input)
         folder = specialist_folder(specialist)
+        masks.check_regions(specialist, regions_of(folder), looks_for_nouns(folder))
+        # Imported from here on, so that help and mistakes in the arguments do not wait for torch.
 
         from simedit.library import SpecialistLibrary
         from simedit.pipeline import silence_loading
@@ -111,19 +114,27 @@ def edit(
             folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
         )
 
-        def repaint(frames: np.ndarray, seeds: list[int] | None = None) -> np.ndarray:
-            n = len(frames)
-            masks = None if shown is None else shown(frames)
-            return library.edit(frames, styles=library.styles * n, masks=masks, seeds=seeds or [seed] * n)
+        def repaint(
+            frames: np.ndarray, sources: Sequence[Path] = (), seeds: Sequence[int] | None = None
+        ) -> np.ndarray:
+            n, shown = len(frames), masks(frames, sources)
+            return library.edit(frames, styles=library.styles * n, masks=shown, seeds=seeds or [seed] * n)
 
-        if isinstance(jobs[0], DatasetJob):
+        if dataset is not None:
             record = {
                 **{"specialist": specialist, "specialist_digest": digest(folder)},
                 **{"base": base, "steps": steps, "device": library.pipeline.device.type, "compile": compile},
-                **{"mask": mask, "mask_digest": None if shown is None else shown.digest()},
-                "card": load_json(folder / CARD),
+                **{"masks": list(mask), "mask_digests": masks.digests()},
+                "card": load_json(folder / (RECIPE if (folder / RECIPE).is_file() else CARD)),
             }
-            edit_dataset(jobs[0], repaint, record, seed=seed, batch_size=batch_size, title=library.styles[0])
+            edit_dataset(
+                dataset,
+                lambda frames, seeds: repaint(frames, seeds=seeds),
+                record,
+                seed=seed,
+                batch_size=batch_size,
+                title=library.styles[0],
+            )
             return
         edited = 0
         with counting(library.styles[0], sum(job.frames for job in jobs)) as show:
@@ -133,10 +144,10 @@ def edit(
                 edited += count
                 show(edited)
 
-            if is_video(jobs[0].source):
-                edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
+            if is_video(files[0].source):
+                edit_video(files[0], repaint, batch_size=batch_size, done=done)
             else:
-                edit_images(jobs, repaint, batch_size=batch_size, done=done)
+                edit_images(files, repaint, batch_size=batch_size, done=done)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -87,7 +87,8 @@ def coding_of(path: Path) -> Coding:
     codec, pixels, colours = (found.search(head) for found in (_CODEC, _PIXELS, _COLOURS))
     if not (codec and pixels and colours):
         raise SimeditError(f"cannot read the video {path}: ffmpeg does not tell how it is encoded")
-    return Coding(codec[1], pixels[1].replace("yuvj", "yuv"), *colours.groups(), keyframes=_keyframes(path))
+    told = dict(zip(("range", "matrix", "primaries", "transfer"), map(str, colours.groups()), strict=True))
+    return replace(Coding(codec[1], pixels[1].replace("yuvj", "yuv"), keyframes=_keyframes(path)), **told)
 
 
 def kept(coding: Coding) -> Coding:

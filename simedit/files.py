@@ -86,11 +86,21 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
 
 
-def edit_images(jobs: Iterable[Job], edit: Edit, *, batch_size: int, done: Callable[[int], None]) -> None:
-    """Edit images, neighbours of one size together; `done` hears how many were just written."""
+def edit_images(
+    jobs: Iterable[Job],
+    edit: Callable[[np.ndarray, list[Path]], np.ndarray],
+    *,
+    batch_size: int,
+    done: Callable[[int], None],
+) -> None:
+    """Edit images, neighbours of one size together; `done` hears how many were just written.
+
+    Args:
+        edit: as `Edit`, but it gets the images' files too.
+    """
     for _, same in groupby(jobs, key=lambda job: job.size):
         for batch in _batches(same, batch_size):
-            edits = edit(np.stack([_frame(job) for job in batch]))
+            edits = edit(np.stack([_frame(job) for job in batch]), [job.source for job in batch])
             for job, edited in zip(batch, edits, strict=True):
                 with whole(job.target) as partial:
                     Image.fromarray(edited).save(partial, quality=95)

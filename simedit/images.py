@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,32 @@ def read_mask(path: Path, *, may_be_empty: bool = False) -> np.ndarray:
     if not (may_be_empty or mask.any()):
         raise SimeditError(f"the mask {path} is black all over: paint white (255) where the edit may show")
     return mask
+
+
+def masks_beside(folder: Path, names: Sequence[Path], masks: Path) -> list[Path]:
+    """The mask's file of each image of a folder: of the same relative path, with any image's suffix.
+
+    Args:
+        folder: of the images; or the one image.
+        names: the images, relative to `folder`.
+        masks: the folder of the masks.
+
+    Raises:
+        SimeditError: an image has none, or two; the masks are images of the folder.
+    """
+    if folder.resolve() in (masks.resolve(), *masks.resolve().parents):
+        raise SimeditError(f"the masks {masks} lie inside the images {folder}: choose a folder beside it")
+    there: dict[Path, Path] = {}
+    for name in images_in(masks):
+        if (other := there.setdefault(name.with_suffix(""), masks / name)) != masks / name:
+            raise SimeditError(f"{other} and {masks / name} are both the mask of one image: remove one")
+    missing = [str(name) for name in names if name.with_suffix("") not in there]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise SimeditError(
+            f"{masks} has no mask for {', '.join(missing[:5])}{more}: each image needs one of its own path"
+        )
+    return [there[name.with_suffix("")] for name in names]
 
 
 def open_image(path: Path, *, deepest: int = 16) -> Image.Image:

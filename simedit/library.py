@@ -1,4 +1,4 @@
-"""A library: several specialists on one loaded base. It is the `Editor` that everything else is given."""
+"""A library: specialists and recipes on one loaded base. It is the `Editor` that everything else is given."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import os
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from simedit import composition, on_device
-from simedit.arrays import copied, joined
+from simedit.arrays import as_numpy, copied, joined
 from simedit.engine import Engine, run_on_engine
 from simedit.errors import SimeditError, unknown
 from simedit.isolation import isolated
-from simedit.packaged import library_folder
+from simedit.masks import mapped
+from simedit.packaged import RECIPE, library_folder
+from simedit.passes import Step, rounds_of, seed_of, steps_of
 from simedit.pipeline import Conditioning, SpecialistPipeline, check_edits, denoise, noise
+from simedit.recipe import Recipe
 from simedit.samplers import Schedule, is_integer
 from simedit.specialist import ADAPTED, WHOLE, Card, Specialist, lora_config, set_weights, specialists_in
 from simedit.style_attention import StyleAttention
@@ -50,9 +53,10 @@ class _Loaded:
 
 
 class SpecialistLibrary:
-    """Several specialists on one loaded base: an `Editor` (see simedit.protocols).
+    """Several specialists and recipes on one loaded base: an `Editor` (see simedit.protocols).
 
-    Frames of different styles share one U-Net call: peft routes each frame through its own adapter.
+    Frames of different styles share one U-Net call: peft routes each frame through its own adapter. The
+    passes of recipes come one after the other, the first ones of all frames with what has but one.
 
     An edit depends on the other frames of its batch by rounding alone: by 1 of 255 in float32, and in 16
     bits, where a batch of another size has other kernels, by up to 5 in single pixels (0.15 in the mean, on
@@ -103,6 +107,7 @@ class SpecialistLibrary:
         self.guidance_interval = guidance_interval
         self.compile = compile
         self._loaded: dict[str, _Loaded] = {}
+        self._styles: dict[str, list[Step]] = {}
         self._unet: Any = None  # a PeftModel from the first specialist on
         self._added = 0
         # A batch of one style needs neither routing nor two more products for every projection: this U-Net
@@ -136,7 +141,8 @@ class SpecialistLibrary:
         batch_size: int = 8,
         compile: bool = False,
     ) -> SpecialistLibrary:
-        """Load a specialist's folder, a folder of them, or several of either, and their base, once.
+        """Load the folder of a specialist or a recipe, a folder of such, or several of either, and their
+        base, once.
 
         Args:
             paths: the folders; "lab" and "lab-distilled" are those of the lab's specialists, which ship with
@@ -151,10 +157,12 @@ class SpecialistLibrary:
                 device.
         """
         roots = [paths] if isinstance(paths, str | Path) else list(paths)
-        specialists = [
-            Specialist.load(folder) for root in roots for folder in specialists_in(library_folder(root))
+        found = [
+            Recipe.load(folder) if (folder / RECIPE).is_file() else Specialist.load(folder)
+            for root in roots
+            for folder in specialists_in(library_folder(root), recipes=True)
         ]
-        bases = {s.card.base for s in specialists} if base is None else {str(base)}
+        bases = {one.base for one in found} if base is None else {str(base)}
         if len(bases) != 1:
             raise SimeditError(
                 f"a library has one base, but these specialists name {sorted(bases)}: give `base`"
@@ -170,8 +178,8 @@ class SpecialistLibrary:
                 guidance_interval=guidance_interval,
                 compile=compile,
             )
-            for specialist in specialists:
-                library.add(specialist)
+            for one in found:
+                library.add(one)
         return library
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,21 +193,34 @@ class SpecialistLibrary:
     @property
     def styles(self) -> tuple[str, ...]:
         """The names that `edit` accepts."""
-        return tuple(self._loaded)
+        return tuple(self._styles)
 
-    def add(self, specialist: Specialist) -> None:
-        """Add a specialist without reloading the base.
+    def add(self, one: Specialist | Recipe) -> None:
+        """Add a specialist or a recipe without reloading the base.
 
         Raises:
-            SimeditError: its style is already there, or its weights do not fit the base.
+            SimeditError: its style is already there, its weights do not fit the base, or what finds a
+                recipe's nouns cannot be had.
         """
         with self._lock, isolated(self._empty_text.device):
-            self._add(specialist)
+            if one.name in self._styles:
+                raise SimeditError(f"the library already holds style {one.name!r}: remove it first")
+            if isinstance(one, Specialist):
+                steps, specialists = [Step(one.name, one.name)], [one]
+            else:
+                steps = steps_of(one, self._empty_text.device)
+                specialists = [each.prompted for each in one.passes]
+            self._styles[one.name] = []
+            try:
+                for step, specialist in zip(steps, specialists, strict=True):
+                    self._add(step.key, specialist)
+                    self._styles[one.name].append(step)
+            except BaseException:
+                self.remove(one.name)
+                raise
 
-    def _add(self, specialist: Specialist) -> None:
+    def _add(self, key: str, specialist: Specialist) -> None:
         card, pipe = specialist.card, self.pipeline
-        if card.style in self._loaded:
-            raise SimeditError(f"the library already holds style {card.style!r}: remove it first")
         pipe.schedule(card.sampler, self._steps(card))  # refuses what the base has not
         text = pipe.encode_text([card.instruction])
         style_attention = copy.deepcopy(pipe.style_attention)
@@ -210,7 +231,7 @@ class SpecialistLibrary:
             self._delete_adapter(adapter)
             raise
         pixels = _pixels(specialist.style_images[card.style_image][None])
-        self._loaded[card.style] = _Loaded(card, adapter, style_attention, pixels, text)
+        self._loaded[key] = _Loaded(card, adapter, style_attention, pixels, text)
 
     def _steps(self, card: Card) -> int:
         if self.steps and self.steps > card.steps and card.sampler == "consistency":
@@ -221,15 +242,16 @@ class SpecialistLibrary:
         return self.steps or card.steps
 
     def remove(self, style: str) -> None:
-        """Drop a specialist and free its weights.
+        """Drop a specialist or a recipe and free its weights.
 
         Raises:
             SimeditError: unknown style.
         """
         with self._lock:
-            if style not in self._loaded:
-                raise unknown("style", style, self._loaded)
-            self._delete_adapter(self._loaded.pop(style).adapter)
+            if style not in self._styles:
+                raise unknown("style", style, self._styles)
+            for step in self._styles.pop(style):
+                self._delete_adapter(self._loaded.pop(step.key).adapter)
 
     def edit(
         self,
@@ -244,14 +266,20 @@ class SpecialistLibrary:
         With masks only what they show is worth an edit: a frame whose mask is empty comes back as it is, and
         of one whose specialist's card says `crop` the window around the mask is edited.
 
+        The passes of a recipe each edit what the one before it made, and change nothing outside their region:
+        a mask of that name in `masks`, or where its nouns are in the frame as it was given, inside the mask
+        that has no region if there is one. Where a noun is not found, it shows nothing. A pass's noise is its
+        own, drawn from the frame's seed and the pass's number (`simedit.passes.seed_of`), in the first pass
+        the seed's own as in a plain style.
+
         Tensors on the library's GPU stay there; of their masks only the extents come to the host, as that
         many numbers. Their edits differ from those of the same frames as arrays by rounding. Tensors of any
         other device go through the host.
         """
         _check_input(frames, styles, masks, seeds)
         if isinstance(frames, Tensor) and not self._stays(frames):
-            arrays = [None if given is None else given.cpu().numpy() for given in (frames, masks)]
-            edits = self.edit(arrays[0], styles=styles, masks=arrays[1], seeds=seeds)
+            shown = mapped(as_numpy, masks)
+            edits = self.edit(as_numpy(frames), styles=styles, masks=shown, seeds=seeds)
             return torch.from_numpy(edits).to(frames.device)
         device = self._empty_text.device.type
         if os.getpid() != self._process and (self.compile or device != "cpu" or torch.get_num_threads() > 1):
@@ -266,14 +294,23 @@ class SpecialistLibrary:
         """Whether the tensors are edited where they are; on the CPU an array is no copy."""
         return frames.device == self._empty_text.device and frames.device.type != "cpu"
 
-    def _edit_all(
+    def _edit_all(self, frames: _Array, styles: Sequence[str], masks: Any, seeds: Sequence[int]) -> _Array:
+        for style in dict.fromkeys(styles):
+            if style not in self._styles:
+                raise unknown("style", style, self._styles)
+        edits = copied(frames)
+        for number, one in enumerate(rounds_of(frames, [self._styles[style] for style in styles], masks)):
+            keys, drawn = [step.key for step in one.steps], [seed_of(seeds[i], number) for i in one.members]
+            edits[one.members] = self._edit_once(edits[one.members], keys, one.masks, drawn)
+        return edits
+
+    def _edit_once(
         self, frames: _Array, styles: Sequence[str], masks: _Array | None, seeds: Sequence[int]
     ) -> _Array:
+        """One pass over each frame; styles are keys of `_loaded`."""
         arrays = _arrays(frames)
         sizes: dict[tuple[int, int], list[int]] = {}
         for style in dict.fromkeys(styles):
-            if style not in self._loaded:
-                raise unknown("style", style, self._loaded)
             self._warn_of_size(self._loaded[style].card, frames.shape[1:3])
         within = None if masks is None else arrays.extents(masks)
         for i, style in enumerate(styles):
@@ -344,7 +381,7 @@ class SpecialistLibrary:
             warnings.warn(
                 f"specialist {card.style!r} was trained on frames of {trained[1]} x {trained[0]} pixels and "
                 f"may leave blotches on these of {size[1]} x {size[0]}: resize or cut them first",
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def window(self, card: Card, shape: tuple[int, ...], extent: Extent | None) -> Window:
@@ -514,7 +551,7 @@ def _arrays(frames: _Array) -> Any:
     return on_device if isinstance(frames, Tensor) else composition
 
 
-def _check_input(frames: _Array, styles: Sequence[str], masks: _Array | None, seeds: Sequence[int]) -> None:
+def _check_input(frames: _Array, styles: Sequence[str], masks: Any, seeds: Sequence[int]) -> None:
     if not isinstance(frames, np.ndarray | Tensor):
         raise SimeditError(
             f"frames must be a NumPy array or a torch tensor, uint8 [N,H,W,3], got {type(frames).__name__}"
@@ -537,21 +574,30 @@ def _check_input(frames: _Array, styles: Sequence[str], masks: _Array | None, se
     for seed in seeds:
         if not is_integer(seed) or not -(2**63) <= seed < 2**63:
             raise SimeditError(f"seeds must be integers of 64 bits with a sign, got {seed!r}")
-    if masks is not None:
-        kind = "torch tensor" if isinstance(frames, Tensor) else "NumPy array"
-        if not isinstance(masks, Tensor if isinstance(frames, Tensor) else np.ndarray):
-            raise SimeditError(
-                f"masks must be a {kind}, as the frames are, bool [N,H,W], got {type(masks).__name__}"
-            )
-        if isinstance(frames, Tensor) and masks.device != frames.device:
-            raise SimeditError(
-                f"masks must be on the frames' device, {frames.device}, but they are on {masks.device}"
-            )
-        if masks.dtype not in (bool, torch.bool) or masks.shape != frames.shape[:3]:
-            raise SimeditError(
-                f"masks must be bool {list(frames.shape[:3])}, one for each frame, "
-                f"got {masks.dtype} {list(masks.shape)}"
-            )
+    if isinstance(masks, Mapping):
+        if not masks or not all(isinstance(region, str) for region in masks):
+            raise SimeditError(f"masks by region must be a mapping from names to masks, got {list(masks)}")
+        for region, mask in masks.items():
+            _check_masks(frames, mask, f"masks[{region!r}]")
+    elif masks is not None:
+        _check_masks(frames, masks, "masks")
+
+
+def _check_masks(frames: _Array, masks: Any, what: str) -> None:
+    kind = "torch tensor" if isinstance(frames, Tensor) else "NumPy array"
+    if not isinstance(masks, Tensor if isinstance(frames, Tensor) else np.ndarray):
+        raise SimeditError(
+            f"{what} must be a {kind}, as the frames are, bool [N,H,W], got {type(masks).__name__}"
+        )
+    if isinstance(frames, Tensor) and masks.device != frames.device:
+        raise SimeditError(
+            f"{what} must be on the frames' device, {frames.device}, but they are on {masks.device}"
+        )
+    if masks.dtype not in (bool, torch.bool) or masks.shape != frames.shape[:3]:
+        raise SimeditError(
+            f"{what} must be bool {list(frames.shape[:3])}, one for each frame, "
+            f"got {masks.dtype} {list(masks.shape)}"
+        )
 
 
 def _pixels(images: _Array, device: torch.device | str = "cpu") -> Tensor:

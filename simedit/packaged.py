@@ -17,8 +17,8 @@ SPECIALISTS = Path("specialists")
 LIBRARIES = {"lab": "specialists", "lab-distilled": "distilled"}
 """The lab's libraries of specialists, and their folders: as they were trained, and made faster
 (`simedit-train distill`)."""
-CARD = "card.json"
-"""What makes a folder a specialist's."""
+CARD, RECIPE = "card.json", "recipe.json"
+"""What makes a folder a specialist's, or a recipe's."""
 
 
 def packaged_configs(kind: str) -> dict[str, Path]:
@@ -65,7 +65,7 @@ def library_folder(library: str | Path) -> Path:
 
 
 def specialist_folder(specialist: str) -> Path:
-    """The folder of a specialist: its path, the name of one in SPECIALISTS, or "lab:NAME" or
+    """The folder of a specialist or a recipe: its path, the name of one in SPECIALISTS, or "lab:NAME" or
     "lab-distilled:NAME", one of the lab's.
 
     Raises:
@@ -73,11 +73,13 @@ def specialist_folder(specialist: str) -> Path:
     """
     own = _shipped(specialist, LIBRARIES, "specialist's name")
     for folder in (own, SPECIALISTS / specialist):
-        if (folder / CARD).is_file():
+        if any((folder / card).is_file() for card in (CARD, RECIPE)):
             return folder
-    if named := [card.parent.name for card in SPECIALISTS.glob(f"*/{CARD}")]:
+    if named := [card.parent.name for name in (CARD, RECIPE) for card in SPECIALISTS.glob(f"*/{name}")]:
         raise unknown("specialist", specialist, named)
-    raise SimeditError(f"no specialist at {own} or {SPECIALISTS / specialist}: there is no {CARD} in it")
+    raise SimeditError(
+        f"no specialist at {own} or {SPECIALISTS / specialist}: there is no {CARD} or {RECIPE} in it"
+    )
 
 
 def policy_folder(checkpoint: str) -> Path:

@@ -12,6 +12,7 @@ from PIL import Image
 from simedit.arrays import as_numpy
 from simedit.composition import check, compose
 from simedit.errors import SimeditError, shortened, unknown
+from simedit.masks import mask_of
 from simedit.packaged import library_folder
 from simedit.training.data import fit
 from simedit.training.painted import USUAL, frame_shading, paint
@@ -74,14 +75,15 @@ class PhotographEditor:
         """Lay each frame's photograph on it: see `simedit.protocols.Editor.edit`.
 
         Raises:
-            SimeditError: no masks, an unknown style, another number of styles, or a wrong shape or dtype.
+            SimeditError: no masks, or none without a region, an unknown style, another number of styles, or a
+                wrong shape or dtype.
         """
         if masks is None:
             raise SimeditError(
                 "a photograph is laid on what a mask shows, and there is none: give the wrapper a mask and "
                 'composition "mask"'
             )
-        arrays, shown = as_numpy(frames), as_numpy(masks)
+        arrays, shown = as_numpy(frames), as_numpy(mask_of(masks, "", next(iter(styles), "")))
         check(arrays, shown)
         if len(styles) != len(arrays):
             raise SimeditError(f"{len(arrays)} frames need as many styles, got {len(styles)}")

@@ -36,14 +36,15 @@ class Editor(Protocol):
             frames: uint8 [N, H, W, 3], RGB.
             styles: N style names.
             masks: bool [N, H, W], True where an edit may show (composition `mask`); None shows the
-                whole edit (composition `none`, the paper's).
+                whole edit (composition `none`, the paper's). Or a mapping from a region's name to such masks,
+                where a style may be a recipe; "" is then the mask of those that have no region.
             seeds: N integers; frame i's noise depends on seeds[i] alone.
 
         Returns:
             uint8 [N, H, W, 3].
 
         Raises:
-            SimeditError: unknown style, or a wrong shape or dtype.
+            SimeditError: unknown style, a region without a mask, or a wrong shape or dtype.
         """
         ...
 

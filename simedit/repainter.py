@@ -13,7 +13,14 @@ from simedit.arrays import as_numpy, as_tensor, copied, joined, off_host
 from simedit.errors import SimeditError, unknown
 from simedit.observations import beside, checked_image_keys, get_path, keys_of, replaced, what
 from simedit.protocols import Editor
-from simedit.segmentation import Ids, Mask, mask_of
+from simedit.segmentation import (
+    Ids,
+    Masks,
+    check_regions,
+    ids_of_region,
+    mask_of,
+    masks_by_region,
+)
 
 _BYTES, _TRUTHS = ("uint8", "torch.uint8"), ("bool", "torch.bool")
 
@@ -23,10 +30,11 @@ class Repainter:
 
     Args:
         space: of the observations.
-        editor, image_key, mask, composition, keep_raw: as `simedit.wrapper.EditObservation`'s.
-        ids: gives the segmentation ids to repaint: a tuple for all environments, or a list of tuples, one for
-            each. It is asked for each observation, as a reset may rebuild the scene, and raises
-            AttributeError where the environment does not say.
+        editor, image_key, mask, mask_ids, region, composition, keep_raw: as
+            `simedit.wrapper.EditObservation`'s.
+        ids: of `mask_ids`, or those of a region, makes what gives the segmentation ids to repaint: a tuple
+            for all environments, or a list of tuples, one for each. That is asked for each observation, as a
+            reset may rebuild the scene, and raises AttributeError where the environment does not say.
         count: how many environments an observation holds; if several, along its images' first axis.
 
     Attributes:
@@ -40,11 +48,13 @@ class Repainter:
         self,
         space: gym.Space,
         editor: Editor,
-        ids: Callable[[], Ids],
+        ids: Callable[[Any], Callable[[], Ids]],
         *,
         count: int,
         image_key: str | Sequence[str] | None,
-        mask: Mask | Mapping[str, Mask],
+        mask: Masks | Mapping[str, Masks],
+        mask_ids: Any,
+        region: str | None,
         composition: Literal["mask", "none"],
         keep_raw: str | None,
     ) -> None:
@@ -61,16 +71,16 @@ class Repainter:
         self._keep_raw = keep_raw
         if keep_raw is not None:
             self._check_raw(space, keep_raw)
-        self._masks: dict[str, Callable[[Any], Any]] = {}
+        self._masks: dict[str, dict[str, Callable[[Any], Any]]] = {}
+        self._region = region if composition == "mask" else None
         if composition == "mask":
-            if isinstance(mask, Mapping) and set(mask) != set(self.image_keys):
-                raise SimeditError(
-                    f"mask must have one entry for each image, {', '.join(map(repr, self.image_keys))}, "
-                    f"but it has {', '.join(map(repr, mask)) or 'none'}"
-                )
-            for key in self.image_keys:
-                one = mask[key] if isinstance(mask, Mapping) else mask
-                self._masks[key] = mask_of(space, key, one, ids)
+            each = masks_by_region(mask, self.image_keys)
+            check_regions(next(iter(each.values())), mask_ids, region)
+            for key, masks in each.items():
+                self._masks[key] = {
+                    name: mask_of(space, key, one, ids(ids_of_region(mask_ids, name)))
+                    for name, one in masks.items()
+                }
         self._unseen = set(self._masks)  # whose masks have not been looked at
         self._shown: Any = None
 
@@ -158,19 +168,20 @@ class Repainter:
         """The edited frames, uint8 [N, H, W, 3], of images of one size, of those environments."""
         chosen = range(self.count) if which is None else which
         frames: dict[str, Any] = {}
-        masks, owners = [], []
+        masks: dict[str, list[Any]] = {}
+        owners: list[int] = []
         for key, image in images.items():
             each = math.prod(image.shape[:-3]) // self.count
             rows = ... if which is None else [i * each + j for i in which for j in range(each)]
             frames[key] = image.reshape(-1, *image.shape[-3:])[rows]
             owners += [i for i in chosen for _ in range(each)]
-            if self._masks:
-                masks.append(self._mask(observation, key, image)[rows])
+            for region, mask in self._shown_in(observation, key, image).items():
+                masks.setdefault(region, []).append(mask[rows])
         whole = joined(list(frames.values()))
         edits = self._edit(
             copied(whole) if len(frames) == 1 else whole,  # an editor may work in place
             styles=[styles[i] for i in owners],
-            masks=joined(masks) if masks else None,
+            masks=self._given({region: joined(parts) for region, parts in masks.items()}),
             seeds=[seeds[i] for i in owners],
         )
         found = {}
@@ -201,29 +212,42 @@ class Repainter:
             )
         return image
 
-    def _mask(self, observation: Any, key: str, image: Any) -> Any:
+    def _given(self, masks: dict[str, Any]) -> Any:
+        """The masks as an editor is given them."""
+        if self._region is not None:
+            masks[""] = masks[self._region]
+        return masks[""] if set(masks) == {""} else masks or None
+
+    def _shown_in(self, observation: Any, key: str, image: Any) -> dict[str, Any]:
+        """An image's masks by region."""
+        found = {region: self._mask(observation, key, image, region) for region in self._masks.get(key, ())}
+        if key in self._unseen:
+            self._unseen.remove(key)
+            if not any(mask.any() for mask in found.values()):
+                gym.logger.warn(
+                    f"the first mask of the image {key!r} is empty: nothing of it is repainted "
+                    "(later ones are not looked at)"
+                )
+        return found
+
+    def _mask(self, observation: Any, key: str, image: Any, region: str) -> Any:
         """bool [N, H, W], where the image, of shape [..., H, W, 3], lies."""
-        mask = self._masks[key](observation)
+        mask, called = self._masks[key][region](observation), f"mask of {region!r}" if region else "mask"
         if not off_host(mask):
             try:
                 mask = np.array(as_numpy(mask))  # of its own: it may be read-only, or lie backwards
             except ValueError:
-                raise SimeditError(f"the mask of the image {key!r} is no array, but {mask!r:.60}") from None
+                raise SimeditError(
+                    f"the {called} of the image {key!r} is no array, but {mask!r:.60}"
+                ) from None
         shape, size, found = tuple(image.shape[:-1]), tuple(image.shape[-3:-1]), tuple(mask.shape)
         fits = found == size or (found[-2:] == size and math.prod(found) == math.prod(shape))
         if str(mask.dtype) not in _TRUTHS or not fits:
             many = f" or {list(shape)}" if shape != size else ""
             raise SimeditError(
-                f"the mask must be bool {list(size)}{many}, like the image {key!r}, got {what(mask)}"
+                f"the {called} must be bool {list(size)}{many}, like the image {key!r}, got {what(mask)}"
             )
         mask = as_tensor(mask, image.device) if off_host(image) else as_numpy(mask)
-        if key in self._unseen:
-            self._unseen.remove(key)
-            if not mask.any():
-                gym.logger.warn(
-                    f"the first mask of the image {key!r} is empty: nothing of it is repainted "
-                    "(later ones are not looked at)"
-                )
         mask = mask.reshape(-1, *size)
         many = (math.prod(shape[:-2]), *size)
         return np.broadcast_to(mask, many) if isinstance(mask, np.ndarray) else mask.expand(many)

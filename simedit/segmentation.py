@@ -15,6 +15,9 @@ from simedit.observations import get_path, leaves, what
 Mask = str | Callable[[Any], Any]
 """Where an edit may show: see `simedit.wrapper.EditObservation`."""
 
+Masks = Mask | Mapping[str, Mask]
+"""One mask, or one for each region of a recipe, by its name."""
+
 Ids = tuple[int, ...] | list[tuple[int, ...]]
 """Segmentation ids to repaint: for all environments, or for each one."""
 
@@ -23,6 +26,65 @@ Ids = tuple[int, ...] | list[tuple[int, ...]]
 _CHANNELS = {"segmentation": 0, "Segmentation": 1}
 _WANTED = "mask must be 'segmentation', a segmentation's path or a function of the observation"
 _WAYS_OUT = "pass mask=<function of the observation>, or composition='none' to show the whole edit"
+
+
+def masks_by_region(mask: Any, image_keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Each image's masks by region; a mask that has none is that of "".
+
+    Args:
+        mask: as `simedit.wrapper.EditObservation`'s; a mapping that has an image's path is one by image.
+
+    Raises:
+        SimeditError: it leaves out an image, or images have masks of other regions.
+    """
+    each = dict.fromkeys(image_keys, mask)
+    if isinstance(mask, Mapping) and set(mask) & set(image_keys):
+        if set(mask) != set(image_keys):
+            raise SimeditError(
+                f"mask must have one entry for each image, {', '.join(map(repr, image_keys))}, "
+                f"but it has {', '.join(map(repr, mask)) or 'none'}"
+            )
+        each = dict(mask)
+    found = {key: dict(one) if isinstance(one, Mapping) else {"": one} for key, one in each.items()}
+    if len({frozenset(one) for one in found.values()}) > 1:
+        raise SimeditError("mask must have the same regions for all images")
+    for masks in found.values():
+        if not masks or not all(isinstance(region, str) for region in masks):
+            raise SimeditError(f"masks by region need names, for example 'block', got {list(masks)}")
+    return found
+
+
+def check_regions(masks: Mapping[str, Any], mask_ids: Any, region: str | None) -> None:
+    """Refuse ids, or a region for styles that have none, that do not go with the masks.
+
+    Args:
+        masks: by region, of one image.
+        mask_ids, region: as `simedit.wrapper.EditObservation`'s.
+
+    Raises:
+        SimeditError: they name other regions, or several segmentations share ids.
+    """
+    named = [name for name in masks if name]
+    if not named and (region is not None or isinstance(mask_ids, Mapping)):
+        what = "mask_ids by region" if region is None else f"region={region!r}"
+        raise SimeditError(f"{what} needs masks by region: mask={{'block': ..., ...}}")
+    for name in mask_ids if isinstance(mask_ids, Mapping) else ():
+        if name not in masks:
+            raise unknown("region in mask_ids", name, named)
+    if region is not None and region not in named:
+        raise unknown("region", region, named)
+    if region is not None and "" in masks:
+        raise SimeditError(f"mask[''] and region={region!r} say the same: give one of them")
+    labelled = [name for name, mask in masks.items() if isinstance(mask, str)]
+    if mask_ids is not None and not isinstance(mask_ids, Mapping) and len(labelled) > 1:
+        raise SimeditError(
+            f"masks by region need ids by region: mask_ids={{{labelled[0]!r}: {mask_ids!r}, ...}}"
+        )
+
+
+def ids_of_region(mask_ids: Any, region: str) -> Any:
+    """The ids of a region among those of `simedit.wrapper.EditObservation`; None if none are given for it."""
+    return mask_ids.get(region) if isinstance(mask_ids, Mapping) else mask_ids
 
 
 def mask_of(space: gym.Space, image_key: str, mask: Any, ids: Callable[[], Ids]) -> Callable[[Any], Any]:

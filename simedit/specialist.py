@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -27,7 +28,7 @@ from torch import Tensor
 from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError, shortened
 from simedit.names import Name, check_name
-from simedit.packaged import CARD
+from simedit.packaged import CARD, RECIPE
 from simedit.settings import DEFAULT_BASE, Heights, Scales
 from simedit.style_attention import StyleAttention
 from simedit.weights import check_finite
@@ -108,6 +109,16 @@ class Specialist:
                 f"{', '.join(map(str, sorted(ranks)))}"
             )
 
+    @property
+    def name(self) -> str:
+        """What `edit` takes it by."""
+        return self.card.style
+
+    @property
+    def base(self) -> str:
+        """Its base's hub id or absolute path."""
+        return self.card.base
+
     @classmethod
     def load(cls, path: str | Path) -> Specialist:
         """Read a specialist's folder.
@@ -117,9 +128,11 @@ class Specialist:
                 large, or its weights are not finite.
         """
         path = Path(path)
+        if (path / RECIPE).is_file():
+            raise SimeditError(f"{path} is a recipe, of several specialists: name the folder of one")
         if not (path / CARD).is_file():
             raise SimeditError(f"{path} is not a specialist's folder: it has no {CARD}")
-        card = parse_config(Card, load_json(path / CARD), where=str(path / CARD))
+        card = read_card(path)
         try:
             weights = load_file(path / WEIGHTS)
             images = [read_picture(file) for file in _pictures(path)]
@@ -139,47 +152,89 @@ class Specialist:
         Raises:
             SimeditError: `path` holds something else, or cannot be written, or the weights are not finite.
         """
-        path = Path(path).resolve()
-        check_name(path.name, "specialist's folder")
+        with replacing(Path(path), CARD, "specialist") as new:
+            self.write(new, Path(path).resolve())
+
+    def write(self, folder: Path, home: Path) -> None:
+        """Write its files into an empty folder.
+
+        Args:
+            home: where the folder is to be, by which a base's path goes.
+
+        Raises:
+            SimeditError: the weights are not finite.
+            OSError, SafetensorError: the folder cannot be written.
+        """
         check_finite(self.weights.items(), f"specialist {self.card.style!r}")
         card = self.card
         if os.path.isabs(card.base):
-            relative = os.path.relpath(card.base, path)
+            relative = os.path.relpath(card.base, home)
             card = card.model_copy(update={"base": relative if relative.startswith(".") else f"./{relative}"})
-        try:
-            if path.exists() and not (path / CARD).is_file():
-                raise SimeditError(f"{path} exists and is not a specialist's folder: choose another")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".specialist-", dir=path.parent) as scratch:
-                new = Path(scratch) / "new"
-                new.mkdir()
-                (new / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                save_file({k: v.cpu().contiguous() for k, v in self.weights.items()}, new / WEIGHTS)
-                shutil.copymode(new / CARD, new / WEIGHTS)  # safetensors keeps its files to their owner
-                for i, image in enumerate(self.style_images):
-                    Image.fromarray(image).save(new / f"style_{i}.png")
-                _replace(path, new)
-        # safetensors wraps the operating system's errors in its own.
-        except (OSError, SafetensorError) as error:
-            raise SimeditError(f"cannot write the specialist {path}: {error}") from error
+        (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        save_file({k: v.cpu().contiguous() for k, v in self.weights.items()}, folder / WEIGHTS)
+        shutil.copymode(folder / CARD, folder / WEIGHTS)  # safetensors keeps its files to their owner
+        for i, image in enumerate(self.style_images):
+            Image.fromarray(image).save(folder / f"style_{i}.png")
 
 
-def specialists_in(root: Path) -> list[Path]:
+@contextmanager
+def replacing(path: Path, card: str, kind: str) -> Iterator[Path]:
+    """An empty folder to write to, which at a good end stands at `path`, in place of one of its kind.
+
+    Args:
+        card: the file that makes a folder one of its kind.
+        kind: what it is, for errors.
+
+    Raises:
+        SimeditError: `path` holds something else, or cannot be written.
+    """
+    path = path.resolve()
+    check_name(path.name, f"{kind}'s folder")
+    try:
+        if path.exists() and not (path / card).is_file():
+            raise SimeditError(f"{path} exists and is not a {kind}'s folder: choose another")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{kind}-", dir=path.parent) as scratch:
+            new = Path(scratch) / "new"
+            new.mkdir()
+            yield new
+            _replace(path, new)
+    # safetensors wraps the operating system's errors in its own.
+    except (OSError, SafetensorError) as error:
+        raise SimeditError(f"cannot write the {kind} {path}: {error}") from error
+
+
+def specialists_in(root: Path, *, recipes: bool = False) -> list[Path]:
     """The folders of specialists: `root` itself, or those in it.
+
+    Args:
+        recipes: whether those of recipes count too.
 
     Raises:
         SimeditError: there are none.
     """
-    if (root / CARD).is_file():
+    cards = (CARD, RECIPE) if recipes else (CARD,)
+    if any((root / card).is_file() for card in cards):
         return [root]
+    if (root / RECIPE).is_file():
+        raise SimeditError(f"{root} is a recipe, of several specialists: name the folder of one")
     # Hidden ones are what a killed process left.
-    found = sorted(p.parent for p in root.glob(f"*/{CARD}") if not p.parent.name.startswith("."))
-    if not found:
-        raise SimeditError(
-            f"no specialist at {root}: neither it nor a folder in it has a {CARD} "
-            f"('lab' names the specialists that ship with simedit)"
-        )
-    return found
+    found = {path.parent for card in cards for path in root.glob(f"*/{card}")}
+    if found := sorted(folder for folder in found if not folder.name.startswith(".")):
+        return found
+    raise SimeditError(
+        f"no specialist at {root}: neither it nor a folder in it has a {CARD} "
+        f"('lab' names the specialists that ship with simedit)"
+    )
+
+
+def read_card(folder: Path) -> Card:
+    """A specialist's card as it is on disk; no weights are read.
+
+    Raises:
+        SimeditError: it is missing or broken.
+    """
+    return parse_config(Card, load_json(folder / CARD), where=str(folder / CARD))
 
 
 def style_image(folder: Path) -> tuple[str, Path]:
@@ -188,7 +243,7 @@ def style_image(folder: Path) -> tuple[str, Path]:
     Raises:
         SimeditError: no specialist there, or its card is broken or names a style image that it has not.
     """
-    card = parse_config(Card, load_json(folder / CARD), where=str(folder / CARD))
+    card = read_card(folder)
     file = folder / f"style_{card.style_image}.png"
     if not file.is_file():
         raise SimeditError(f"cannot read the specialist at {folder}, copy it anew: {file.name} is missing")

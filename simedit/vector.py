@@ -14,7 +14,7 @@ from simedit.errors import SimeditError
 from simedit.observations import get_path
 from simedit.protocols import Editor
 from simedit.repainter import Repainter
-from simedit.segmentation import Mask, fixed_ids
+from simedit.segmentation import Masks, fixed_ids
 
 try:
     from gymnasium.vector import AutoresetMode
@@ -40,9 +40,10 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         style: one for all, or N; `env.styles` may be set again at any time, on this object: gymnasium's
             vector wrappers around it do not pass it on. Nor does `env.spec` hold this wrapper.
         mask: "segmentation", or a function of the batched observation that returns bool [H, W], or the
-            image's shape without its last axis.
-        mask_ids: numbers; None asks each environment for its `edit_segmentation_ids`, after each reset.
-        editor, seed, image_key, composition, keep_raw: as EditObservation's.
+            image's shape without its last axis; of several regions or cameras a dict of such.
+        mask_ids: numbers, of masks by region a dict of such; None asks each environment for its
+            `edit_segmentation_ids`, after each reset.
+        editor, seed, image_key, region, composition, keep_raw: as EditObservation's.
 
     Raises:
         SimeditError: as EditObservation, another number of styles, or of seeds, or an environment that does
@@ -72,8 +73,9 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         *,
         seed: int = 0,
         image_key: str | Sequence[str] | None = None,
-        mask: Mask | Mapping[str, Mask] = "segmentation",
-        mask_ids: Iterable[int] | None = None,
+        mask: Masks | Mapping[str, Masks] = "segmentation",
+        mask_ids: Iterable[int] | Mapping[str, Iterable[int]] | None = None,
+        region: str | None = None,
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
     ) -> None:
@@ -106,10 +108,12 @@ class EditVectorObservation(gym.vector.VectorWrapper):
         self._repainter = Repainter(
             env.observation_space,
             editor,
-            self._mask_ids if mask_ids is None else fixed_ids(mask_ids),
+            lambda wanted: self._mask_ids if wanted is None else fixed_ids(wanted),
             count=self.num_envs,
             image_key=image_key,
             mask=mask,
+            mask_ids=mask_ids,
+            region=region,
             composition=composition,
             keep_raw=keep_raw,
         )

@@ -6,7 +6,7 @@ import contextlib
 import re
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -118,7 +118,7 @@ def probe(path: Path) -> Video:
     return Video(path, (height, width), timing, Fraction(*aspect), transparent)
 
 
-def read(video: Video) -> Iterator[np.ndarray]:
+def read(video: Video) -> Generator[np.ndarray, None, None]:
     """The frames, uint8 [H, W, 3] each, RGB; what is transparent is laid on white.
 
     Raises:

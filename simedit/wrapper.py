@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,10 +13,11 @@ from gymnasium.utils import RecordConstructorArgs
 
 from simedit.arrays import as_numpy, whole_number
 from simedit.errors import SimeditError
+from simedit.masks import mapped
 from simedit.observations import KNOWN_IMAGE_KEYS, find_image_key, get_path
 from simedit.protocols import Editor
 from simedit.repainter import Repainter
-from simedit.segmentation import Mask, fixed_ids, named_ids
+from simedit.segmentation import Masks, fixed_ids, named_ids
 
 __all__ = ["KNOWN_IMAGE_KEYS", "EditObservation", "find_image_key", "get_path"]
 
@@ -68,11 +70,14 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         mask: where edits may show under composition "mask". "segmentation" takes the pixels whose id, in
             the segmentation beside the image, is in `mask_ids`; another path is a segmentation elsewhere in
             the observation, whole numbers [..., H, W] or [..., H, W, C], or a bool mask; a callable gets the
-            observation and returns bool [H, W], or the image's shape without its last axis. For several
-            cameras it is one for all, or a dict with one for each path. A camera's first mask, if it is
-            empty, is warned of.
+            observation and returns bool [H, W], or the image's shape without its last axis. Where the style
+            may be a recipe with regions it is a dict, with one of these for each region's name. For several
+            cameras it is one for all, or a dict with one for each path (a dict of regions, too). A camera's
+            first mask, if it is empty in all regions, is warned of.
         mask_ids: segmentation ids to repaint, numbers or, in ManiSkill's environments, names of actors and
-            links ("cube"); None asks the environment for its `edit_segmentation_ids`.
+            links ("cube"); None asks the environment for its `edit_segmentation_ids`. Of masks by region a
+            dict from region to such ids.
+        region: of masks by region, the one where styles that have none of their own may show.
         composition: "mask" changes no pixel outside the mask; "none" shows the whole edit, needs no mask.
         keep_raw: a key under which the unedited image is put beside the edited one; the space gains it.
             ManiSkill's environments are told, for its wrappers read their space.
@@ -90,9 +95,11 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         >>> camera["rgb"].shape, camera["raw_rgb"].shape
         (torch.Size([1, 512, 640, 3]), torch.Size([1, 512, 640, 3]))
 
-        A mask of your own, for an environment without a segmentation:
+        A mask of your own, for an environment without a segmentation; and two, for a recipe:
 
         >>> env = EditObservation(env, library, "gold", image_key="pixels", mask=lambda obs: obs["depth"] < 1)
+        >>> masks = {"block": lambda obs: obs["depth"] < 1, "background": lambda obs: obs["depth"] >= 1}
+        >>> env = EditObservation(env, library, "tabletop", image_key="pixels", mask=masks)
     """
 
     def __init__(
@@ -103,8 +110,9 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         *,
         seed: int = 0,
         image_key: str | Sequence[str] | None = None,
-        mask: Mask | Mapping[str, Mask] = "segmentation",
-        mask_ids: Iterable[int | str] | None = None,
+        mask: Masks | Mapping[str, Masks] = "segmentation",
+        mask_ids: Iterable[int | str] | Mapping[str, Iterable[int | str]] | None = None,
+        region: str | None = None,
         composition: Literal["mask", "none"] = "mask",
         keep_raw: str | None = None,
     ) -> None:
@@ -114,8 +122,7 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
                 "a gymnasium vector environment goes into EditVectorObservation, "
                 "and around ManiSkill's goes ManiSkillVectorEnv(EditObservation(env, ...))"
             )
-        if isinstance(mask_ids, Iterable) and not isinstance(mask_ids, str):
-            mask_ids = tuple(mask_ids)
+        kept = mapped(lambda ids: tuple(ids) if _is_several(ids) else ids, mask_ids)
         shared = EditorInSpec(editor)
         RecordConstructorArgs.__init__(
             self,
@@ -125,7 +132,8 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
             seed=seed,
             image_key=image_key,
             mask=mask,
-            mask_ids=mask_ids,
+            mask_ids=kept,
+            region=region,
             composition=composition,
             keep_raw=keep_raw,
         )
@@ -136,10 +144,12 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
         self._repainter = Repainter(
             space,
             shared.editor,
-            _ids(env, mask_ids),
+            functools.partial(_ids, env),
             count=count,
             image_key=image_key,
             mask=mask,
+            mask_ids=kept,
+            region=region,
             composition=composition,
             keep_raw=keep_raw,
         )
@@ -265,6 +275,10 @@ class EditObservation(gym.ObservationWrapper, RecordConstructorArgs):
             raise SimeditError(f"{count} environments take one seed or {count}, got {len(seeds)}")
         keys = [(s, 0) for s in seeds] if len(seeds) == count else [(seeds[0], i) for i in range(count)]
         return [np.random.default_rng((self._seed, *key)) for key in keys]
+
+
+def _is_several(ids: Any) -> bool:
+    return isinstance(ids, Iterable) and not isinstance(ids, str)
 
 
 def _ids(env: gym.Env, mask_ids: Any) -> Callable[[], tuple[int, ...]]:

@@ -455,7 +455,7 @@ def _images(folder: Path) -> None:
     for file in sorted((folder / "images").iterdir()):
         try:
             jobs = plan(file, folder / "out" / file.name)
-            edit_images(jobs, lambda frames: 255 - frames, batch_size=2, done=lambda _: None)
+            edit_images(jobs, lambda frames, _: 255 - frames, batch_size=2, done=lambda _: None)
         except SimeditError as error:
             errors.append(error)
     for file in sorted((folder / "masks").iterdir()):
@@ -491,6 +491,19 @@ def _video(folder: Path) -> None:
     for name in ("in.mp4", "in.avi"):
         (job,) = plan(folder / name, folder / f"out_{name}", overwrite=True)
         edit_video(job, lambda frames: 255 - frames, batch_size=2, done=lambda _: None)
+
+
+def _make_dataset(folder: Path) -> None:
+    from small_dataset import TOP, write_small
+
+    write_small(folder / "dataset", cameras=(TOP,), lengths=(3, 4))
+
+
+def _dataset(folder: Path) -> None:
+    from simedit.lerobot.editing import edit_dataset, plan_dataset
+
+    job = plan_dataset(folder / "dataset", folder / "edited")
+    edit_dataset(job, lambda frames, seeds: 255 - frames, {}, seed=0, batch_size=4, title="negative")
 
 
 def _make_recording(folder: Path) -> None:
@@ -568,6 +581,7 @@ LOADERS = {
     "images": Loader(_make_images, _images),
     "photographs": Loader(_make_images, _photographs),
     "video": Loader(_make_video, _video),
+    "dataset": Loader(_make_dataset, _dataset, "dataset/**/*"),
     "recording": Loader(_make_recording, _recording, "run/*"),
     "assets": Loader(_make_assets, _assets),
 }

@@ -14,8 +14,8 @@ import torch
 try:
     import torchvision  # noqa: F401
 except RuntimeError:
-    # torchvision from PyPI wants CUDA's torch for its operators. The reader uses none, but without their names
-    # torchvision cannot be imported.
+    # torchvision from PyPI wants CUDA's torch for its operators. The reader uses none, but without their
+    # names torchvision cannot be imported.
     sys.modules.pop("torchvision", None)
     names = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
@@ -38,7 +38,9 @@ for name, stats in dataset.meta.stats.items():
         found[f"stats/{name}/{key}"] = value
 # What its own arithmetic makes of the frames that it reads. In float64, for in uint8 its squares overflow.
 for camera in dataset.meta.camera_keys:
-    for number, (begin, end) in enumerate(zip(found["dataset_from_index"], found["dataset_to_index"], strict=True)):
+    for number, (begin, end) in enumerate(
+        zip(found["dataset_from_index"], found["dataset_to_index"], strict=True)
+    ):
         frames = found[camera][begin:end][sample_indices(end - begin)].astype(np.float64) * 255
         for key, value in get_feature_stats(frames.round(), axis=(0, 2, 3), keepdims=True).items():
             found[f"computed/{camera}/{number}/{key}"] = value if key == "count" else value[0] / 255.0

@@ -47,6 +47,10 @@ def left(obs):
     return np.arange(10) < np.full((8, 1), 5)
 
 
+def right(obs):
+    return ~left(obs)
+
+
 class Suite:
     """A suite of a user's own."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,10 +14,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_dataset import TOP, write_small
 
 from simedit.cli import main
+from simedit.config import parse_config
+from simedit.lerobot import read_dataset
 from simedit.library import SpecialistLibrary
+from simedit.recipe import Recipe, RecipeConfig
 from simedit.tiny import make_tiny_library
+from simedit.video import read
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,93 @@ def test_mask_keeps_the_rest_bit_for_bit():
     assert changed[mask == 255].mean() > 0.9
 
 
+@pytest.fixture
+def tabletop() -> None:
+    """A recipe's folder, of the regions "block" and "table", and their masks."""
+    passes = [
+        {"specialist": "teak", "region": "table", "prompt": "make the table out of teak"},
+        {"specialist": "gold", "region": "block"},
+    ]
+    config = parse_config(RecipeConfig, {"name": "tabletop", "passes": passes}, where="recipe")
+    Recipe.made(config).save("tabletop")
+    block = np.zeros((24, 40), np.uint8)
+    block[5:20, 10:30] = 255
+    Image.fromarray(block).save("block.png")
+    Image.fromarray(np.where(np.arange(40) < 35, 255 - block, 0).astype(np.uint8)).save("table.png")
+
+
+@pytest.mark.usefixtures("tabletop")
+def test_a_recipe_edits_each_region_by_its_mask(folder):
+    masks = ["--mask", "block=block.png", "--mask", "table=table.png"]
+    recipe = ["--specialist", "tabletop", "--steps", "2"]
+    assert main([*recipe, *masks, "in.png", "out.png"]) == 0
+    changed = (pixels("out.png") != pixels("in.png")).any(-1)
+    assert not changed[:, 35:].any()
+    assert changed[:, :35].mean() > 0.9
+    assert run("in.png", "teak.png", "--mask", "table.png") == 0  # its prompt is its own
+    block = np.asarray(Image.open("block.png")) > 0
+    assert (pixels("out.png") != pixels("teak.png"))[:, :35][~block[:, :35]].any()
+
+    name = f"masks_{folder.name}"
+    Path(f"{name}.py").write_text(
+        "import numpy as np\n"
+        "block = lambda frame: np.pad(np.ones((15, 20), bool), ((5, 4), (10, 10)))\n"
+        "table = lambda frame: ~block(frame) & (np.arange(40) < 35)\n"
+    )
+    functions = ["--mask", f"block={name}:block", "--mask", f"table={name}:table"]
+    assert main([*recipe, *functions, "in.png", "same.png"]) == 0
+    np.testing.assert_array_equal(pixels("same.png"), pixels("out.png"))
+    assert main([*recipe, *functions, "in.mp4", "out.mp4"]) == 0
+
+    for region in ("block", "table"):
+        for file in ("a.jpg", "more/b.png"):
+            Path("masks", region, file).parent.mkdir(parents=True, exist_ok=True)
+            mask = Image.open(f"{region}.png")
+            (mask if file == "a.jpg" else mask.transpose(Image.Transpose.FLIP_TOP_BOTTOM)).save(
+                f"masks/{region}/{file}"
+            )
+    folders = ["--mask", "block=masks/block", "--mask", "table=masks/table"]
+    assert main([*recipe, *folders, "photos", "edited"]) == 0
+    assert main([*recipe, *masks, "photos/a.png", "alone.png"]) == 0
+    assert np.abs(pixels("edited/a.png").astype(int) - pixels("alone.png")).max() <= 2
+    changed = (pixels("edited/more/b.png") != pixels("photos/more/b.png")).any(-1)
+    assert changed[:, :35].mean() > 0.9
+
+
+@pytest.mark.usefixtures("tabletop")
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "'tabletop' edits the region 'table', 'block': give --mask table=... --mask block=..."),
+        (["--mask", "block.png"], "give --mask table=... --mask block=..."),
+        (["--mask", "block=block.png", "--mask", "tabel=table.png"], "edits the region 'table': give"),
+        (
+            ["--mask", "block=block.png", "--mask", "table=table.png", "--mask", "block.png"],
+            "name each --mask",
+        ),
+        (
+            ["--mask", "block=block.png", "--mask", "table=table.png", "--mask", "tabel=table.png"],
+            "unknown region of 'tabletop' 'tabel': did you mean 'table'",
+        ),
+        (["--mask", "a=block.png", "--mask", "a=block.png"], "there are two --mask of the region 'a'"),
+        (["--mask", "../a=block.png"], "the region of --mask '../a' must not"),
+        (["--mask", "block=nowhere.png"], "nowhere.png"),
+    ],
+)
+def test_a_mistake_about_masks_is_one_clear_line(args, message, capfd):
+    assert main(["--specialist", "tabletop", *args, "in.png", "out.png"]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not Path("out.png").exists()
+
+
+def test_a_specialist_has_no_region(capfd):
+    Image.new("L", (40, 24), 255).save("all.png")
+    assert run("in.png", "out.png", "--mask", "block=all.png") == 2
+    assert "'teak' has no regions: give its --mask without a name" in capfd.readouterr().err
+
+
 def test_interrupt_leaves_no_half_file(folder, capfd):
     def interrupt_once_writing() -> None:
         deadline = time.monotonic() + 60
@@ -136,6 +229,57 @@ def test_what_is_left_out_of_a_folder_is_said(capfd):
     assert run("photos", "edited2") == 2
     assert "cannot read photos/d.heic: convert it" in capfd.readouterr().err
     assert not Path("edited2").exists()
+
+
+def test_a_dataset_is_edited_where_a_function_allows_it(folder):
+    pytest.importorskip("pyarrow")
+    source = write_small(folder / "dataset", lengths=(3, 2))
+    (folder / "masks_of_this_test.py").write_text("def white(frame):\n    return frame.min(axis=-1) > 200\n")
+    args = ["--mask", "masks_of_this_test:white", "--batch-size", "2"]
+    assert run("dataset", "out", "--camera", TOP, *args) == 0
+    before, after = (
+        np.stack(list(read(read_dataset(at, TOP).files[0].video))) for at in (source, folder / "out")
+    )
+    shown = (before > 200).all(-1)
+    difference = np.abs(after.astype(int) - before).max(-1)
+    assert difference[shown].mean() > 10 * difference[~shown].mean()
+    (record,) = json.loads((folder / "out/meta/simedit.json").read_text())["edits"]
+    assert (record["specialist"], record["card"]["style"], record["steps"]) == ("teak", "teak", 2)
+    assert record["masks"] == ["masks_of_this_test:white"]
+
+
+@pytest.mark.usefixtures("tabletop")
+def test_a_recipe_edits_a_dataset(folder):
+    pytest.importorskip("pyarrow")
+    source = write_small(folder / "dataset", lengths=(2,))
+    (folder / "halves_of_this_test.py").write_text(
+        "import numpy as np\n"
+        "def left(frame):\n    return np.arange(frame.shape[1]) < frame.shape[1] // 2 + 0 * frame[..., 0]\n"
+        "def none(frame):\n    return np.zeros(frame.shape[:2], bool)\n"
+    )
+    args = ["--specialist", "tabletop", "--steps", "2", "--camera", TOP, "dataset", "out"]
+    masks = ["--mask", "block=halves_of_this_test:left", "--mask", "table=halves_of_this_test:none"]
+    assert main([*args, *masks]) == 0
+    before, after = (
+        np.stack(list(read(read_dataset(at, TOP).files[0].video))) for at in (source, folder / "out")
+    )
+    middle = before.shape[2] // 2
+    difference = np.abs(after.astype(int) - before).max(-1)
+    assert difference[:, :, : middle - 8].mean() > 5 * difference[:, :, middle + 8 :].mean()
+    (record,) = json.loads((folder / "out/meta/simedit.json").read_text())["edits"]
+    assert record["card"]["name"] == "tabletop"
+    assert set(record["mask_digests"]) == {"block", "table"}
+
+
+def test_mistakes_about_datasets_are_one_clear_line(folder, capfd):
+    (folder / "old/meta").mkdir(parents=True)
+    (folder / "old/meta/info.json").write_text('{"codebase_version": "v2.1"}')
+    for args, message in (
+        (["in.png", "out.png", "--camera", "top"], "--camera is for LeRobot datasets, and in.png is none"),
+        (["old", "out"], "of version v2.1, simedit reads v3.0: convert it with LeRobot's own script"),
+    ):
+        assert run(*args) == 2
+        assert message in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("source", ["in.png", "in.mp4"])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from small_gym import ID
+from small_recipes import make_recipe
 
 from simedit.config import parse_config
 from simedit.envs.gym import GymSuite
@@ -15,6 +17,8 @@ from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.rollout import Stage, rollout
 from simedit.eval.store import Store
 from simedit.eval.trials import Trial
+from simedit.tiny import make_tiny_library
+from simedit.video import probe, read
 
 
 def suite(**settings) -> GymSuite:
@@ -170,6 +174,60 @@ def test_a_study_of_it_is_run_by_its_command(tmp_path, capsys):
         ("success", "1", 1.0),
     ]
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_masks_by_region():
+    found = suite(mask={"half": "small_gym:left", "block": "labels"}, mask_ids={"block": [3]})
+    assert not found.problems({})
+    assert found.editing()["mask"]["half"](None).sum() == 40
+    assert found.editing()["mask"]["block"] == "labels"
+    assert found.editing()["mask_ids"] == {"block": [3]}
+    assert found.meaning({})["masks.half"] == suite(mask="small_gym:left").meaning({})["masks"]
+    assert "did you mean 'left'" in suite(mask={"half": "small_gym:lift"}).problems({})[0]
+    assert "need suite.mask" in suite(mask={"half": "small_gym:left"}, mask_ids={"half": [1]}).problems({})[0]
+    with pytest.raises(SimeditError, match=r"mask.by region.half: must name a module"):
+        suite(mask={"half": "small_gym.py:left"})
+
+
+@pytest.mark.slow
+def test_a_study_edits_by_a_recipe(tmp_path, capfd):
+    library = make_tiny_library(tmp_path / "library", ["gold", "wood"])
+    passes = {"specialist": "gold", "region": "left"}, {"specialist": "wood", "region": "right"}
+    folder = make_recipe(library, "tabletop", *passes)
+    masks = '{left: "small_gym:left", right: "small_gym:right", bare: "small_gym:left"}'
+    config = tmp_path / "study.yaml"
+    config.write_text(
+        f"""
+        policies: {{right: {{kind: python, factory: "small_gym:Right"}}}}
+        suite: {{kind: gym, id: "{ID}", success: is_done, starts: 2, mask: {masks}}}
+        domains: [edited]
+        styles: [tabletop, wood]
+        max_steps: 2
+        editor: {{library: "{library}", steps: 1, compile: false, region: bare}}
+        real: {{source: none}}
+        report: {{videos: 4, strips: 0}}
+        """,
+        encoding="utf-8",
+    )
+    command = ["run", "--config", str(config), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    with Store(tmp_path / "out", write=False) as store:
+        results = list(store.results().values())
+    assert sorted((r.trial.style, r.outcome) for r in results) == [
+        (style, "failure") for style in ("tabletop", "wood") for _ in range(2)
+    ]
+    videos = sorted((tmp_path / "out" / "media").glob("*.mp4"))  # one of each style
+    for style, video in zip(("tabletop", "wood"), videos, strict=True):
+        (frame, *_) = read(probe(video))
+        raw, edit = frame[:, : frame.shape[1] // 2].astype(int), frame[:, frame.shape[1] // 2 :]
+        far, width = np.abs(raw - edit).mean((0, 2)), raw.shape[1]
+        assert far[: width // 2].mean() > 5
+        assert (far[width // 2 + 2 :].mean() > 5) == (style == "tabletop")
+    card = json.loads((folder / "2_wood" / "card.json").read_text())
+    (folder / "2_wood" / "card.json").write_text(json.dumps({**card, "steps": 9}))
+    capfd.readouterr()
+    assert main(command) == 2
+    assert "specialists.tabletop" in capfd.readouterr().err
 
 
 def test_edits_without_a_mask_are_refused_before_anything_is_built(tmp_path):

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 from small_drawer import SmallDrawer
+from small_recipes import make_recipe
 
 from simedit.config import parse_config
+from simedit.envs.python import PythonSuite
 from simedit.errors import SimeditError
 from simedit.eval import worker
+from simedit.eval.checks import _of_regions, find_problems
 from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.fingerprints import current_meaning
 from simedit.eval.store import Store
@@ -32,6 +36,15 @@ def study(library, **editor):
             where="study",
         )
     )
+
+
+class Told(PythonSuite):
+    """A suite with masks."""
+
+    mask: Any = None
+
+    def editing(self):
+        return {"image_key": "image", "mask": self.mask}
 
 
 @pytest.fixture
@@ -77,6 +90,51 @@ def test_kinds_share_no_run_folder_even_with_other_styles(library, tmp_path, kin
         store.put(Result(next(trials(one)), "success"))
         with pytest.raises(SimeditError, match=r"other settings \(.*base: .*: use another --out"):
             store.agree(meant(two))
+
+
+def test_a_recipe_means_all_that_is_in_it(library, tmp_path):
+    (tmp_path / "sam").mkdir()
+    (tmp_path / "sam" / "config.json").write_text("{}")
+    passes = {"specialist": "gold", "region": "cabinet"}, {"specialist": "gold", "nouns": ["handle"]}
+    finders = {"segmenter": str(tmp_path / "sam")}
+    folder = make_recipe(library, "tabletop", *passes, regions=finders)
+    config = study(library).model_copy(update={"styles": ["tabletop", "wood"]})
+    assert config.editor.regions(config.styles) == {"tabletop": ("cabinet",), "wood": ("",)}
+    assert config.editor.untrained(config.editor.folders(config.styles, None)) == ["tabletop", "wood"]
+    before = meant(config)
+    (tmp_path / "sam" / "config.json").write_text("{ }")
+    (folder / "1_gold" / "style_0.png").write_bytes(b"")
+    changed = {key for key, value in meant(config).items() if before[key] != value}
+    assert changed == {"specialists.tabletop", "specialists.tabletop.segmenter"}
+
+
+def test_regions_are_checked_before_a_study_begins(library, tmp_path):
+    """The drawers have one mask for all."""
+    make_recipe(library, "tabletop", {"specialist": "gold", "region": "block"}, {"specialist": "wood"})
+
+    def problems(editing=None, styles=("tabletop",), **editor):
+        config = study(library, **editor).model_copy(update={"styles": [*styles]})
+        if editing is not None:
+            config = config.model_copy(update={"suite": Told(kind="python", factory="a:b", mask=editing)})
+        return _of_regions(config)
+
+    found, _ = find_problems(study(library).model_copy(update={"styles": ["tabletop"]}), tmp_path)
+    missing = "'tabletop' edits the region 'block', of which the suite has no mask (it has: one for all)"
+    assert missing in found
+    (problem,) = problems(composition="none")
+    assert problem == "'tabletop' edits regions: editor.composition must be mask"
+    (problem,) = problems({"blok": "x", "table": "y"}, region="table")
+    assert problem.endswith("'block', of which the suite has no mask (it has: blok, table)")
+    (problem,) = problems({"block": "x", "table": "y"}, styles=["tabletop", "gold"], region="tabel")
+    assert problem.startswith("editor.region: unknown region of the suite 'tabel': did you mean 'table'")
+    found = problems({"block": "x", "table": "y"}, styles=["tabletop", "gold"])
+    assert [problem.partition(",")[0] for problem in found] == [
+        "'tabletop' has no region of its own",
+        "'gold' has no region of its own",
+    ]
+    assert problems({"block": "x", "table": "y"}, styles=["tabletop", "gold"], region="table") == []
+    assert problems(styles=["gold"]) == []
+    assert problems({"block": "x"}, styles=["gold"], kind="photograph")[0].endswith("to one of block")
 
 
 def test_a_missing_style_is_a_problem_of_every_kind(library):

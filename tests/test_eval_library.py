@@ -4,10 +4,11 @@ import json
 import shutil
 
 import pytest
+from small_recipes import make_recipe
 
 from simedit.digests import digest
 from simedit.errors import SimeditError
-from simedit.eval.library import base_of, find_specialists, is_untrained
+from simedit.eval.library import base_of, find_specialists, is_untrained, models_of, problems_of
 from simedit.tiny import make_tiny_library
 
 
@@ -20,6 +21,34 @@ def test_specialists_are_found_by_their_style(library):
     assert find_specialists(library, ["wood"]) == {"wood": library / "wood"}
     assert find_specialists(library / "gold", ["gold"]) == {"gold": library / "gold"}
     assert is_untrained(library / "gold")
+
+
+def test_a_recipe_is_found_by_its_name_and_what_is_in_it_is_not(tmp_path):
+    root = make_tiny_library(tmp_path, ["gold", "wood"])
+    folder = make_recipe(root, "tabletop", {"specialist": "gold", "region": "a"}, {"specialist": "wood"})
+    shutil.rmtree(root / "wood")
+    assert find_specialists(root, ["tabletop", "gold"]) == {"tabletop": folder, "gold": root / "gold"}
+    assert find_specialists(folder, ["tabletop"]) == {"tabletop": folder}
+    with pytest.raises(SimeditError, match=r"unknown style 'wood'.*known: gold, tabletop"):
+        find_specialists(root, ["wood"])
+    assert base_of([folder, root / "gold"]) == str(root / "base")
+    assert is_untrained(folder)
+    assert problems_of(str(root), ["tabletop"]) == []
+    (problem,) = problems_of(str(root), ["gold", "tabletop"], recipes=False)
+    assert problem == "'tabletop' is a recipe, which only editor.kind: specialists takes"
+    (folder / "recipe.json").write_text("{")
+    with pytest.raises(SimeditError, match=r"recipe\.json is not valid JSON"):
+        find_specialists(root, ["gold"])
+
+
+def test_models_in_folders_that_look_for_nouns_are_part_of_a_recipe(tmp_path):
+    root = make_tiny_library(tmp_path, ["gold"])
+    (tmp_path / "sam").mkdir()
+    finders = {"detector": "some/hub-id", "segmenter": str(tmp_path / "sam")}
+    looks = make_recipe(root, "looks", {"specialist": "gold", "nouns": ["block"]}, regions=finders)
+    told = make_recipe(root, "told", {"specialist": "gold", "region": "block"}, regions=finders)
+    assert models_of(looks) == {"segmenter": tmp_path / "sam"}
+    assert models_of(told) == models_of(root / "gold") == {}
 
 
 def test_unknown_styles_are_all_named(library):

@@ -69,6 +69,15 @@ class TestTheyRun:
         assert (picture[21:] != 150).any(-1).mean() > 0.9
         assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
+    def test_recipe(self, tmp_path: Path) -> None:
+        run("recipe.py", "--out", "a.png", "--height", "128", cwd=tmp_path)
+        raw, first, both = np.split(np.asarray(Image.open(tmp_path / "a.png")).astype(int), 3, axis=1)
+        body, drawers = ((one != other).any(-1) for one, other in ((raw, first), (first, both)))
+        assert body.mean() > 0.05
+        assert drawers.mean() > 0.05
+        assert not (body & drawers).any()  # each pass in its own region
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
     def test_evaluate(self, tmp_path: Path) -> None:
         table = run("evaluate.py", "--steps", "1", cwd=tmp_path).splitlines()
         assert [line.split()[0] for line in table] == ["scenes", "raw", "wood", "proxy-real"]

@@ -15,7 +15,7 @@ from simedit.files import edit_images, edit_video, plan, read_image
 from simedit.video import Timing, probe, writing
 
 
-def negative(frames: np.ndarray) -> np.ndarray:
+def negative(frames: np.ndarray, *_: object) -> np.ndarray:
     return 255 - frames
 
 
@@ -57,8 +57,9 @@ def test_folder_is_mirrored_and_batches_share_a_size(tmp_path):
     jobs = plan(tmp_path / "in", tmp_path / "out")
     batches, counted = [], []
 
-    def edit(frames: np.ndarray) -> np.ndarray:
+    def edit(frames: np.ndarray, sources: list[Path]) -> np.ndarray:
         batches.append(frames.shape)
+        np.testing.assert_array_equal(frames, [read_image(source) for source in sources])
         return negative(frames)
 
     edit_images(jobs, edit, batch_size=2, done=counted.append)
@@ -151,7 +152,7 @@ def test_a_failure_leaves_the_old_output_and_nothing_half_done(tmp_path, kind):
     jobs = plan(source, target, overwrite=True)
     calls = []
 
-    def fail_late(frames: np.ndarray) -> np.ndarray:
+    def fail_late(frames: np.ndarray, *_: object) -> np.ndarray:
         calls.append(len(frames))
         if kind == "image" or len(calls) == 2:
             raise KeyboardInterrupt

@@ -53,6 +53,13 @@ def test_seeds_and_neighbours_change_nothing_and_frames_stay_as_they_are():
     assert edited(editor, FRAMES[:0], [], MASKS[:0], ()).shape == (0, 24, 32, 3)
 
 
+def test_of_masks_by_region_it_takes_the_one_without():
+    editor = PhotographEditor(PHOTOGRAPHS)
+    assert np.array_equal(edited(editor, masks={"block": ~MASKS, "": MASKS}), edited(editor))
+    with pytest.raises(SimeditError, match="'gold' has no region of its own"):
+        edited(editor, masks={"block": MASKS})
+
+
 def test_tensors_come_back_as_tensors():
     editor = PhotographEditor(PHOTOGRAPHS)
     edits = edited(editor, torch.from_numpy(FRAMES), masks=torch.from_numpy(MASKS))

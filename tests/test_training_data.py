@@ -188,6 +188,24 @@ class TestImageInputs:
         plain = ImageInputs(ImagesConfig(path=str(tmp_path / "photos")), 48, 32)
         assert plain[2][1] is None
 
+    def test_masks_by_region(self, tmp_path):
+        for name in ("a.png", "b.png"):
+            save(tmp_path / "photos" / name, size=(96, 64))
+            save(tmp_path / "block" / name, half(96, 64))
+            save(tmp_path / "table" / name, 255 - half(96, 64))
+        masks = {region: str(tmp_path / region) for region in ("block", "table")}
+        inputs = ImageInputs(ImagesConfig(path=str(tmp_path / "photos"), masks=masks, region="table"), 48, 32)
+        assert list(inputs.regions(1)) == ["block", "table"]
+        np.testing.assert_array_equal(inputs.regions(1)["block"], half(48, 32) > 0)
+        np.testing.assert_array_equal(inputs[1][1], inputs.regions(1)["table"])
+        plain = ImageInputs(ImagesConfig(path=str(tmp_path / "photos"), masks=masks), 48, 32)
+        assert plain[0][1] is None
+        one = ImageInputs(ImagesConfig(path=str(tmp_path / "photos"), masks=masks["block"]), 48, 32)
+        assert one.regions(0) == {}
+        save(tmp_path / "table" / "b.png", half(64, 96))
+        with pytest.raises(SimeditError, match=r"table/b\.png is 64 x 96 pixels and .* is 96 x 64"):
+            ImageInputs(ImagesConfig(path=str(tmp_path / "photos"), masks=masks), 48, 32)
+
     def test_counts_and_empty_masks_are_said(self, tmp_path, capsys):
         beside, black = np.zeros((40, 200), np.uint8), np.zeros((40, 200), np.uint8)
         beside[:, :9] = 255  # cut off at the centre

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,11 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "depth" / "config.json").write_text("{}")
     (folder / "gold").mkdir()
     (folder / "gold" / "card.json").write_text("{}")
+    (folder / "tabletop" / "1_gold").mkdir(parents=True)
+    (folder / "tabletop" / "1_gold" / "card.json").write_text("{}")
+    passes = [{"specialist": "1_gold", "nouns": ["table"]}]
+    recipe = {"name": "tabletop", "passes": passes, "regions": {"detector": "depth"}}
+    (folder / "tabletop" / "recipe.json").write_text(json.dumps(recipe))
     (folder / "run" / "media").mkdir(parents=True)
     (folder / "run" / "media" / "one.mp4").write_bytes(b"video")
     return folder
@@ -49,6 +55,15 @@ ALL = {
     "scores": {"structural": {"kind": "depth", "model": "depth"}, "semantic": {"encoder": "texture"}},
 }
 RUN = {"inputs": {"kind": "run", "path": "run"}}
+AFTER = {
+    "inputs": {
+        "kind": "images",
+        "path": "inputs",
+        "masks": {"table": "masks", "block": "styles"},
+        "region": "block",
+    },
+    "after": {"recipe": "tabletop"},
+}
 DISTILLED = {
     "steps": 0,
     "style": {"scales": {"image": 1, "style": 1, "text": 1}},
@@ -77,6 +92,11 @@ def _append(name: str) -> Callable[[Path], object]:
         (ALL, _append("styles/input_0.png"), "the style masks in styles"),
         (ALL, _append("depth/config.json"), "the model depth"),
         (RUN, _append("run/media/one.mp4"), "the videos in run"),
+        (AFTER, _append("masks/input_0.png"), "the masks in masks"),
+        (AFTER, _append("styles/input_0.png"), "the masks in styles"),
+        (AFTER, _append("tabletop/recipe.json"), "the passes before, tabletop"),
+        (AFTER, _append("tabletop/1_gold/card.json"), "the passes before, tabletop"),
+        (AFTER, _append("depth/config.json"), "the model depth"),
         (DISTILLED, _append("gold/card.json"), "the specialist gold"),
     ],
 )

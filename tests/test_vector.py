@@ -210,6 +210,23 @@ def test_the_space_gains_the_unedited_image():
     assert "raw_rgb" in envs.single_observation_space["sensor_data"]["overhead_camera"].spaces
 
 
+def test_masks_by_region_and_their_ids_are_each_environments_own():
+    given = []
+
+    class Noted(Noise):
+        def edit(self, frames, *, styles, masks=None, seeds):
+            given.append(masks)
+            return super().edit(frames, styles=styles, masks=masks["own"], seeds=seeds)
+
+    rows = np.arange(H)
+    masks = {"own": "segmentation", "two": "segmentation", "top": lambda obs: rows[:, None] < np.full(W, 2)}
+    envs = vector(editor=Noted(), mask=masks, mask_ids={"two": [2]}, region="top")
+    envs.reset(seed=0)
+    np.testing.assert_array_equal(given[0]["own"].all((0, 2)), rows == 1)  # the first episode's id
+    np.testing.assert_array_equal(given[0]["two"].all((0, 2)), rows == 2)
+    np.testing.assert_array_equal(given[0][""].all((0, 2)), rows < 2)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

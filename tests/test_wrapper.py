@@ -617,6 +617,95 @@ def test_several_cameras_are_edited_in_one_call_for_each_size(size, calls):
         )
 
 
+class Regions(Negative):
+    """Notes the masks that it is given, and edits inside that of the region "block"."""
+
+    def edit(self, frames, *, styles, masks=None, seeds):
+        self.masks = masks
+        return super().edit(frames, styles=styles, masks=masks["block"], seeds=seeds)
+
+
+def test_masks_by_region_are_given_by_region():
+    editor, env = Regions(), SimplerLike()
+    masks = {"block": "segmentation", "rest": lambda obs: env.labels < 7, "all": "segmentation"}
+    wrapped = EditObservation(env, editor, "negative", mask=masks, mask_ids={"block": [7]})
+    obs, _ = wrapped.reset(seed=0)
+    assert list(editor.masks) == ["block", "rest", "all"]
+    for region, wanted in (("block", [7]), ("rest", [0, 1]), ("all", [7, 9])):  # the environment's own ids
+        np.testing.assert_array_equal(editor.masks[region], np.isin(env.labels, wanted)[None])
+    only = EditObservation(env, Negative(), "negative", mask_ids=[7]).reset(seed=0)[0]
+    np.testing.assert_array_equal(image(obs), image(only))
+    told = EditObservation(env, editor, "negative", mask=masks, region="rest")
+    told.reset(seed=0)
+    np.testing.assert_array_equal(editor.masks[""], editor.masks["rest"])
+
+
+def test_masks_by_region_of_tensors_and_of_several_cameras():
+    editor, env = Regions(), ManiSkillLike()
+    masks = {"block": "segmentation", "half": lambda obs: np.arange(W) < np.full((H, 1), W // 2)}
+    EditObservation(env, editor, "negative", mask=masks, mask_ids={"block": [6]}).reset(seed=0)
+    np.testing.assert_array_equal(editor.masks["block"], env.labels[..., 0].numpy() == 6)
+    np.testing.assert_array_equal(editor.masks["half"].all((0, 1)), np.arange(W) < W // 2)
+
+    keys, cameras = ["front", "side"], two_cameras()
+    front = {"block": "labels", "rest": lambda obs: np.ones((H, W), bool)}
+    side = {"block": lambda obs: np.zeros((H, W), bool), "rest": lambda obs: np.eye(H, W, dtype=bool)}
+
+    def wrapped(**mask):
+        return EditObservation(
+            cameras, editor, "negative", image_key=keys, mask=mask, mask_ids={"block": [1]}
+        )
+
+    wrapped(front=front, side=side).reset(seed=0)
+    np.testing.assert_array_equal(editor.masks["block"][0], np.arange(W) < np.full((H, 1), 4))
+    assert not editor.masks["block"][1].any()
+    np.testing.assert_array_equal(editor.masks["rest"][1], np.eye(H, W, dtype=bool))
+    wrapped(block="labels", rest=side["rest"]).reset(seed=0)  # for both cameras
+    np.testing.assert_array_equal(editor.masks["rest"], [np.eye(H, W, dtype=bool)] * 2)
+    with pytest.raises(SimeditError, match="the same regions for all images"):
+        wrapped(front=front, side="labels")
+    with pytest.raises(SimeditError, match=r"one entry for each image.*but it has 'front'"):
+        wrapped(front="labels")
+
+
+def test_masks_that_are_empty_in_all_regions_are_said():
+    def wrapped(**masks):
+        given = {region: lambda obs, mask=mask: mask for region, mask in masks.items()}
+        return EditObservation(SimplerLike(), Regions(), "negative", mask=given)
+
+    empty, some = np.zeros((H, W), bool), np.eye(H, W, dtype=bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrapped(block=empty, rest=some).reset(seed=0)
+    with pytest.warns(UserWarning, match="first mask of the image .* is empty"):
+        wrapped(block=empty, rest=empty).reset(seed=0)
+    with pytest.raises(SimeditError, match=r"the mask of 'rest' must be bool \[12, 16\]"):
+        wrapped(block=some, rest=some[1:]).reset(seed=0)
+
+
+def test_a_recipe_stands_wherever_a_style_does(tiny_root):
+    from simedit.library import SpecialistLibrary
+    from simedit.recipe import Pass, Recipe
+    from simedit.specialist import Specialist
+
+    library = SpecialistLibrary.load([tiny_root / "gold", tiny_root / "wood"], device="cpu", steps=1)
+    first, second = (Specialist.load(tiny_root / style) for style in ("gold", "wood"))
+    library.add(Recipe("both", (Pass(first, region="left"), Pass(second, region="right"))))
+    left = np.arange(W) < np.full((H, 1), W // 2)
+    masks = {"left": lambda obs: left, "right": lambda obs: ~left & (np.arange(H) < 6)[:, None]}
+    env = EditObservation(SimplerLike(), library, "both", mask=masks, region="right")
+    shown = masks["left"](None) | masks["right"](None)
+    for style in ("both", "wood"):
+        env.style = style
+        changed = (image(env.reset(seed=0)[0]) != env.unwrapped.frame).any(-1)
+        inside = shown if style == "both" else masks["right"](None)
+        assert changed[inside].mean() > 0.8
+        assert not changed[~inside].any()
+    env = EditObservation(SimplerLike(), library, "wood", mask=masks)
+    with pytest.raises(SimeditError, match=r"'wood' has no region of its own.*\(left, right\).*region"):
+        env.reset(seed=0)
+
+
 def test_keys_with_slashes():
     camera = {"cam/rgb": box(H, W, 3), "cam/segmentation": box(H, W, dtype=np.int16)}
 
@@ -733,7 +822,15 @@ class TestBadInput:
             ({"image_key": 3}, "image_key must be a path, .* or a list of paths, not 3"),
             ({"image_key": []}, "or a list of paths"),
             ({"image_key": ["image/overhead_camera/rgb"] * 2}, "an image twice"),
-            ({"mask": {"rgb": "segmentation"}}, "one entry for each image.*but it has 'rgb'"),
+            ({"mask": {}}, r"masks by region need names, .*got \[\]"),
+            ({"mask": {7: "segmentation"}}, r"masks by region need names, .*got \[7\]"),
+            ({"mask": {"a": "segmentation", "b": 3}}, "mask must be 'segmentation', .* not 3"),
+            ({"mask_ids": {"a": [7]}}, "mask_ids by region needs masks by region"),
+            ({"mask": {"abc": "segmentation"}, "mask_ids": {"abd": [7]}}, "unknown region .* mean 'abc'"),
+            ({"mask": dict.fromkeys("ab", "segmentation"), "mask_ids": [7]}, "regions? need ids by region"),
+            ({"region": "block"}, "region='block' needs masks by region"),
+            ({"mask": {"block": "segmentation"}, "region": "blok"}, "unknown region .* mean 'block'"),
+            ({"mask": {"": "segmentation", "a": "segmentation"}, "region": "a"}, "say the same"),
             ({"mask": "image/overhead_camera/depth"}, "mask must be .*unknown key"),
             ({"mask": "agent/qpos"}, r"whole numbers or bool .*has float32 \[4\]"),
             ({"mask_ids": ["cube"]}, "names in mask_ids need ManiSkill's"),

@@ -81,6 +81,9 @@ class TwinInputs:
         ids = seen["segmentation"][0, ..., 0].numpy()[self._cut]
         return seen["rgb"][0].numpy()[self._cut].copy(), np.isin(ids, twin.edit_segmentation_ids)
 
+    def regions(self, number: int) -> dict[str, np.ndarray]:
+        return {}
+
     def surface(self, index: int) -> Surface:
         """The frame and the geometry behind it, as rendered, before the view is cut to the asked shape."""
         self[index]

@@ -36,6 +36,7 @@ class EditorKind(Config):
     Attributes:
         composition: "mask" keeps every pixel outside the cabinet, "none" shows the whole edit.
         over: the domain whose frames are edited, in its first variant; by default the suite's first.
+        region: where the suite's masks are by region, the one where styles show that have none of their own.
         seeds: of the trials in this domain; None takes the study's.
     """
 
@@ -46,6 +47,7 @@ class EditorKind(Config):
     """Whether there is no edit of a whole frame."""
     composition: Literal["mask", "none"] = "mask"
     over: str = ""
+    region: str = ""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(distinct)] | None = None
 
     @abstractmethod
@@ -62,6 +64,14 @@ class EditorKind(Config):
     def problems(self, styles: Sequence[str]) -> list[str]:
         """What keeps these styles from being edited here, in a sentence each that says what to do."""
         return []
+
+    def regions(self, styles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The regions whose masks each style asks for; "" is the one mask of styles without any.
+
+        Raises:
+            SimeditError: a style has no folder, or a broken one.
+        """
+        return dict.fromkeys(styles, ("",))
 
     def base_of(self, folders: Mapping[str, Path]) -> str | None:
         """The hub id or folder of the base under the styles' folders; None where edits need none.

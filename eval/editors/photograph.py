@@ -38,7 +38,7 @@ class Photograph(EditorKind):
         return library.folders_of(self.library, styles, scratch)
 
     def problems(self, styles: Sequence[str]) -> list[str]:
-        return library.problems_of(self.library, styles)
+        return library.problems_of(self.library, styles, recipes=False)
 
     def fingerprints(self, folders: Mapping[str, Path]) -> dict[str, str]:
         from simedit.specialist import style_image

@@ -1,4 +1,4 @@
-"""`kind: specialists`: diffusion specialists, one a style."""
+"""`kind: specialists`: diffusion specialists, one a style, or several by a recipe."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Specialists(EditorKind):
     """Diffusion specialists on one base: see `simedit.library.SpecialistLibrary`.
 
     Attributes:
-        library: folder of a specialist library, "lab" or "lab-distilled" (which ship with the package), or
-            "tiny", a small untrained one made on the spot.
+        library: folder of a library of specialists and recipes, "lab" or "lab-distilled" (which ship with
+            the package), or "tiny", a small untrained one made on the spot.
         base: folder or hub id of the base; None takes the one that the specialists name.
         steps: denoising steps; None takes the number that the specialists name.
         guidance_interval: start and end, in shares of the denoising steps, of those that are guided.
@@ -43,6 +43,11 @@ class Specialists(EditorKind):
     def problems(self, styles: Sequence[str]) -> list[str]:
         return library.problems_of(self.library, styles)
 
+    def regions(self, styles: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        from simedit.recipe import regions_of
+
+        return {style: regions_of(folder) for style, folder in library.known(self.library, styles).items()}
+
     def base_of(self, folders: Mapping[str, Path]) -> str:
         return self.base or library.base_of(folders.values())
 
@@ -52,6 +57,9 @@ class Specialists(EditorKind):
 
         base = base_folder(self.base_of(folders))
         found = {f"specialists.{style}": digest(folder) for style, folder in folders.items()}
+        for style, folder in folders.items():
+            for what, path in library.models_of(folder).items():
+                found[f"specialists.{style}.{what}"] = digest(path)
         return found | {"base": digest(base, base_files(base))}
 
     def untrained(self, folders: Mapping[str, Path]) -> list[str]:

@@ -151,7 +151,7 @@ def edit_dataset(
 
 def seed_of(seed: int, episode: int) -> int:
     """The seed of an episode's noise, 0 to 2^63 - 1."""
-    return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _files(folder: Path, below: Path = Path(), within: tuple[str, ...] = ()) -> Iterator[Path]:

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from simedit.config import load_json, parse_config
+from simedit.config import Config, load_json, parse_config
 from simedit.errors import SimeditError, shortened, unknown
 from simedit.extras import has, install
 from simedit.video import Video, probe
@@ -28,7 +28,7 @@ _FIELD = re.compile(r"\{(\w+)(?::0([1-9])d)?\}")
 _PLACE = ("chunk_index", "file_index", "from_timestamp")
 
 
-class Feature(BaseModel):
+class Feature(Config):
     """What a column or a camera holds."""
 
     model_config = ConfigDict(extra="allow")
@@ -36,10 +36,10 @@ class Feature(BaseModel):
     dtype: str
 
 
-class Info(BaseModel):
+class Info(Config):
     """What meta/info.json must say; what else it says is kept."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     fps: float = Field(gt=0, le=1000)
     total_episodes: int
@@ -181,7 +181,7 @@ def reading_parquet(path: Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:  # names that are no text are ValueErrors
         raise SimeditError(f"cannot read {path}, download it anew: {shortened(error, 200)}") from error
 
 
@@ -219,7 +219,8 @@ def _episodes(folder: Path, info: Info, cameras: list[str]) -> list[dict[str, An
                 if not (isinstance(value, kind) and least <= value < 1e9):
                     raise SimeditError(f"{path}: an episode's {name} cannot be {shortened(value)}")
     found.sort(key=lambda episode: episode["episode_index"])
-    if [episode["episode_index"] for episode in found] != list(range(info.total_episodes)):
+    numbers = [episode["episode_index"] for episode in found]
+    if len(numbers) != info.total_episodes or numbers != list(range(len(numbers))):
         raise SimeditError(
             f"{folder / INFO} tells of {info.total_episodes} episodes, {folder / EPISODES} of {len(found)}, "
             "which must be numbered from 0 on: download the dataset anew"

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, GroundingDinoForObjectDetection, Sam2Mod
 
 from simedit.errors import SimeditError
 from simedit.scores.hub import ImageStatistics, image_statistics, load_model
+from simedit.settings import Finders
 
 
 @dataclass
@@ -70,6 +71,21 @@ class GroundedSam2:
             segmenter_images,
             box_threshold,
             text_threshold,
+        )
+
+    @classmethod
+    def configured(cls, finders: Finders, device: torch.device | str) -> GroundedSam2:
+        """Load both models as a config names them.
+
+        Raises:
+            SimeditError: as `load`.
+        """
+        return cls.load(
+            finders.detector,
+            finders.segmenter,
+            device,
+            box_threshold=finders.box_threshold,
+            text_threshold=finders.text_threshold,
         )
 
     def __call__(self, images: Tensor, nouns: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ from simedit.config import check_set_once, load_config
 from simedit.errors import SimeditError, run_cli
 from simedit.locks import locked
 from simedit.names import check_name
-from simedit.packaged import CARD, SPECIALISTS, config_file, packaged_configs
+from simedit.packaged import CARD, SPECIALISTS, config_file, packaged_configs, specialist_folder
+from simedit.progress import counting
 from simedit.training.config import (
     DistilledConfig,
     ImagesConfig,
@@ -35,8 +36,11 @@ from simedit.training.run_file import MAY_CHANGE, RUN, Run, changed, read_run, w
 
 # Everything heavy is imported where it is used, so that help and mistakes do not wait for torch.
 if TYPE_CHECKING:
+    import torch
+
     from simedit.pipeline import SpecialistPipeline
     from simedit.specialist import Card, Specialist
+    from simedit.training.after import EditedInputs
     from simedit.training.data import Inputs
     from simedit.training.sampler import Masks
 
@@ -52,6 +56,7 @@ Make a specialist from a few photographs of a style, with AI feedback and no lab
       --style-images photos/rain --name rain --set inputs.path=photos/streets
   simedit-train --resume runs/train/gold
   simedit-train distill --specialist gold                 # the same edits in one evaluation (distill --help)
+  simedit-train recipe --config tabletop.yaml             # several specialists, one after the other
   accelerate launch --multi_gpu --num_processes 4 -m simedit.training.cli --config ... (the same options)
 
 Without InstructPix2Pix at hand: simedit-lab train-style NAME --style-images FOLDER, on a small base that
@@ -204,14 +209,7 @@ def train_in(
     torch.backends.cudnn.deterministic = True
 
     def segmenter() -> GroundedSam2:
-        r = config.regions
-        return GroundedSam2.load(
-            r.detector,
-            r.segmenter,
-            device,
-            box_threshold=r.box_threshold,
-            text_threshold=r.text_threshold,
-        )
+        return GroundedSam2.configured(config.regions, device)
 
     def alone() -> Path | None:
         """From here on the run folder is this training's; gives its newest checkpoint."""
@@ -229,7 +227,7 @@ def train_in(
             if newest is None:
                 raise SimeditError(f"{folder} holds no checkpoint to go on from: start it anew")
             styles = checkpoints.load(newest).specialist.style_images
-        inputs = _inputs(config, stack)
+        inputs, edited = _inputs(config, stack), None
         inputs[0]  # what cannot be rendered or read is met here, and before TensorBoard loads TensorFlow
         check_masks(config.regions, inputs)
         # One process downloads, the others find it there.
@@ -243,10 +241,14 @@ def train_in(
             structural = load_structural(config.scores.structural, device)
             semantic = config.scores.semantic
             encoder = load_encoder(semantic, device)
+        masks = warning_masks(regions, config.style, console) if main else regions.inputs
+        if config.after is not None:
+            inputs = edited = _edited(config, inputs, folder, device)
+            masks = edited.found_before(masks) if config.regions.inputs == "grounded-sam2" else masks
         material = Material(
             inputs=inputs,
             styles=styles,
-            masks=warning_masks(regions, config.style, console) if main else regions.inputs,
+            masks=masks,
             style_masks=regions.styles,
             structural=structural,
             semantic=Semantic(encoder, semantic.outside),
@@ -274,6 +276,15 @@ def train_in(
         if main:
             write_run(folder, run.model_copy(update={"config": config.model_dump(mode="json")}))
         go_on = f"Go on with: {_resume_command(folder, accelerator.num_processes, cpu, overwrite)}"
+        if edited is not None:
+            mine = edited.groups()[accelerator.process_index :: accelerator.num_processes]
+            with contextlib.ExitStack() as showing:
+                title, total = f"inputs, edited by {config.after.recipe}", sum(map(len, mine))
+                show = showing.enter_context(counting(title, total, console=console)) if main else None
+                for done in edited.prepare(mine):
+                    if show is not None:
+                        show(done)
+            accelerator.wait_for_everyone()
         try:
             with shown(console, config) if main else contextlib.nullcontext(silent) as trainer.show:
                 result = trainer.run()
@@ -433,6 +444,23 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
     return RunInputs(config.inputs, config.width, config.height)
 
 
+def _edited(config: TrainConfig, inputs: Inputs, folder: Path, device: torch.device) -> EditedInputs:
+    """The inputs as the passes leave them that come before."""
+    from simedit.library import SpecialistLibrary
+    from simedit.training.after import AT_ONCE, EditedInputs
+    from simedit.training.depends import of_inputs
+
+    assert config.after is not None
+    passes = specialist_folder(config.after.recipe)
+
+    def load() -> SpecialistLibrary:
+        return SpecialistLibrary.load(passes, base=config.base, device=device, batch_size=AT_ONCE)
+
+    found = EditedInputs(inputs, config, load, folder, of_inputs(config, _assets(config)))
+    found.check()
+    return found
+
+
 def _check_fresh(folder: Path) -> None:
     from simedit.training.checkpoint import latest
 
@@ -480,8 +508,23 @@ def dry_run_of(config: TrainConfig, cpu: bool, teacher: Card | None = None) -> N
         found = estimate(config, state.num_processes, teacher)
         parts = base_configs(config.base) or STABLE_DIFFUSION
         Console().print(table(found, measured(config, parts["unet"], str(state.device))))
+        if config.after is not None:
+            print(_before(config.after.recipe))
         for line in missing_imports(config):
             print(f"not installed: {line}", file=sys.stderr)
+
+
+def _before(recipe: str) -> str:
+    """What a training costs before it begins, which its table leaves out."""
+    from simedit.recipe import specialists_of
+    from simedit.specialist import read_card
+
+    try:
+        cards = [read_card(folder) for folder in specialists_of(specialist_folder(recipe))]
+    except SimeditError as error:
+        return f"Not counted: edits of the inputs by after.recipe, which is not there: {error}"
+    each = sum(card.steps * card.scales.branches for card in cards)
+    return f"Not counted: first each input is edited by {recipe}, once, in {each:,} U-Net evaluations."
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -494,6 +537,10 @@ def main(args: Sequence[str] | None = None) -> int:
             from simedit.training import distill
 
             return distill.command(given[1:])
+        if given[:1] == ["recipe"]:
+            from simedit.training import assemble
+
+            return assemble.command(given[1:])
         tyro.cli(train, prog="simedit-train", description=DESCRIPTION, args=given)
 
     return run_cli(command)

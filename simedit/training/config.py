@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     Discriminator,
     Field,
     NonNegativeFloat,
@@ -19,22 +18,9 @@ from pydantic import (
 )
 
 from simedit.config import Config
-from simedit.errors import SimeditError
-from simedit.settings import DEFAULT_BASE, Heights, Scales
-
-
-def _place(name: str) -> str:
-    if not name.strip():
-        raise ValueError("it names no folder: an empty one would be the working directory")
-    if not name.isprintable():
-        raise ValueError("it must hold letters, digits and signs that can be printed")
-    return name
-
-
-Place = Annotated[str, AfterValidator(_place)]
-"""The path of a folder, or a hub id."""
-
-Share = Annotated[float, Field(gt=0, le=1)]
+from simedit.errors import SimeditError, unknown
+from simedit.names import Name
+from simedit.settings import DEFAULT_BASE, Finders, Heights, Place, Scales, Share
 
 
 class StyleConfig(Config):
@@ -76,18 +62,33 @@ class StyleConfig(Config):
         )
 
 
+MasksConfig = Annotated[
+    Annotated[Place, Tag("one")] | Annotated[dict[Name, Place], Tag("by region")],
+    Discriminator(lambda masks: "by region" if isinstance(masks, dict) else "one"),
+]
+
+
 class ImagesConfig(Config):
     """Inputs from a folder of images, at any depth.
 
     Attributes:
         path: the folder.
         masks: a folder of masks, white where the edit belongs, with the images' relative paths and any
-            image suffix; null where there are none.
+            image suffix; null where there are none. Or such a folder for each region by its name.
+        region: of masks by region, the one where the edit belongs.
     """
 
     kind: Literal["images"] = "images"
     path: Place
-    masks: Place | None = None
+    masks: MasksConfig | None = None
+    region: Name | None = None
+
+    @model_validator(mode="after")
+    def _of_the_masks(self) -> ImagesConfig:
+        named = self.masks if isinstance(self.masks, dict) else {}
+        if self.region is not None and self.region not in named:
+            raise ValueError(f"region: {unknown('region of masks', self.region, named)}")
+        return self
 
 
 class TwinConfig(Config):
@@ -143,8 +144,20 @@ class RunConfig(Config):
 InputsConfig = Annotated[ImagesConfig | TwinConfig | PushTConfig | RunConfig, Field(discriminator="kind")]
 
 
-class RegionsConfig(Config):
-    """Where the masks come from.
+class AfterConfig(Config):
+    """The passes that come before this specialist's: it is trained on inputs as they leave them.
+
+    Attributes:
+        recipe: a recipe's folder or a specialist's, the name of one in ./specialists, or lab:NAME.
+        region: where the inputs' masks are by region, the one where passes show that have none of their own.
+    """
+
+    recipe: Place
+    region: Name | None = None
+
+
+class RegionsConfig(Finders):
+    """Where the masks come from, and what finds nouns.
 
     Attributes:
         inputs: "simulator" (inputs of kind twin or push_t), "files" (inputs with a masks folder),
@@ -152,17 +165,11 @@ class RegionsConfig(Config):
         styles: of the style images: "grounded-sam2" (looks for style_noun), "full-frame", or "files".
         style_masks: for "files": a folder of masks, white where the style is, which sort by name as the
             style images do.
-        detector, segmenter: Grounding DINO and SAM 2: hub ids or directories.
-        box_threshold, text_threshold: the detector's.
     """
 
     inputs: Literal["simulator", "files", "grounded-sam2", "full-frame"] = "simulator"
     styles: Literal["grounded-sam2", "full-frame", "files"] = "grounded-sam2"
     style_masks: Place | None = None
-    detector: Place = "IDEA-Research/grounding-dino-tiny"
-    segmenter: Place = "facebook/sam2.1-hiera-large"
-    box_threshold: Share = 0.4
-    text_threshold: Share = 0.3
 
     @model_validator(mode="after")
     def _masks_named(self) -> RegionsConfig:
@@ -321,6 +328,7 @@ class TrainConfig(Config):
             start alone.
         samples: pairs of edits in one step, over all devices.
         width, height: the size trained at, pixels; inputs are scaled to cover it and cut at the centre.
+        after: what edits the inputs first, for the specialist of a recipe's later pass; null for nothing.
         warm_start: what comes before the feedback; null, as in the paper, for nothing.
         precision: "bf16" computes in bfloat16 and keeps what is trained in float32.
         keep: how many checkpoints to keep.
@@ -334,6 +342,7 @@ class TrainConfig(Config):
     height: Annotated[int, Field(ge=32)] = 256
     style: StyleConfig = StyleConfig()
     inputs: InputsConfig = TwinConfig()
+    after: AfterConfig | None = None
     regions: RegionsConfig = Field(default=RegionsConfig(), validate_default=True)
     scores: ScoresConfig = ScoresConfig()
     warm_start: WarmStartConfig | None = Field(default=None, validate_default=True)
@@ -382,6 +391,10 @@ class TrainConfig(Config):
             raise ValueError("inputs: 'simulator' needs inputs.kind 'twin' or 'push_t'")
         if regions.inputs == "files" and not (isinstance(inputs, ImagesConfig) and inputs.masks is not None):
             raise ValueError("inputs: 'files' needs inputs.kind 'images' with a masks folder")
+        if regions.inputs == "files" and isinstance(inputs.masks, dict) and inputs.region is None:
+            raise ValueError(
+                "inputs: 'files' with masks by region needs inputs.region: where the edit belongs"
+            )
         return regions
 
 

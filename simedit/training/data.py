@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from simedit.errors import SimeditError
-from simedit.images import images_in, listed, open_image, read_mask, rgb, say
+from simedit.images import images_in, listed, masks_beside, open_image, read_mask, rgb, say
 from simedit.training.config import ImagesConfig
 
 SMALLEST = 32
@@ -40,6 +40,11 @@ class Inputs(Protocol):
         no others."""
         ...
 
+    def regions(self, number: int, /) -> Mapping[str, np.ndarray]:
+        """The masks by region, bool [H, W], of an input, or as number len(inputs) + i of the unseen frame i;
+        none where it has but one mask, or no mask."""
+        ...
+
 
 class ImageInputs:
     """Inputs from a folder of images. All are read once now, so that a broken one is not met hours later.
@@ -60,21 +65,24 @@ class ImageInputs:
         names = images_in(folder)
         self._size = (width, height)
         self._images = [folder / name for name in names]
-        self._masks = None if config.masks is None else _masks(folder, names, Path(config.masks))
+        folders = config.masks if isinstance(config.masks, dict) else {"": config.masks}
+        self._masks = {
+            region: masks_beside(folder, names, Path(masks)) for region, masks in folders.items() if masks
+        }
+        self._region = config.region or ""
         say(f"{len(names)} input images in {folder}")
         empty = []
         for i, path in enumerate(self._images):
             shape = read_photo(path).shape[:2]
-            if self._masks is None:
-                continue
-            mask = read_mask(self._masks[i], may_be_empty=True)
-            if mask.shape != shape:
-                raise SimeditError(
-                    f"the mask {self._masks[i]} is {mask.shape[1]} x {mask.shape[0]} pixels and {path} is "
-                    f"{shape[1]} x {shape[0]}: they must be equal"
-                )
-            if not fit(mask, *self._size).any():
-                empty.append(self._masks[i])
+            for region, masks in self._masks.items():
+                mask = read_mask(masks[i], may_be_empty=True)
+                if mask.shape != shape:
+                    raise SimeditError(
+                        f"the mask {masks[i]} is {mask.shape[1]} x {mask.shape[0]} pixels and {path} is "
+                        f"{shape[1]} x {shape[0]}: they must be equal"
+                    )
+                if region == self._region and not fit(mask, *self._size).any():
+                    empty.append(masks[i])
         if empty:
             say(
                 f"{len(empty)} of {len(names)} masks are black all over, at {width} x {height} pixels cut at "
@@ -90,9 +98,13 @@ class ImageInputs:
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, np.ndarray | None]:
         """The frame, uint8 [height, width, 3], and its mask, bool [height, width]."""
         frame = fit(read_photo(self._images[index]), *self._size)
-        if self._masks is None:
-            return frame, None
-        return frame, fit(read_mask(self._masks[index], may_be_empty=True), *self._size)
+        return frame, self._mask(self._region, index) if self._region in self._masks else None
+
+    def regions(self, number: int, /) -> dict[str, np.ndarray]:
+        return {region: self._mask(region, number) for region in self._masks if region}
+
+    def _mask(self, region: str, index: int) -> np.ndarray:
+        return fit(read_mask(self._masks[region][index], may_be_empty=True), *self._size)
 
 
 def read_photo(path: Path) -> np.ndarray:
@@ -235,23 +247,6 @@ def draws(seed: int, step: int, samples: int, inputs: int, wordings: int, styles
 def _natural(file: Path) -> list[tuple[int, str]]:
     """2.jpg before 10.jpg."""
     return [(len(n), n) if n.isdigit() else (0, n) for n in re.split(r"(\d+)", str(file))]
-
-
-def _masks(folder: Path, names: Sequence[Path], masks: Path) -> list[Path]:
-    """The mask of each image, by its relative path without the suffix."""
-    if folder.resolve() in (masks.resolve(), *masks.resolve().parents):
-        raise SimeditError(f"the masks {masks} lie inside the images {folder}: choose a folder beside it")
-    there: dict[Path, Path] = {}
-    for name in images_in(masks):
-        if (other := there.setdefault(name.with_suffix(""), masks / name)) != masks / name:
-            raise SimeditError(f"{other} and {masks / name} are both the mask of one image: remove one")
-    missing = [str(name) for name in names if name.with_suffix("") not in there]
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise SimeditError(
-            f"{masks} has no mask for {', '.join(missing[:5])}{more}: each image needs one of its own path"
-        )
-    return [there[name.with_suffix("")] for name in names]
 
 
 def _random(seed: int, *key: int) -> np.random.Generator:

@@ -11,7 +11,9 @@ import torch
 
 from simedit.digests import digest
 from simedit.files import images_in
+from simedit.packaged import specialist_folder
 from simedit.pipeline import base_folder
+from simedit.recipe import looks_for_nouns, read_card
 from simedit.specialist import CARD, WEIGHTS
 from simedit.training.config import DepthConfig, DistilledConfig, ImagesConfig, RunConfig, TrainConfig
 
@@ -33,23 +35,8 @@ def fingerprints(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, 
     Raises:
         SimeditError: a folder is missing or cannot be read.
     """
-    base = base_folder(config.base)
-    found = {
-        "simedit": version("simedit"),
-        f"the base {config.base}": _files(
-            base, [base / "model_index.json", *(f for part in _PARTS for f in _of(base / part, _OF_BASE))]
-        ),
-    }
-    inputs, regions, scores = config.inputs, config.regions, config.scores
-    if isinstance(inputs, ImagesConfig):
-        found[f"the inputs in {inputs.path}"] = _images(inputs.path)
-        if inputs.masks is not None:
-            found[f"the masks in {inputs.masks}"] = _images(inputs.masks)
-    elif isinstance(inputs, RunConfig):
-        folder = Path(inputs.path)
-        found[f"the videos in {inputs.path}"] = _files(folder, _of(folder, (".mp4",)))
-    if assets := list(assets):
-        found["the simulator's assets"] = _files(Path(assets[0].anchor), assets)
+    found = of_inputs(config, assets)
+    regions, scores = config.regions, config.scores
     if isinstance(config.warm_start, DistilledConfig):
         teacher = Path(config.warm_start.teacher)
         found[f"the specialist {teacher}"] = _files(
@@ -62,9 +49,42 @@ def fingerprints(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, 
         models.append(scores.structural.model)
     if "grounded-sam2" in (regions.inputs, regions.styles):
         models += [regions.detector, regions.segmenter]
-    for model in models:
-        if model is not None and (folder := Path(model)).is_dir():
-            found[f"the model {model}"] = _files(folder, _of(folder, _OF_MODELS))
+    return found | _models(models)
+
+
+def of_inputs(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, str]:
+    """What of that the inputs depend on, as they are trained on: after the passes that come before.
+
+    Args:
+        assets: as `fingerprints`'.
+
+    Raises:
+        SimeditError: a folder is missing or cannot be read.
+    """
+    base = base_folder(config.base)
+    found = {
+        "simedit": version("simedit"),
+        f"the base {config.base}": _files(
+            base, [base / "model_index.json", *(f for part in _PARTS for f in _of(base / part, _OF_BASE))]
+        ),
+    }
+    inputs = config.inputs
+    if isinstance(inputs, ImagesConfig):
+        found[f"the inputs in {inputs.path}"] = _images(inputs.path)
+        named = isinstance(inputs.masks, dict)
+        for masks in inputs.masks.values() if named else filter(None, [inputs.masks]):
+            found[f"the masks in {masks}"] = _images(masks)
+    elif isinstance(inputs, RunConfig):
+        folder = Path(inputs.path)
+        found[f"the videos in {inputs.path}"] = _files(folder, _of(folder, (".mp4",)))
+    if assets := list(assets):
+        found["the simulator's assets"] = _files(Path(assets[0].anchor), assets)
+    if config.after is not None:
+        folder = specialist_folder(config.after.recipe)
+        found[f"the passes before, {config.after.recipe}"] = _files(folder, [*folder.rglob("*")])
+        if looks_for_nouns(folder):
+            finders = read_card(folder).regions
+            found |= _models([finders.detector, finders.segmenter])
     return found
 
 
@@ -80,6 +100,12 @@ def changes(before: dict[str, str], now: dict[str, str]) -> str:
     """What differs, in words; empty if nothing does."""
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return "; ".join(f"{key} ({before.get(key, 'none')}, now {now.get(key, 'none')})" for key in keys)
+
+
+def _models(names: Iterable[str | None]) -> dict[str, str]:
+    """Of those that lie in folders."""
+    folders = {name: Path(name) for name in names if name is not None and Path(name).is_dir()}
+    return {f"the model {name}": _files(path, _of(path, _OF_MODELS)) for name, path in folders.items()}
 
 
 def _files(folder: Path, files: list[Path]) -> str:

@@ -49,6 +49,7 @@ SUMS = ("updates", "terms", "loss", "clamped", "gradient_norm")
 PATHS: Any = {
     "base": True,
     "inputs": {"path", "masks", "asset_root"},
+    "after": {"recipe"},
     "regions": {"style_masks"},
     "warm_start": {"teacher"},
 }
