@@ -47,11 +47,17 @@ class PushTInputs:
 
     def unseen(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """A frame and its mask that is none of the inputs, for any index from 0."""
-        random = np.random.default_rng((self._seed, index + len(self)))
-        arrange(self._simulator, draw_state(random))
-        frame = drawn(self._simulator)
-        mask = masks.regions(frame)[self._config.region]
-        return np.ascontiguousarray(frame[self._cut]), mask[self._cut]
+        number = index + len(self)
+        return self._frame(number)[self._cut].copy(), self.regions(number)[self._config.region]
+
+    def regions(self, number: int, /) -> dict[str, np.ndarray]:
+        """The masks of all regions, bool [height, width], of an input, or as number len(self) + i of the
+        unseen frame i."""
+        return {name: mask[self._cut] for name, mask in masks.regions(self._frame(number)).items()}
+
+    def _frame(self, number: int) -> np.ndarray:
+        arrange(self._simulator, draw_state(np.random.default_rng((self._seed, number))))
+        return drawn(self._simulator)
 
 
 def write_photographs(folder: str | Path, count: int, size: int, seed: int = 0) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from simedit.lab.push_t.demonstrations import CAMERA
+from simedit.lab.push_t.demonstrations import CAMERA, SIZE
 from simedit.recipe import Recipe
 
 REGIONS = ("background", "block")
@@ -67,3 +68,32 @@ def laid(frame: np.ndarray, photographs: dict[str, np.ndarray]) -> np.ndarray:
     for region in photographs:
         found = editor.edit(found, styles=[region], masks=masks[region][None], seeds=[0])
     return found[0]
+
+
+def shown(recipe: Path, seeds: Sequence[int]) -> list[list[np.ndarray]]:
+    """A row of pictures for each of some states, which seeds draw: raw, its background edited, its block too,
+    photographs laid on it, proxy-real; uint8 [SIZE, SIZE, 3] each."""
+    from simedit.envs.push_t.env import arrange, drawn, simulator
+    from simedit.envs.push_t.masks import regions
+    from simedit.envs.push_t.proxy_real import photograph
+    from simedit.envs.push_t.scene import draw_state
+    from simedit.library import SpecialistLibrary
+    from simedit.recipe import read_card
+    from simedit.specialist import Specialist
+
+    env, photographs, rows = simulator(SIZE), photographs_of(recipe), []
+    first = recipe / read_card(recipe).passes[0].specialist
+    library = SpecialistLibrary.load([recipe, first])
+    styles = [Specialist.load(first).card.style, read_card(recipe).name]
+    for seed in seeds:
+        state = draw_state(np.random.default_rng(seed))
+        arrange(env, state)
+        frame = drawn(env)
+        by_region = {name: mask[None] for name, mask in regions(frame).items()}
+        masks = [by_region[REGIONS[0]], by_region]
+        edits = [
+            library.edit(frame[None], styles=[style], masks=mask, seeds=[0])[0]
+            for style, mask in zip(styles, masks, strict=True)
+        ]
+        rows.append([frame, *edits, laid(frame, photographs), photograph(state, SIZE, seed)[0]])
+    return rows

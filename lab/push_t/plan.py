@@ -22,7 +22,7 @@ SHIPPED = ("raw", "colours", "edited")
 
 
 class Plan(Config):
-    """How much work a study does; the defaults are those of what ships.
+    """How much work a study does.
 
     Attributes:
         seed: of everything drawn.
@@ -38,7 +38,7 @@ class Plan(Config):
     """
 
     seed: NonNegativeInt = 0
-    shipped: bool = False
+    shipped: bool = True
     episodes: PositiveInt = 200
     held_out: Annotated[int, Field(ge=2)] = 40
     pool: PositiveInt = 400
@@ -47,7 +47,7 @@ class Plan(Config):
     steps: PositiveInt = 5000
     tuned_steps: PositiveInt = 500
     starts: PositiveInt = 50
-    network: FlowConfig = FlowConfig()
+    network: FlowConfig = FlowConfig(hidden=96, blocks=2)
 
     @property
     def arms(self) -> tuple[str, ...]:

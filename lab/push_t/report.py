@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from simedit.drafts import whole
+from simedit.lab.push_t.edits import shown
 from simedit.lab.push_t.measures import Estimate, crossing, estimate
 from simedit.lab.push_t.plan import ARMS, Plan
 from simedit.lab.stages import read_json, write_json
@@ -16,8 +17,11 @@ UNTRAINED = "untrained"
 _NAMES = {UNTRAINED: "random weights"} | {arm: arm.replace("_", "-") for arm in ARMS}
 
 
-def report(folder: Path, plan: Plan) -> dict[str, Any]:
+def report(folder: Path, plan: Plan, recipe: Path) -> dict[str, Any]:
     """Write report.json, figure.png and strip.png; what the first holds.
+
+    Args:
+        recipe: that edits.
 
     Raises:
         SimeditError: the folder lacks what a stage leaves.
@@ -44,6 +48,7 @@ def report(folder: Path, plan: Plan) -> dict[str, Any]:
     }
     write_json(folder / "report.json", content)
     _figure(folder / "figure.png", arms, curve, crossings)
+    _strip(folder / "strip.png", shown(recipe, range(plan.seed, plan.seed + 4)))
     return content
 
 
@@ -119,14 +124,14 @@ def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], crossings: 
         figure.savefig(draft, dpi=150, format="png")
 
 
-def strip(path: Path, pictures: list[list[np.ndarray]], titles: list[str]) -> None:
-    """Rows of pictures, uint8 [H, W, 3], under titles."""
+def _strip(path: Path, pictures: list[list[np.ndarray]]) -> None:
     from matplotlib.figure import Figure
 
+    titles = ["raw", "background edited", "and the block", "photographs laid on it", "proxy-real"]
     figure = Figure(figsize=(2.2 * len(titles), 2.2 * len(pictures) + 0.3), layout="constrained")
     axes = figure.subplots(len(pictures), len(titles), squeeze=False)
-    for row, shown in zip(axes, pictures, strict=True):
-        for axis, picture in zip(row, shown, strict=True):
+    for row, several in zip(axes, pictures, strict=True):
+        for axis, picture in zip(row, several, strict=True):
             axis.imshow(picture)
             axis.axis("off")
     for axis, title in zip(axes[0], titles, strict=True):

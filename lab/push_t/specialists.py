@@ -37,7 +37,8 @@ def _train(
     from simedit.training.checkpoint import latest
     from simedit.training.cli import train
 
-    folder = run / region
+    folder, earlier = run / region, REGIONS[: REGIONS.index(region)]
+    before = [f"after.recipe={run / 'made' / NAMES[one]}" for one in earlier]
     if latest(folder / "checkpoints") is not None:
         train(resume=folder)
         return
@@ -47,5 +48,5 @@ def _train(
         name=NAMES[region],
         out=folder,
         specialist=made,
-        overrides=(f"base={base}", f"regions.style_masks={photographs / region}", *settings),
+        overrides=(f"base={base}", f"regions.style_masks={photographs / region}", *before, *settings),
     )

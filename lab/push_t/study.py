@@ -56,7 +56,7 @@ def study(folder: Path, plan: Plan, say: Callable[[str], None]) -> dict[str, Any
     with locked(folder, "simedit-lab push-t"):
         keep_plan(folder, plan)
         do(folder, stages, tell)
-        return report(folder, plan)
+        return report(folder, plan, recipe_of(folder, plan))
 
 
 def recipe_of(folder: Path, plan: Plan) -> Path:
