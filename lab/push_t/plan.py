@@ -35,6 +35,7 @@ class Plan(Config):
         steps, tuned_steps: of a pretraining and a tuning, batches of 128 frames.
         starts: of the episodes in proxy-real that each policy plays.
         network: the policies' size.
+        training: settings of the specialists' trainings, as `simedit-train --set`.
     """
 
     seed: NonNegativeInt = 0
@@ -48,6 +49,7 @@ class Plan(Config):
     tuned_steps: PositiveInt = 500
     starts: PositiveInt = 50
     network: FlowConfig = FlowConfig(hidden=96, blocks=2)
+    training: tuple[str, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -82,7 +82,11 @@ def _recipe(folder: Path, plan: Plan) -> None:
     if not photographs.exists():
         write_photographs(photographs, 5, 512, seed=plan.seed)
     train_recipe(
-        photographs, base=lab_data("base"), run=folder / "specialists", target=recipe_of(folder, plan)
+        photographs,
+        base=lab_data("base"),
+        run=folder / "specialists",
+        target=recipe_of(folder, plan),
+        settings=plan.training,
     )
 
 
