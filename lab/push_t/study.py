@@ -50,8 +50,10 @@ def study(folder: Path, plan: Plan, say: Callable[[str], None]) -> dict[str, Any
 
     def tell(name: str, minutes: float | None = None, before: bool = False) -> None:
         title = f"{[*stages].index(name) + 1}/{len(stages)} {name}"
-        took = "done before" if before else f"{minutes:.1f} min"
-        say(f"{title} ..." if minutes is None else f"{title}: {took}")
+        if minutes is None:
+            say(f"{title} ...")
+        else:
+            say(f"{title}: done before" if before else f"{title}: {minutes:.1f} min")
 
     with locked(folder, "simedit-lab push-t"):
         keep_plan(folder, plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from simedit.training.data import Inputs, fit, read_style_masks
 
 _LEAST = 16
 """Pixels: a style image cut smaller shows no material."""
+_BORDER = 0.01
+"""Of a style's mask, share of the image's shorter side."""
 
 Segment = Callable[[Tensor, Sequence[str]], tuple[Tensor, Tensor]]
 """(images float [N, 3, H, W] in 0..1, N nouns) -> (masks bool [N, H, W], found bool [N]), as GroundedSam2."""
@@ -73,7 +76,7 @@ class Regions:
         """
         found = []
         for number, (image, mask) in enumerate(zip(images, self.styles, strict=True), 1):
-            part = image[_largest(mask)]
+            part = image[_largest(_inner(mask))]
             if min(part.shape[:2]) < _LEAST:
                 raise SimeditError(
                     f"the mask of style image {number} holds no rectangle of {_LEAST} x {_LEAST} pixels: "
@@ -128,6 +131,12 @@ def fit_style_masks(masks: Sequence[np.ndarray], width: int, height: int) -> np.
                 f"pixels at its centre that training sees: crop the image, and its mask, around the style"
             )
     return np.stack(fitted)
+
+
+def _inner(mask: np.ndarray) -> np.ndarray:
+    """A mask without its border, where what it shows has shadows, another side, or another's light."""
+    border = max(1, round(_BORDER * min(mask.shape)))
+    return cv2.erode(mask.astype(np.uint8), np.ones((2 * border + 1,) * 2, np.uint8)).astype(bool)
 
 
 def _largest(mask: np.ndarray) -> tuple[slice, slice]:
