@@ -28,6 +28,7 @@ SLOW = {
     "video": 3,
     "recording": 4,
     "specialist": 8,
+    "recipe": 8,
     "run": 8,
     "runs": 6,
     "arms": 8,
