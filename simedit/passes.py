@@ -44,7 +44,7 @@ class Looking:
         """bool [H, W], an array or a tensor as the frame, uint8 [H, W, 3], is; empty where there is none."""
         pixels = frame if isinstance(frame, Tensor) else torch.tensor(np.ascontiguousarray(frame))
         image = pixels.permute(2, 0, 1)[None].to(torch.float32) / 255
-        find = finder(self.finders, self.device)
+        find = finder(self.finders, self.device)  # pyright: ignore[reportArgumentType]  # they can be hashed
         masks, found = find(image.expand(len(self.nouns), -1, -1, -1), self.nouns)
         for noun, there in zip(self.nouns, found.tolist(), strict=True):
             if not there:
@@ -95,7 +95,7 @@ def steps_of(recipe: Recipe, device: torch.device) -> list[Step]:
         SimeditError: it cannot be had.
     """
     if any(one.nouns for one in recipe.passes):
-        finder(recipe.regions, device)
+        finder(recipe.regions, device)  # pyright: ignore[reportArgumentType]
     return [
         Step(
             recipe.name,

@@ -160,6 +160,55 @@ def _specialist(folder: Path) -> None:
         library.remove(specialist.card.style)
 
 
+def _make_recipe(folder: Path) -> None:
+    from small_recipes import make_recipe
+
+    _make_specialist(folder)
+    passes = {"specialist": "gold", "region": "block", "prompt": "of gold"}, {"specialist": "gold"}
+    make_recipe(folder, "tabletop", *passes)
+
+
+def _recipe(folder: Path) -> None:
+    from simedit.eval.library import base_of, find_specialists, is_untrained, models_of
+    from simedit.recipe import Recipe, regions_of
+
+    where = folder / "tabletop"
+    regions_of(where)
+    base_of([where])
+    is_untrained(where)
+    models_of(where)
+    find_specialists(folder, ["gold"])
+    recipe, library = Recipe.load(where), _library()
+    recipe.save(folder / "again")
+    if any(one.nouns for one in recipe.passes):  # which are looked for by models from the hub
+        return
+    library.add(recipe)
+    try:
+        frames, mask = np.full((1, 16, 16, 3), 99, np.uint8), np.ones((1, 16, 16), bool)
+        masks = {one.region or "": mask for one in recipe.passes}
+        library.edit(frames, styles=[recipe.name], masks=masks, seeds=[0])
+    finally:
+        library.remove(recipe.name)
+
+
+def _recipe_config(folder: Path) -> None:
+    from simedit.config import load_config
+    from simedit.recipe import RecipeConfig
+
+    load_config(RecipeConfig, folder / "recipe.yaml")
+
+
+def _make_recipe_config(folder: Path) -> None:
+    lines = (
+        "name: tabletop",
+        "passes:",
+        "  - {specialist: gold, region: block, prompt: of gold}",
+        "  - {specialist: wood, nouns: [a, b]}",
+        "regions: {detector: ./there, box_threshold: 0.5}",
+    )
+    (folder / "recipe.yaml").write_text("\n".join(lines), encoding="utf-8")
+
+
 def _laid(folder: Path) -> None:
     from simedit.photograph import PhotographEditor
 
@@ -565,6 +614,8 @@ LOADERS = {
     "overrides": Loader(_make_overrides, _overrides),
     "rates": Loader(_make_rates, _rates),
     "specialist": Loader(_make_specialist, _specialist, "gold/*"),
+    "recipe": Loader(_make_recipe, _recipe, "tabletop/**/*"),
+    "recipe config": Loader(_make_recipe_config, _recipe_config),
     "laid": Loader(_make_specialist, _laid, "gold/*"),
     "base": Loader(_make_specialist, _base, "base/**/*"),
     "footprint": Loader(_make_specialist, _footprint, "base/*/config.json"),

@@ -29,6 +29,7 @@ SLOW = {
     "dataset": 4,
     "recording": 4,
     "specialist": 8,
+    "recipe": 8,
     "run": 8,
     "runs": 6,
     "arms": 8,

@@ -74,6 +74,11 @@ class EditedInputs:
             except SimeditError as error:
                 raise SimeditError(f"after.recipe: {error}") from error
 
+    @property
+    def title(self) -> str:
+        """What `prepare` does."""
+        return f"inputs, edited by {self._after.recipe}"
+
     def groups(self) -> list[range]:
         """The inputs' numbers, those together that are edited at once."""
         starts = range(0, len(self), AT_ONCE)

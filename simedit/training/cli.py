@@ -284,8 +284,8 @@ def train_in(
         if edited is not None:
             mine = edited.groups()[accelerator.process_index :: accelerator.num_processes]
             with contextlib.ExitStack() as showing:
-                title, total = f"inputs, edited by {config.after.recipe}", sum(map(len, mine))
-                show = showing.enter_context(counting(title, total, console=console)) if main else None
+                total = sum(map(len, mine))
+                show = showing.enter_context(counting(edited.title, total, console=console)) if main else None
                 for done in edited.prepare(mine):
                     if show is not None:
                         show(done)

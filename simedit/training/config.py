@@ -90,6 +90,13 @@ class ImagesConfig(Config):
             raise ValueError(f"region: {unknown('region of masks', self.region, named)}")
         return self
 
+    @property
+    def mask_folders(self) -> dict[str, str]:
+        """By region; "" is where there is one for all."""
+        if isinstance(self.masks, dict):
+            return self.masks
+        return {} if self.masks is None else {"": self.masks}
+
 
 class TwinConfig(Config):
     """Inputs rendered on the fly by the drawer twin, over poses and drawer states, with exact masks.
@@ -394,12 +401,13 @@ class TrainConfig(Config):
             return regions
         if regions.inputs == "simulator" and not isinstance(inputs, TwinConfig | PushTConfig):
             raise ValueError("inputs: 'simulator' needs inputs.kind 'twin' or 'push_t'")
-        if regions.inputs == "files" and not (isinstance(inputs, ImagesConfig) and inputs.masks is not None):
-            raise ValueError("inputs: 'files' needs inputs.kind 'images' with a masks folder")
-        if regions.inputs == "files" and isinstance(inputs.masks, dict) and inputs.region is None:
-            raise ValueError(
-                "inputs: 'files' with masks by region needs inputs.region: where the edit belongs"
-            )
+        if regions.inputs == "files":
+            if not isinstance(inputs, ImagesConfig) or inputs.masks is None:
+                raise ValueError("inputs: 'files' needs inputs.kind 'images' with a masks folder")
+            if (inputs.region or "") not in inputs.mask_folders:
+                raise ValueError(
+                    "inputs: 'files' with masks by region needs inputs.region: where the edit belongs"
+                )
         return regions
 
 

@@ -65,9 +65,8 @@ class ImageInputs:
         names = images_in(folder)
         self._size = (width, height)
         self._images = [folder / name for name in names]
-        folders = config.masks if isinstance(config.masks, dict) else {"": config.masks}
         self._masks = {
-            region: masks_beside(folder, names, Path(masks)) for region, masks in folders.items() if masks
+            region: masks_beside(folder, names, Path(masks)) for region, masks in config.mask_folders.items()
         }
         self._region = config.region or ""
         say(f"{len(names)} input images in {folder}")

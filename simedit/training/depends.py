@@ -71,8 +71,7 @@ def of_inputs(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, str
     inputs = config.inputs
     if isinstance(inputs, ImagesConfig):
         found[f"the inputs in {inputs.path}"] = _images(inputs.path)
-        named = isinstance(inputs.masks, dict)
-        for masks in inputs.masks.values() if named else filter(None, [inputs.masks]):
+        for masks in inputs.mask_folders.values():
             found[f"the masks in {masks}"] = _images(masks)
     elif isinstance(inputs, RunConfig):
         folder = Path(inputs.path)
