@@ -118,12 +118,12 @@ def push_t(
 ) -> None:
     """The Push-T study: policies that learned from raw and from edited pictures, judged in proxy-real.
 
-    OUT gets report.json, figure.png and strip.png. The recipe and the policies that ship are judged, in
-    minutes; --set shipped=false makes them anew, in hours.
+    OUT gets report.json, figure.png and strip.png, and what was made on the way. It takes hours, and goes on
+    when the same command is given again.
 
     Args:
         out: The study's folder.
-        overrides: Settings in place of the defaults, for example: shipped=false episodes=50
+        overrides: Settings in place of the defaults, for example: episodes=50 policies=1
         json: Print report.json's content instead of tables.
     """
     from json import dumps

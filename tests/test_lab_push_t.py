@@ -118,7 +118,7 @@ def test_no_more_is_said_than_was_found():
 def test_the_study_from_nothing(tmp_path, capsys):
     from simedit.lab.cli import main
 
-    settings = ["shipped=false", "episodes=2", "held_out=2", "pool=2", "tuned=1", "policies=2", "steps=2"]
+    settings = ["episodes=2", "held_out=2", "pool=2", "tuned=1", "policies=2", "steps=2"]
     settings += ["tuned_steps=2", "starts=1", f"network={SMALL.model_dump_json()}"]
     settings += ["training=[warm_start.steps=1,warm_start.batch_size=1,inputs.frames=8]"]
     command = ["push-t", "--out", str(tmp_path / "out"), "--set", *settings]

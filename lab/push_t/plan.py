@@ -39,7 +39,7 @@ class Plan(Config):
     """
 
     seed: NonNegativeInt = 0
-    shipped: bool = True
+    shipped: bool = False
     episodes: PositiveInt = 200
     held_out: Annotated[int, Field(ge=2)] = 40
     pool: PositiveInt = 400
