@@ -81,10 +81,10 @@ class Physics:
         """One step of the environment towards a target, [2]."""
         agent, (x, y) = self._agent, map(float, target)
         for _ in range(10):
-            at, speed = agent.position, agent.velocity
+            (at_x, at_y), (fast_x, fast_y) = agent.position, agent.velocity
             agent.velocity = (
-                speed.x + (100 * (x - at.x) - 20 * speed.x) * 0.01,
-                speed.y + (100 * (y - at.y) - 20 * speed.y) * 0.01,
+                fast_x + (100 * (x - at_x) - 20 * fast_x) * 0.01,
+                fast_y + (100 * (y - at_y) - 20 * fast_y) * 0.01,
             )
             self._space.step(0.01)
 
@@ -123,7 +123,8 @@ class Pushes:
         points, outwards = _contacts()
         free = [solid.distance(shapely.Point(p)) >= AGENT for p in points + outwards * (AGENT + 1)]
         self.before, self.inwards = points[free] + outwards[free] * (AGENT + _GAP), -outwards[free]
-        self._around = solid.buffer(AGENT + _AWAY, join_style="mitre").convex_hull.exterior
+        hull: Any = solid.buffer(AGENT + _AWAY, join_style="mitre").convex_hull
+        self._around = hull.exterior
         self._along, self._out = self._on_way(self.before)
         rows, ends = self._measure(physics)
         self._contact, self._steps, self._moves = rows[:, 0].astype(int), rows[:, 1], rows[:, 2:]
@@ -190,7 +191,7 @@ class Pushes:
     def _reachable(self, poses: np.ndarray) -> np.ndarray:
         """bool [A, C]: whether the agent, which keeps to the room, can stand before each contact."""
         standing = np.stack([place(pose, self.before) for pose in poses])
-        return ((standing > 2) & (standing < ROOM - 2)).all(-1)
+        return np.all((standing > 2) & (standing < ROOM - 2), -1)
 
     def _varied(self, costs: np.ndarray, plans: list[list[Push]]) -> list[tuple[int, int]]:
         """The best of [A, M], at most _EACH with the same first and last contact."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap
 
 _DRAWS = 9999
 
@@ -31,17 +30,9 @@ def estimate(values: np.ndarray) -> Estimate:
     """
     values = np.atleast_2d(np.asarray(values, np.float64))
     mean, by_episode = float(values.mean()), values.mean(0)
-    if np.ptp(by_episode) == 0:
-        low = high = mean
-    else:
-        drawn = bootstrap(
-            (by_episode,),
-            np.mean,
-            n_resamples=_DRAWS,
-            method="percentile",
-            random_state=np.random.default_rng(0),
-        ).confidence_interval
-        low, high = float(drawn.low), float(drawn.high)
+    random = np.random.default_rng(0)
+    drawn = by_episode[random.integers(len(by_episode), size=(_DRAWS, len(by_episode)))].mean(1)
+    low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
     spread = 1.96 * values.mean(1).std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     return Estimate(
         mean, mean - float(np.hypot(mean - low, spread)), mean + float(np.hypot(high - mean, spread))

@@ -123,7 +123,9 @@ def _policies(folder: Path, plan: Plan) -> None:
         return
     for arm in plan.arms:
         missing = [s for s in range(plan.policies) if not policy_of(folder, plan, arm, s).exists()]
-        seen, look = _seen(folder, plan, arm) if missing else (None, None)
+        if not missing:
+            continue
+        seen, look = _seen(folder, plan, arm)
         for seed in missing:
             network = new_network(plan.network, _seed(plan, seed))
             run = folder / "policies" / f"{arm}_{seed}"
