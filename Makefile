@@ -1,4 +1,4 @@
-.PHONY: demo test test-old docs lint fuzz torture clean
+.PHONY: demo test test-old test-reader docs lint fuzz torture clean
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim,cpu
@@ -11,6 +11,10 @@ test: ## Set up, then pass the tests
 test-old: ## Set up, then pass the core tests with the original SimplerEnv's gymnasium 0.29, numpy 1.26 and SAPIEN 2
 	scripts/setup.sh sim,cpu,rt1,ray,dev
 	scripts/old_stack.sh
+
+test-reader: ## Set up, then let LeRobot's own reader read datasets that were written and edited here
+	scripts/setup.sh sim,cpu,rt1,ray,dev
+	scripts/lerobot_reader.sh
 
 docs: ## Set up, then build the documentation into build/site; a dead link fails
 	scripts/setup.sh docs
@@ -32,4 +36,4 @@ torture: ## Kill, stop and interrupt studies and trainings at random moments, by
 	.venv/bin/python scripts/torture_training.py
 
 clean: ## Remove what the commands above made, but no run
-	rm -rf .venv .venv-old build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-old .venv-reader build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -20,7 +20,7 @@ _BASE_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "style_a
 _PACKAGES = (
     *("torch", "diffusers", "transformers", "peft", "openvino", "numpy", "opencv-python"),
     "gymnasium",
-    *("mani_skill", "sapien", "mani_skill2_real2sim", "tensorflow", "tensorflow-cpu"),
+    *("mani_skill", "sapien", "mani_skill2_real2sim", "tensorflow", "tensorflow-cpu", "gym-pusht", "pymunk"),
 )
 
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from simedit.coding import Coding
 from simedit.drafts import whole
 from simedit.eval.trials import Trial
 from simedit.video import Timing, writing
@@ -112,7 +113,7 @@ def save_video(recording: Recording, path: Path) -> None:
         SimeditError: it cannot be written.
     """
     frames = recording.video()
-    with writing(path, frames[0].shape[:2], Timing.steady(len(frames), FPS), crf=25) as write:
+    with writing(path, frames[0].shape[:2], Timing.steady(len(frames), FPS), coding=Coding(crf=25)) as write:
         for frame in frames:
             write(frame)
 

@@ -16,9 +16,9 @@ if [ "$(cat .venv-old/simedit-stamp 2>/dev/null)" != "$want" ]; then
     # cannot run beside SAPIEN 2, is hidden.
     rest="import site, sys; sys.modules.update(mani_skill=None)"
     echo "$rest; site.addsitedir('$(site "$PWD/.venv/bin/python")')" > "$(site "$PWD/.venv-old/bin/python")/rest.pth"
-    # opencv-python and ml_dtypes as pip takes them with numpy below 2. SAPIEN 2.2.2 ends with Python 3.11.
+    # opencv-python, ml_dtypes and pyarrow as pip takes them with numpy below 2. SAPIEN 2.2.2 ends with Python 3.11.
     .venv/bin/python -m pip --python .venv-old/bin/python install --quiet --disable-pip-version-check --no-deps \
-        numpy==1.26.4 gymnasium==0.29.1 opencv-python==4.11.0.86 ml_dtypes==0.5.4 \
+        numpy==1.26.4 gymnasium==0.29.1 opencv-python==4.11.0.86 ml_dtypes==0.5.4 pyarrow==17.0.0 \
         "sapien==2.2.2; python_version < '3.12'"
     echo "$want" > .venv-old/simedit-stamp
 fi

@@ -1,6 +1,6 @@
 """Pictures of the docs: at-work.jpg and at-work.webp, the robot at work over photographs, before and after;
 seven.png and five.png, photographs and what became of them; anywhere.png, edits of environments that others
-wrote (needs gym-pusht, pymunk below 7, and box2d); and scatter.png, a study's result."""
+wrote (needs box2d); push-t.jpg, Push-T as it is drawn and photographed; and scatter.png, a study's result."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from simedit.envs.drawer.suite import DrawerSuite
+from simedit.envs.push_t.env import arrange, drawn, simulator
+from simedit.envs.push_t.proxy_real import photograph
+from simedit.envs.push_t.scene import draw_state
 from simedit.errors import SimeditError, run_cli
 from simedit.eval.figures import PALETTE
 from simedit.eval.headline import number
@@ -46,8 +49,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of a finished study; without it, no scatter.png")
     parser.add_argument("--five", type=Path, help="folder of specialists to show beside their photographs")
     parser.add_argument("--anywhere", action="store_true", help="draw anywhere.png, and nothing else")
+    parser.add_argument("--push-t", action="store_true", help="draw push-t.jpg, and nothing else")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where the pictures go")
     args = parser.parse_args()
+    if args.push_t:
+        push_t(args.out / "push-t.jpg")
+        return
     silence_loading()
     summary = None if args.run is None else read_report(args.run)
     shipped = files("simedit.lab") / "data" / "specialists"
@@ -106,6 +113,18 @@ def over_photograph(kitchen: int, task: str, drawer: str, pose: str) -> tuple[np
         obs, *_ = env.step(action.to_array())
     env.close()
     return np.stack(frames), np.stack(masks)
+
+
+def push_t(path: Path) -> None:
+    """Write four states of Push-T, as gym-pusht draws them above the same in proxy-real."""
+    env, random, size = simulator(256), np.random.default_rng(6), 256
+    rows: list[list[np.ndarray]] = [[], []]
+    for visit in range(4):
+        state = draw_state(random)
+        arrange(env, state)
+        for row, picture in zip(rows, (drawn(env), photograph(state, size, visit)[0]), strict=True):
+            row.append(picture)
+    Image.fromarray(beside(rows)).save(path, quality=88)
 
 
 class Watched:

@@ -10,25 +10,35 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from simedit.config import load_json
+from simedit.digests import digest
 from simedit.errors import SimeditError, run_cli
 from simedit.files import Job, edit_images, edit_video, is_video, plan
 from simedit.given_masks import GivenMasks
+from simedit.lerobot import is_dataset
+from simedit.lerobot.editing import DatasetJob, edit_dataset, plan_dataset
 from simedit.memory import enough_memory
-from simedit.packaged import specialist_folder
+from simedit.packaged import CARD, RECIPE, specialist_folder
 from simedit.progress import counting
 from simedit.recipe import looks_for_nouns, regions_of
 
 DESCRIPTION = """\
-Repaint an image, a folder of images or a video with a specialist, or with several by a recipe.
+Repaint an image, a folder of images, a video or a LeRobot dataset with a specialist, or with several by a
+recipe.
 
   simedit-edit --specialist lab:gold in.mp4 out.mp4
   simedit-edit --specialist teak --steps 20 --mask cabinet.png photos/ edited/
   simedit-edit --specialist tabletop --mask background=bg.png --mask block=my_masks:block in.mp4 out.mp4
+  simedit-edit --specialist lab:gold --camera observation.images.top dataset/ edited/
 
 Every frame gets the same noise, so a video holds still where its scene does. Outputs are RGB of 8 bits: what
 is transparent is laid on white, and a video's sound is dropped. A video's frames keep their times. A folder's
 images are edited at any depth and keep their names; what else lies in it is named and left out.
 Files appear when they are finished: Ctrl-C leaves no half of one.
+
+Of a dataset (LeRobot v3) one camera is edited and all else stays, but for that camera's statistics; each
+episode gets a noise of its own. It appears when it is finished. However work stops, the same command goes on
+with it.
 """
 
 
@@ -43,13 +53,14 @@ def edit(
     batch_size: int = 8,
     device: str | None = None,
     mask: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    camera: str | None = None,
     compile: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
     """Edit files; `DESCRIPTION` says how.
 
     Args:
-        input: What to edit: an image, a video or a folder of images.
+        input: What to edit: an image, a video, a folder of images or of a LeRobot dataset.
         output: A file of the same kind, or a folder.
         specialist: A specialist's or a recipe's folder, the name of one in ./specialists, or lab:gold and the
             other styles that ship, or lab-distilled:gold and so on, the same and faster.
@@ -62,8 +73,9 @@ def edit(
             with the names of a folder's images. Or a function of yours, "package.module:callable": given a
             frame, uint8 [H, W, 3], it gives that as bool [H, W]. Of a region of a recipe REGION=MASK; the
             option is given once for each.
-        compile: For videos: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a GPU) for the
-            first.
+        camera: Of a dataset, the camera to edit; needed where there are several.
+        compile: For videos and datasets: faster edits, after seconds (OpenVINO, on the CPU) or minutes (on a
+            GPU) for the first.
         overwrite: Replace outputs that exist.
     """
     for option, value in (("--steps", steps), ("--batch-size", batch_size)):
@@ -71,7 +83,9 @@ def edit(
             raise SimeditError(f"{option} must be 1 or more, got {value}")
     if not 0 <= seed < 2**63:
         raise SimeditError(f"--seed must be from 0 to 2^63 - 1, got {seed}")
-    jobs: list[Job] = []
+    if camera is not None and not is_dataset(input):
+        raise SimeditError(f"--camera is for LeRobot datasets, and {input} is none")
+    jobs: list[Job | DatasetJob] = []
 
     def hint() -> str:
         at_once = min(batch_size, sum(job.frames for job in jobs))
@@ -81,7 +95,11 @@ def edit(
         return f"{what}{lower}give smaller frames, or choose another --device"
 
     with enough_memory(hint):
-        jobs += plan(input, output, overwrite=overwrite)
+        dataset = None
+        if is_dataset(input):
+            dataset = plan_dataset(input, output, camera=camera, overwrite=overwrite)
+        files = [] if dataset else plan(input, output, overwrite=overwrite)
+        jobs += [dataset] if dataset else files
         masks = GivenMasks(mask)
         masks.check(jobs, input)
         folder = specialist_folder(specialist)
@@ -96,10 +114,28 @@ def edit(
             folder, base=base, device=device, steps=steps, batch_size=batch_size, compile=compile
         )
 
-        def repaint(frames: np.ndarray, sources: Sequence[Path] = ()) -> np.ndarray:
+        def repaint(
+            frames: np.ndarray, sources: Sequence[Path] = (), seeds: Sequence[int] | None = None
+        ) -> np.ndarray:
             n, shown = len(frames), masks(frames, sources)
-            return library.edit(frames, styles=library.styles * n, masks=shown, seeds=[seed] * n)
+            return library.edit(frames, styles=library.styles * n, masks=shown, seeds=seeds or [seed] * n)
 
+        if dataset is not None:
+            record = {
+                **{"specialist": specialist, "specialist_digest": digest(folder)},
+                **{"base": base, "steps": steps, "device": library.pipeline.device.type, "compile": compile},
+                **{"masks": list(mask), "mask_digests": masks.digests()},
+                "card": load_json(folder / (RECIPE if (folder / RECIPE).is_file() else CARD)),
+            }
+            edit_dataset(
+                dataset,
+                lambda frames, seeds: repaint(frames, seeds=seeds),
+                record,
+                seed=seed,
+                batch_size=batch_size,
+                title=library.styles[0],
+            )
+            return
         edited = 0
         with counting(library.styles[0], sum(job.frames for job in jobs)) as show:
 
@@ -108,10 +144,10 @@ def edit(
                 edited += count
                 show(edited)
 
-            if is_video(jobs[0].source):
-                edit_video(jobs[0], repaint, batch_size=batch_size, done=done)
+            if is_video(files[0].source):
+                edit_video(files[0], repaint, batch_size=batch_size, done=done)
             else:
-                edit_images(jobs, repaint, batch_size=batch_size, done=done)
+                edit_images(files, repaint, batch_size=batch_size, done=done)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-_EXTRAS = {"mani_skill": "sim", "openvino": "cpu", "tensorflow": "rt1", "dreamsim": "scores", "ray": "ray"}
+_EXTRAS = {
+    "mani_skill": "sim",
+    "openvino": "cpu",
+    "tensorflow": "rt1",
+    "dreamsim": "scores",
+    "ray": "ray",
+    "gym_pusht": "push-t",
+    "pyarrow": "data",
+}
 
 
 def has(package: str) -> bool:

@@ -12,6 +12,7 @@ from simedit.errors import SimeditError, unknown
 from simedit.files import Job, is_video
 from simedit.given_mask import GivenMask
 from simedit.images import masks_beside, read_mask
+from simedit.lerobot.editing import DatasetJob
 from simedit.names import check_name
 
 
@@ -40,14 +41,15 @@ class GivenMasks:
             self._masks[region] = Path(what) if Path(what).is_dir() else GivenMask(what)
         self._files: dict[str, dict[Path, Path]] = {}
 
-    def check(self, jobs: Sequence[Job], source: Path) -> None:
+    def check(self, jobs: Sequence[Job | DatasetJob], source: Path) -> None:
         """Check that they fit what is to be edited, and find the masks of folders.
 
         Args:
             source: the file or folder that the jobs are of.
 
         Raises:
-            SimeditError: a mask is of another size, or missing, or a folder of masks is given for a video.
+            SimeditError: a mask is of another size, or missing, or a folder of masks is given for what is
+                no image and no folder of them.
         """
         for region, mask in self._masks.items():
             if isinstance(mask, Path):
@@ -104,11 +106,12 @@ class GivenMasks:
         return found[""] if set(found) == {""} else found or None
 
 
-def _beside(masks: Path, jobs: Sequence[Job], source: Path) -> dict[Path, Path]:
+def _beside(masks: Path, jobs: Sequence[Job | DatasetJob], source: Path) -> dict[Path, Path]:
     """The mask's file of each image."""
-    if any(is_video(job.source) for job in jobs):
+    if any(isinstance(job, DatasetJob) or is_video(job.source) for job in jobs):
         raise SimeditError(
-            f"{masks} is a folder, but a video's frames have no names: give an image or a function"
+            f"{masks} is a folder, but frames of videos and datasets have no names: "
+            "give an image or a function"
         )
     if source.is_dir():
         found = masks_beside(source, [job.source.relative_to(source) for job in jobs], masks)
@@ -119,7 +122,7 @@ def _beside(masks: Path, jobs: Sequence[Job], source: Path) -> dict[Path, Path]:
     return {job.source: file for job, file in zip(jobs, found, strict=True)}
 
 
-def _check_size(file: Path, shape: tuple[int, ...], job: Job) -> None:
+def _check_size(file: Path, shape: tuple[int, ...], job: Job | DatasetJob) -> None:
     if tuple(shape) != job.size:
         sizes = [f"{width}x{height}" for height, width in (shape, job.size)]
         raise SimeditError(f"the mask {file} is {sizes[0]}, but {job.source} is {sizes[1]}")

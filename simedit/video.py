@@ -6,17 +6,17 @@ import contextlib
 import re
 import struct
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from threading import Thread
-from typing import IO
 
 import numpy as np
 
+from simedit.coding import Coding
 from simedit.drafts import whole
 from simedit.errors import SimeditError
+from simedit.ffmpeg import input_of, reason, running
 
 _LENGTH = re.compile(r"  Duration: (\d+):(\d+):([\d.]+)")
 _RATE = re.compile(r"config in time_base: .*frame_rate: (\d+)/(\d+)")
@@ -24,12 +24,11 @@ _PIXELS = re.compile(r" n: +\d.* fmt:(\w+) ")
 _TRACK = re.compile(r"Stream #0:\d+.*: Video: (?!.*attached pic)")
 _TRANSPARENT = re.compile(r"yuva|ya\d|rgba|bgra|argb|abgr|gbrap|pal8|ayuv|vuya")
 _HDR = re.compile("color_trc:(smpte2084|arib-std-b67)")
-_HEARD = 300
-"""Lines of what ffmpeg says that are kept."""
 _AS_THEY_ARE = ("-fps_mode", "passthrough", "-enc_time_base", "demux")
 """Each frame once, at its time, in the clock it comes with."""
 _OFF = 0.002
 """Seconds that a written frame may be from its time: Matroska keeps milliseconds."""
+_USUAL = Coding()
 
 
 class _GaveUp(Exception):
@@ -55,9 +54,9 @@ class Timing:
         return self.ticks * float(self.tick)
 
     @classmethod
-    def steady(cls, frames: int, rate: int) -> Timing:
+    def steady(cls, frames: int, rate: int | Fraction) -> Timing:
         """So many frames, `rate` a second."""
-        return cls(np.arange(frames), Fraction(1, rate))
+        return cls(np.arange(frames), 1 / Fraction(rate))
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,17 @@ def probe(path: Path) -> Video:
     Raises:
         SimeditError: no video, a damaged one, one of several tracks or of frames of several sizes, or HDR.
     """
-    arguments = ["-v", "error", *_input(path), *_AS_THEY_ARE, "-f", "framecrc", "-"]
-    with _ffmpeg(arguments, stdout=subprocess.PIPE) as (process, errors):
+    arguments = ["-v", "error", *input_of(path), *_AS_THEY_ARE, "-f", "framecrc", "-"]
+    with running(arguments, stdout=subprocess.PIPE) as (process, errors):
         assert process.stdout is not None
         lines = process.stdout.read().decode().splitlines()
     facts = dict(line[1:].split(" 0: ") for line in lines if " 0: " in line)
     rows = [[int(part, 0) for part in line.split(",")[2:5]] for line in lines if not line.startswith("#")]
     if process.returncode or errors or not rows:
-        raise SimeditError(f"cannot read the video {path}: {_reason(errors) or 'it holds no frames'}")
+        raise SimeditError(f"cannot read the video {path}: {reason(errors) or 'it holds no frames'}")
     # Apart from the errors: in the midst of what showinfo says, one of another thread's is not marked as one.
-    arguments = [*_input(path), "-vf", "showinfo=checksum=0", "-frames:v", "1", "-f", "null", "-"]
-    with _ffmpeg(arguments) as (_, said):
+    arguments = [*input_of(path), "-vf", "showinfo=checksum=0", "-frames:v", "1", "-f", "null", "-"]
+    with running(arguments) as (_, said):
         pass
     head = "".join(said)
     if _HDR.search(head):
@@ -119,7 +118,7 @@ def probe(path: Path) -> Video:
     return Video(path, (height, width), timing, Fraction(*aspect), transparent)
 
 
-def read(video: Video) -> Iterator[np.ndarray]:
+def read(video: Video) -> Generator[np.ndarray, None, None]:
     """The frames, uint8 [H, W, 3] each, RGB; what is transparent is laid on white.
 
     Raises:
@@ -127,9 +126,9 @@ def read(video: Video) -> Iterator[np.ndarray]:
     """
     (height, width), kind = video.size, "rgba" if video.transparent else "rgb24"
     count = height * width * (4 if video.transparent else 3)
-    arguments = ["-v", "error", *_input(video.path), *_AS_THEY_ARE]
+    arguments = ["-v", "error", *input_of(video.path), *_AS_THEY_ARE]
     arguments += ["-f", "rawvideo", "-pix_fmt", kind, "-"]
-    with _ffmpeg(arguments, stdout=subprocess.PIPE) as (process, said):
+    with running(arguments, stdout=subprocess.PIPE) as (process, said):
         assert process.stdout is not None
         frames = 0
         while len(data := process.stdout.read(count)) == count:
@@ -137,30 +136,36 @@ def read(video: Video) -> Iterator[np.ndarray]:
             frame = np.frombuffer(data, np.uint8).reshape(height, width, -1)
             yield _on_white(frame) if video.transparent else frame
     if process.returncode or said or frames != len(video):
-        raise SimeditError(f"cannot read the video {video.path}: {_reason(said) or 'it has changed'}")
+        raise SimeditError(f"cannot read the video {video.path}: {reason(said) or 'it has changed'}")
 
 
 @contextlib.contextmanager
 def writing(
-    path: Path, size: tuple[int, int], timing: Timing, aspect: Fraction = Fraction(1), *, crf: int = 10
+    path: Path,
+    size: tuple[int, int],
+    timing: Timing,
+    aspect: Fraction = Fraction(1),
+    *,
+    coding: Coding = _USUAL,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Inside, each call adds a frame, uint8 [H, W, 3]; the file appears at the end, whole and checked.
 
-    It is H.264 in BT.709 colours of limited range, and says so, without sound: what players expect.
+    Unless `coding` says otherwise it is H.264 in BT.709 colours of limited range, and says so, without sound:
+    what players expect.
 
     Args:
         size: height and width of the frames, pixels.
         timing: when they are shown.
         aspect: width to height of a pixel.
-        crf: x264's quality, lower is better.
+        coding: how they are encoded.
 
     Raises:
         SimeditError: it cannot be written, or what was written is not what was given.
     """
     with whole(path) as partial:
-        arguments = _encoding(size, timing, aspect, crf)
+        arguments = _encoding(size, timing, aspect, coding)
         count = 0
-        with _ffmpeg([*arguments, f"file:{partial}"], stdin=subprocess.PIPE) as (process, said):
+        with running([*arguments, f"file:{partial}"], stdin=subprocess.PIPE) as (process, said):
 
             def send(data: bytes) -> None:
                 assert process.stdin is not None
@@ -181,28 +186,24 @@ def writing(
                 yield write
         if process.returncode or said:
             raise SimeditError(
-                f"cannot write the video {path}: {_reason(said) or f'ffmpeg ended with {process.returncode}'}"
+                f"cannot write the video {path}: {reason(said) or f'ffmpeg ended with {process.returncode}'}"
             )
-        _check(path, partial, timing)
+        check(path, partial, timing)
 
 
-def _encoding(size: tuple[int, int], timing: Timing, aspect: Fraction, crf: int) -> list[str]:
-    # Halved chroma needs even sides.
-    kind = "yuv420p" if size[0] % 2 == size[1] % 2 == 0 else "yuv444p"
-    told = "colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+def _encoding(size: tuple[int, int], timing: Timing, aspect: Fraction, coding: Coding) -> list[str]:
     ratio = f"setsar={aspect.numerator}/{aspect.denominator}"
-    colours = f"scale=out_color_matrix=bt709:out_range=tv,format={kind},setparams={told},{ratio}"
     # Frames come with the time they begin at, so that only the last one's length is unknown.
     end = float((timing.ticks[-1] - Fraction(1, 2)) * timing.tick)
     lasts = f"if(gt(PTS*TB,{end!r}),{float(timing.last * timing.tick)!r}/TB,DURATION)"
     return [
-        *("-v", "error", "-y", "-c:v", "rawvideo", "-f", "ivf", "-i", "-", "-vf", colours),
-        *("-c:v", "libx264", "-crf", str(crf), "-bf", "0", *_AS_THEY_ARE),
+        *("-v", "error", "-y", "-c:v", "rawvideo", "-f", "ivf", "-i", "-"),
+        *("-vf", f"{coding.filters(size)},{ratio}", *coding.encoder(), *_AS_THEY_ARE),
         *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration='{lasts}'"),
     ]
 
 
-def _check(path: Path, written: Path, timing: Timing) -> None:
+def check(path: Path, written: Path, timing: Timing) -> None:
     """Read what was written: an exit code alone does not tell of a disk that filled up."""
     wanted, found = timing.seconds(), probe(written).timing.seconds()
     if len(wanted) != len(found):
@@ -240,62 +241,3 @@ def _timing(shown: list[list[int]], base: Fraction, rate: Fraction, length: floa
 def _on_white(frame: np.ndarray) -> np.ndarray:
     alpha = frame[..., 3:].astype(np.uint16)
     return ((frame[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-def _input(path: Path) -> list[str]:
-    # file: keeps a name with a colon or a dash in front from being read as something else. V: pictures that
-    # move, not a cover.
-    return ["-nostdin", "-xerror", "-i", f"file:{path}", "-map", "0:V:0"]
-
-
-@contextlib.contextmanager
-def _ffmpeg(
-    arguments: list[str], *, stdin: int = subprocess.DEVNULL, stdout: int = subprocess.DEVNULL
-) -> Iterator[tuple[subprocess.Popen[bytes], list[str]]]:
-    """ffmpeg at work, and what it says on stderr. After the end it has ended, and all was heard."""
-    from imageio_ffmpeg import get_ffmpeg_exe  # who reads no video can do without it
-
-    try:
-        process = subprocess.Popen(
-            [get_ffmpeg_exe(), "-hide_banner", *arguments],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            # A session of its own: Ctrl-C is for this process, which ends ffmpeg when it is ready. Signals as
-            # here: ffmpeg is to say that a file may not grow, not to die of it.
-            start_new_session=True,
-            restore_signals=False,
-        )
-    except (OSError, RuntimeError) as error:
-        raise SimeditError(f"cannot run ffmpeg, which reads and writes videos: {error}") from error
-    said: list[str] = []
-    listener = Thread(target=_listen, args=(process.stderr, said), daemon=True)
-    listener.start()
-    try:
-        yield process, said
-        _close(process.stdin)
-        process.wait()
-    finally:
-        process.kill()
-        _close(process.stdin)
-        process.wait()
-        listener.join()
-        for stream in (process.stdout, process.stderr):
-            _close(stream)
-
-
-def _listen(stream: IO[bytes], said: list[str]) -> None:
-    for raw in stream:
-        if len(said) < _HEARD:
-            said.append(raw.decode(errors="replace"))
-
-
-def _close(stream: IO[bytes] | None) -> None:
-    if stream is not None:
-        with contextlib.suppress(BrokenPipeError):  # what it had not taken is not wanted
-            stream.close()
-
-
-def _reason(lines: Iterable[str]) -> str:
-    """The first thing that ffmpeg complained of, without where in ffmpeg."""
-    return next((re.sub(r"\[[^\]]*\] ", "", line).strip().rstrip(".") for line in lines), "")

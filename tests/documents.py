@@ -8,7 +8,10 @@ the commands' names. A block that needs a download or hours is marked, where onl
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +23,7 @@ import imageio.v3 as iio
 import numpy as np
 import yaml
 from PIL import Image
+from small_dataset import write_small
 from small_training import write_photos
 from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
@@ -48,6 +52,7 @@ def begin(namespace: dict[str, Any]) -> None:
     for name, pixels in (("frame.png", frame), ("cabinet.png", mask), ("wall.png", 255 - mask)):
         Image.fromarray(pixels).save(name)
     iio.imwrite("in.mp4", np.stack([frame] * 2), fps=3, plugin="FFMPEG")
+    shutil.copytree(_dataset(), "demonstrations")
     Path("bin").mkdir()
     for command in COMMANDS:
         script = Path("bin") / command
@@ -55,6 +60,14 @@ def begin(namespace: dict[str, Any]) -> None:
             f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/small_commands.py" {command} "$@"\n'
         )
         script.chmod(0o755)
+
+
+@functools.cache
+def _dataset() -> Path:
+    """Made once: it takes a second."""
+    folder = tempfile.mkdtemp(prefix="simedit-docs-")
+    atexit.register(shutil.rmtree, folder)
+    return write_small(Path(folder) / "demonstrations", lengths=(2, 1))
 
 
 def end(namespace: dict[str, Any]) -> None:

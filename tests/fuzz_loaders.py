@@ -541,6 +541,19 @@ def _video(folder: Path) -> None:
         edit_video(job, lambda frames: 255 - frames, batch_size=2, done=lambda _: None)
 
 
+def _make_dataset(folder: Path) -> None:
+    from small_dataset import TOP, write_small
+
+    write_small(folder / "dataset", cameras=(TOP,), lengths=(3, 4))
+
+
+def _dataset(folder: Path) -> None:
+    from simedit.lerobot.editing import edit_dataset, plan_dataset
+
+    job = plan_dataset(folder / "dataset", folder / "edited")
+    edit_dataset(job, lambda frames, seeds: 255 - frames, {}, seed=0, batch_size=4, title="negative")
+
+
 def _make_recording(folder: Path) -> None:
     from simedit.eval.recording import Recording, save_video, video_path
     from simedit.eval.store import Store
@@ -618,6 +631,7 @@ LOADERS = {
     "images": Loader(_make_images, _images),
     "photographs": Loader(_make_images, _photographs),
     "video": Loader(_make_video, _video),
+    "dataset": Loader(_make_dataset, _dataset, "dataset/**/*"),
     "recording": Loader(_make_recording, _recording, "run/*"),
     "assets": Loader(_make_assets, _assets),
 }

@@ -49,7 +49,8 @@ def smaller(command: str, args: list[str]) -> list[str]:
 def _of_another_suite(args: list[str]) -> bool:
     """Whether it is a study of small things already, that knows no drawers."""
     config = Path(args[args.index("--config") + 1]) if "--config" in args else Path()
-    return config.is_file() and "kind: gym" in config.read_text(encoding="utf-8")
+    text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    return "kind: gym" in text or "kind: push_t" in text
 
 
 if __name__ == "__main__":

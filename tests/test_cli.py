@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_dataset import TOP, write_small
 
 from simedit.cli import main
 from simedit.config import parse_config
+from simedit.lerobot import read_dataset
 from simedit.library import SpecialistLibrary
 from simedit.recipe import Recipe, RecipeConfig
 from simedit.tiny import make_tiny_library
+from simedit.video import read
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +229,57 @@ def test_what_is_left_out_of_a_folder_is_said(capfd):
     assert run("photos", "edited2") == 2
     assert "cannot read photos/d.heic: convert it" in capfd.readouterr().err
     assert not Path("edited2").exists()
+
+
+def test_a_dataset_is_edited_where_a_function_allows_it(folder):
+    pytest.importorskip("pyarrow")
+    source = write_small(folder / "dataset", lengths=(3, 2))
+    (folder / "masks_of_this_test.py").write_text("def white(frame):\n    return frame.min(axis=-1) > 200\n")
+    args = ["--mask", "masks_of_this_test:white", "--batch-size", "2"]
+    assert run("dataset", "out", "--camera", TOP, *args) == 0
+    before, after = (
+        np.stack(list(read(read_dataset(at, TOP).files[0].video))) for at in (source, folder / "out")
+    )
+    shown = (before > 200).all(-1)
+    difference = np.abs(after.astype(int) - before).max(-1)
+    assert difference[shown].mean() > 10 * difference[~shown].mean()
+    (record,) = json.loads((folder / "out/meta/simedit.json").read_text())["edits"]
+    assert (record["specialist"], record["card"]["style"], record["steps"]) == ("teak", "teak", 2)
+    assert record["masks"] == ["masks_of_this_test:white"]
+
+
+@pytest.mark.usefixtures("tabletop")
+def test_a_recipe_edits_a_dataset(folder):
+    pytest.importorskip("pyarrow")
+    source = write_small(folder / "dataset", lengths=(2,))
+    (folder / "halves_of_this_test.py").write_text(
+        "import numpy as np\n"
+        "def left(frame):\n    return np.arange(frame.shape[1]) < frame.shape[1] // 2 + 0 * frame[..., 0]\n"
+        "def none(frame):\n    return np.zeros(frame.shape[:2], bool)\n"
+    )
+    args = ["--specialist", "tabletop", "--steps", "2", "--camera", TOP, "dataset", "out"]
+    masks = ["--mask", "block=halves_of_this_test:left", "--mask", "table=halves_of_this_test:none"]
+    assert main([*args, *masks]) == 0
+    before, after = (
+        np.stack(list(read(read_dataset(at, TOP).files[0].video))) for at in (source, folder / "out")
+    )
+    middle = before.shape[2] // 2
+    difference = np.abs(after.astype(int) - before).max(-1)
+    assert difference[:, :, : middle - 8].mean() > 5 * difference[:, :, middle + 8 :].mean()
+    (record,) = json.loads((folder / "out/meta/simedit.json").read_text())["edits"]
+    assert record["card"]["name"] == "tabletop"
+    assert set(record["mask_digests"]) == {"block", "table"}
+
+
+def test_mistakes_about_datasets_are_one_clear_line(folder, capfd):
+    (folder / "old/meta").mkdir(parents=True)
+    (folder / "old/meta/info.json").write_text('{"codebase_version": "v2.1"}')
+    for args, message in (
+        (["in.png", "out.png", "--camera", "top"], "--camera is for LeRobot datasets, and in.png is none"),
+        (["old", "out"], "of version v2.1, simedit reads v3.0: convert it with LeRobot's own script"),
+    ):
+        assert run(*args) == 2
+        assert message in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("source", ["in.png", "in.mp4"])

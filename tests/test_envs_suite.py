@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_kinds_are_found_by_being_there():
     kinds = {str(kind.model_fields["kind"].annotation) for kind in any_suite().__origin__.__args__}
-    assert kinds == {f"typing.Literal['{name}']" for name in ("drawer", "gym", "python")}
+    assert kinds == {f"typing.Literal['{name}']" for name in ("drawer", "gym", "push_t", "python")}
 
 
 def test_our_own_suites_do():

@@ -26,6 +26,7 @@ spec.loader.exec_module(search)
 SLOW = {
     "base": 4,
     "video": 3,
+    "dataset": 4,
     "recording": 4,
     "specialist": 8,
     "recipe": 8,

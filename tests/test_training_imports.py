@@ -11,6 +11,16 @@ from simedit.training.config import RunConfig, TrainConfig
 from simedit.training.imports import check_imports, missing_imports
 
 
+def test_push_ts_inputs_need_gym_pusht(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "has", lambda name: name != "gym_pusht" and has(name))
+    inputs = {"kind": "push_t", "region": "block"}
+    asked = {"inputs": inputs, "scores": {"semantic": {"encoder": "texture"}}}
+    with pytest.raises(
+        SimeditError, match=r"needs gym_pusht: pip install 'simedit\[push-t\]', or choose other"
+    ):
+        check_imports(TrainConfig.model_validate(asked))
+
+
 def config(encoder: str, twin: bool) -> TrainConfig:
     data: dict = {"scores": {"semantic": {"encoder": encoder}}}
     if not twin:

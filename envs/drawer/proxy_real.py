@@ -16,6 +16,7 @@ from simedit.arrays import whole_number
 from simedit.envs.drawer.boards import DRAWER_HEIGHTS, FOOT, board_normals, find_boards, unblocked
 from simedit.envs.drawer.kitchens import KITCHENS, Kitchen, linear, maps
 from simedit.envs.drawer.surface import CABINET, GROUND, NOTHING, ROBOT, Surface
+from simedit.envs.sensor import develop
 from simedit.errors import SimeditError, unknown
 from simedit.wrapper import EditObservation
 
@@ -310,14 +311,12 @@ def _develop(scene: np.ndarray, look: Look, random: np.random.Generator) -> np.n
     warp = cv2.getRotationMatrix2D(centre, math.degrees(look.roll), look.scale)
     warp[:, 2] += np.array(look.shift) * height
     picture = cv2.warpAffine(scene, warp, (width, height), borderMode=cv2.BORDER_REPLICATE)
-    picture = cv2.GaussianBlur(picture, (0, 0), max(look.blur * height, 0.05))
-    x, y = np.meshgrid(np.arange(width) - centre[0], np.arange(height) - centre[1])
-    radius = (x**2 + y**2) / (centre[0] ** 2 + centre[1] ** 2)
-    fall = (look.exposure * (1 - look.vignette * radius)).astype(np.float32)[..., None]
-    picture *= fall * np.array(look.gains, np.float32)
-    picture = cv2.pow(np.maximum(picture, 0), 1 / 2.2)
-    picture = np.where(
-        picture > 0.8, 1 - 0.2 * np.exp(-(picture - 0.8) / 0.2), picture
-    )  # highlights roll off
-    grain = random.standard_normal(picture.shape, np.float32) * np.float32(look.grain)
-    return (np.clip(picture + grain * (0.6 + 0.8 * (1 - picture)), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return develop(
+        picture,
+        exposure=look.exposure,
+        gains=look.gains,
+        vignette=look.vignette,
+        blur=look.blur,
+        grain=look.grain,
+        random=random,
+    )

@@ -25,6 +25,7 @@ from simedit.progress import counting
 from simedit.training.config import (
     DistilledConfig,
     ImagesConfig,
+    PushTConfig,
     StyleConfig,
     TrainConfig,
     TwinConfig,
@@ -430,6 +431,10 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
 
         twin = TwinInputs(config.inputs, config.width, config.height, config.seed)
         return stack.enter_context(contextlib.closing(twin))
+    if isinstance(config.inputs, PushTConfig):
+        from simedit.envs.push_t.inputs import PushTInputs
+
+        return PushTInputs(config.inputs, config.width, config.height, config.seed)
     if isinstance(config.inputs, ImagesConfig):
         from simedit.training.data import ImageInputs
 

@@ -122,6 +122,19 @@ class TwinConfig(Config):
         return self
 
 
+class PushTConfig(Config):
+    """Inputs drawn on the fly by gym-pusht, over states as episodes meet them, with exact masks.
+
+    Attributes:
+        frames: how many different frames there are.
+        region: where edits belong.
+    """
+
+    kind: Literal["push_t"] = "push_t"
+    frames: PositiveInt = 1024
+    region: Literal["background", "block", "goal", "agent"]
+
+
 class RunConfig(Config):
     """Inputs from the videos that `simedit-eval run` recorded, unedited.
 
@@ -135,7 +148,7 @@ class RunConfig(Config):
     every: PositiveInt = 5
 
 
-InputsConfig = Annotated[ImagesConfig | TwinConfig | RunConfig, Field(discriminator="kind")]
+InputsConfig = Annotated[ImagesConfig | TwinConfig | PushTConfig | RunConfig, Field(discriminator="kind")]
 
 
 class AfterConfig(Config):
@@ -154,8 +167,8 @@ class RegionsConfig(Finders):
     """Where the masks come from, and what finds nouns.
 
     Attributes:
-        inputs: "simulator" (inputs from the twin), "files" (inputs with a masks folder), "grounded-sam2"
-            (looks for the style's noun) or "full-frame".
+        inputs: "simulator" (inputs of kind twin or push_t), "files" (inputs with a masks folder),
+            "grounded-sam2" (looks for the style's noun) or "full-frame".
         styles: of the style images: "grounded-sam2" (looks for style_noun), "full-frame", or "files".
         style_masks: for "files": a folder of masks, white where the style is, which sort by name as the
             style images do.
@@ -381,8 +394,8 @@ class TrainConfig(Config):
         inputs = info.data.get("inputs")
         if inputs is None:  # whose own mistake is told
             return regions
-        if regions.inputs == "simulator" and not isinstance(inputs, TwinConfig):
-            raise ValueError("inputs: 'simulator' needs inputs.kind 'twin'")
+        if regions.inputs == "simulator" and not isinstance(inputs, TwinConfig | PushTConfig):
+            raise ValueError("inputs: 'simulator' needs inputs.kind 'twin' or 'push_t'")
         if regions.inputs == "files":
             if not isinstance(inputs, ImagesConfig) or inputs.masks is None:
                 raise ValueError("inputs: 'files' needs inputs.kind 'images' with a masks folder")

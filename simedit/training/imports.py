@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simedit import extras
 from simedit.errors import SimeditError
-from simedit.training.config import TrainConfig, TwinConfig
+from simedit.training.config import PushTConfig, TrainConfig, TwinConfig
 
 
 def missing_imports(config: TrainConfig) -> list[str]:
@@ -14,6 +14,8 @@ def missing_imports(config: TrainConfig) -> list[str]:
         needed.append(("dreamsim", "choose another scores.semantic.encoder"))
     if isinstance(config.inputs, TwinConfig):
         needed.append(("mani_skill", "choose other inputs"))
+    if isinstance(config.inputs, PushTConfig):
+        needed.append(("gym_pusht", "choose other inputs"))
     return [
         f"this training needs {package}: {extras.install(package)}, or {other}"
         for package, other in needed
