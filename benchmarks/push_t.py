@@ -1,6 +1,7 @@
 """Push-T's masks against what the simulator fills and against its geometry; proxy-real's pictures in time.
 
     python benchmarks/push_t.py                # half a minute on one thread
+    python benchmarks/push_t.py --expert 200   # and the expert's successes, in two minutes more
 
 Masks: the intersection over the union of each region, over 60 states (as in episodes, near walls, pushed).
 
@@ -11,6 +12,8 @@ AV1        the same states as a video's frames, 4:2:0, crf 30, against the large
 
 Pictures: milliseconds for one, gym-pusht's own drawing and proxy-real's photograph of the same state in
 turns, the fastest of 40.
+
+Expert: successes in episodes from the starts 1000, 1001, ..., and their steps.
 """
 
 from __future__ import annotations
@@ -25,22 +28,25 @@ from typing import Any
 import cv2
 import imageio.v3 as iio
 import numpy as np
+import tyro
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from simedit.envs.push_t.env import arrange, drawn, simulator, state
+from simedit.envs.push_t.env import PushT, arrange, drawn, simulator, state
 from simedit.envs.push_t.look import draw_look
 from simedit.envs.push_t.masks import regions
 from simedit.envs.push_t.proxy_real import Photographer
 from simedit.envs.push_t.scene import GOAL, REGIONS, TEE, draw_state, placed
+from simedit.policies.pusher import Pusher
+from simedit.progress import tracked
 
 STATES = 40
 Drawing = tuple[np.ndarray, np.ndarray, np.ndarray]
 """A state, its frame at 512 pixels, and the number of the region that each pixel was filled for."""
 
 
-def main() -> None:
+def main(expert: int = 0) -> None:
     found, console = drawings(), Console(width=100)
     table = Table("masks", *REGIONS, box=box.SIMPLE)
 
@@ -60,6 +66,29 @@ def main() -> None:
     for size in (96, 128, 256):
         table.add_row(str(size), *(f"{1000 * seconds:.1f} ms" for seconds in times(found[0][0], size)))
     console.print(table)
+    if expert:
+        solved, steps = played(expert)
+        low, middle, high = np.percentile(steps, (5, 50, 95))
+        console.print(
+            f"the expert reached the goal in {solved} of {expert} episodes, in {np.mean(steps):.1f} steps "
+            f"(5th, 50th and 95th percentile: {low:.0f}, {middle:.0f}, {high:.0f})"
+        )
+
+
+def played(episodes: int) -> tuple[int, list[int]]:
+    """How many of the expert's episodes reached the goal, and each one's steps."""
+    env = PushT(64)
+    pusher, solved, steps = Pusher(env.privileged_state), 0, []
+    for start in tracked(range(1000, 1000 + episodes), "episodes", episodes):
+        seen, info = env.reset(options={"scene": (start,)})
+        pusher.reset(info["instruction"])
+        for step in range(1, 301):
+            seen, _, success, _, _ = env.step(pusher.act(seen["image"]))
+            if success or step == 300:
+                solved += success
+                steps.append(step)
+                break
+    return solved, steps
 
 
 def drawings() -> list[Drawing]:
@@ -189,4 +218,4 @@ def times(each: np.ndarray, size: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from importlib import resources
 from multiprocessing import get_context
@@ -27,6 +23,7 @@ from simedit.lab.beside import beside, cores
 from simedit.lab.materials import MATERIALS, STYLES
 from simedit.lab.recipes import RECIPES
 from simedit.lab.remaining import Remaining
+from simedit.lab.stages import do, keep_plan, read_json, record, write_json
 from simedit.locks import locked
 from simedit.progress import tracked
 from simedit.training.config import TrainConfig
@@ -115,10 +112,7 @@ def build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def _build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
-    kept = folder / "plan.json"
-    if kept.exists() and _read(kept) != plan.model_dump(mode="json"):
-        raise SimeditError(f"{folder} was begun with other settings (see {kept}): choose another --out")
-    _write(kept, plan.model_dump(mode="json"))
+    keep_plan(folder, plan)
     first = [name for name in STAGES if name not in BESIDE]
     second = [name for name in STAGES if name in BESIDE]
     remaining = Remaining(plan, [first, second])
@@ -134,31 +128,17 @@ def _build(folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
         say(", ".join(filter(None, (said, remaining.in_words()))))
 
     log = folder / "beside.log"
-    if any(not _record(folder, name).exists() for name in second):
+    if any(not record(folder, name).exists() for name in second):
         say(f"what {', '.join(second)} print, which are done beside the others, is in {log}")
     with beside(partial(_do, folder, plan, second), tell, log):
         _do(folder, plan, first, tell)
-    stages = {name: _read(_record(folder, name)) for name in STAGES}
+    stages = {name: read_json(record(folder, name)) for name in STAGES}
     content = {"command": "simedit-lab build", "plan": plan.model_dump(mode="json"), "stages": stages}
-    _write(folder / "data" / "card.json", content | {"limits": LIMITS})
+    write_json(folder / "data" / "card.json", content | {"limits": LIMITS})
 
 
 def _do(folder: Path, plan: Plan, names: Sequence[str], tell: Callable[..., None]) -> None:
-    """Do those stages one after another."""
-    for name in names:
-        record, spent = _record(folder, name), folder / f"{name}.spent"
-        if record.exists():
-            tell(name, _read(record)["minutes"], before=True)
-            continue
-        tell(name)
-        started, before = time.perf_counter(), float(_read(spent)) if spent.exists() else 0.0
-        try:
-            STAGES[name](folder, plan)
-        finally:
-            seconds = before + time.perf_counter() - started
-            _write(spent, round(seconds, 1))
-        _write(record, {"minutes": round(seconds / 60, 1), "commit": _commit(), "ended": _now()})
-        tell(name, seconds / 60)
+    do(folder, {name: partial(STAGES[name], folder, plan) for name in names}, tell)
 
 
 def _pairs(folder: Path, plan: Plan) -> None:
@@ -346,7 +326,7 @@ def _differing(run: Path, newest: Path, wanted: TrainConfig, photographs: Path, 
     from simedit.specialist import Specialist
     from simedit.training.data import read_style_images
 
-    begun = _read(run / "run.json")
+    begun = read_json(run / "run.json")
     found = [
         f"{key} was {was} and would be {now}"
         for key, was, now in _changes(begun["config"], wanted.model_dump(mode="json"))
@@ -369,7 +349,7 @@ def _changes(was: dict[str, Any], now: dict[str, Any], above: str = "") -> Itera
 
 
 def _quality(folder: Path, plan: Plan) -> None:
-    _write(folder / "data" / "quality.json", judged(folder / "data" / "specialists"))
+    write_json(folder / "data" / "quality.json", judged(folder / "data" / "specialists"))
 
 
 def judged(library: Path, frames: int = 15) -> dict[str, Any]:
@@ -468,29 +448,3 @@ STAGES: dict[str, Callable[[Path, Plan], None]] = {
 """What a build does: two chains of stages, each in this order."""
 BESIDE = ("demonstrations", "policies", "real")
 """The chain that needs none of the other stages, and goes on beside them."""
-
-
-def _record(folder: Path, stage: str) -> Path:
-    return folder / f"{stage}.json"
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SimeditError(f"cannot read {path}: {error}. Delete it, or choose another folder") from error
-
-
-def _write(path: Path, content: Any) -> None:
-    with whole(path) as draft:
-        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _commit() -> str:
-    """Of the code that runs, with a + where files differ from it; empty outside a repository."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M")

@@ -21,6 +21,7 @@ The whole study in miniature: a small base, its specialists and policies, and a 
   simedit-lab train-style copper                                     # one more specialist, in minutes
   simedit-lab train-style teak --style-images photos/teak
   simedit-lab check                                                  # are the edits any good?
+  simedit-lab push-t --out runs/push-t                               # do edits help to learn?
 
 A build that was stopped goes on when the same command is given again.
 """
@@ -110,13 +111,48 @@ def check(library: Path | None = None, json: Annotated[bool, tyro.conf.FlagCreat
         print(verdict(style, seen))
 
 
+def push_t(
+    out: Path,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """The Push-T study: policies that learned from raw and from edited pictures, judged in proxy-real.
+
+    OUT gets report.json, figure.png and strip.png, and what was made on the way. It takes hours, and goes on
+    when the same command is given again.
+
+    Args:
+        out: The study's folder.
+        overrides: Settings in place of the defaults, for example: episodes=50 policies=1
+        json: Print report.json's content instead of tables.
+    """
+    from json import dumps
+
+    from simedit.eval.terminal import print_table
+    from simedit.lab.push_t import report
+    from simedit.lab.push_t.plan import Plan
+    from simedit.lab.push_t.study import study
+
+    data = Plan().model_dump(mode="json")
+    for override in overrides:
+        data = with_override(data, override)
+    plan = parse_config(Plan, data, where="--set")
+    content = study(out, plan, lambda line: print(line, file=sys.stderr, flush=True))
+    if json:
+        return print(dumps(content, indent=2))
+    print_table(*report.rows(content))
+    for line in report.sentences(content):
+        print(line)
+    print(f"pictures: {out / 'figure.png'} {out / 'strip.png'}")
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run `simedit-lab` with `args` (default: the process's) and return its exit code."""
 
     def command() -> None:
         check_set_once(sys.argv[1:] if args is None else args)
         tyro.extras.subcommand_cli_from_dict(
-            {"build": build, "train-style": train_style, "check": check},
+            {"build": build, "train-style": train_style, "check": check, "push-t": push_t},
             prog="simedit-lab",
             description=DESCRIPTION,
             args=args,

@@ -19,7 +19,8 @@ from simedit.errors import SimeditError
 from simedit.lab.demonstrations import Demonstration
 from simedit.lab.fit import fit
 from simedit.lab.recipes import RECIPES, Recipe
-from simedit.policies.cloned import MOVE, TURN, Network, NetworkConfig, encode, remember, save
+from simedit.policies.cloned import MOVE, TURN, Network, NetworkConfig, encode, remember
+from simedit.policies.networks import save
 from simedit.progress import tracked
 
 _COPIES = 3

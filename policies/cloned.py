@@ -1,4 +1,4 @@
-"""A small learned policy: a network that sees, one that remembers and acts, and their files."""
+"""A small learned policy: a network that sees, and one that remembers and acts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import cv2
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from simedit.config import Config, load_json, parse_config
-from simedit.errors import SimeditError, shortened, unknown
-from simedit.files import whole
+from simedit.config import Config
+from simedit.errors import SimeditError, unknown
+from simedit.policies.networks import load
 from simedit.protocols import Action
 
 MOVE, TURN = 0.1, 0.4
@@ -140,7 +137,7 @@ class ClonedPolicy:
     """A `simedit.protocols.Policy` that acts on frames and on what it has commanded itself; it has no noise.
 
     Args:
-        folder: holds config.json and model.safetensors, which `save` writes.
+        folder: holds config.json and model.safetensors, which `simedit.policies.networks.save` writes.
 
     Raises:
         SimeditError: a file is missing, broken, or does not fit the other; a weight is not finite.
@@ -149,7 +146,7 @@ class ClonedPolicy:
     uses_images = True
 
     def __init__(self, folder: str | Path) -> None:
-        self._config, self._network = load(Path(folder))
+        self._config, self._network = load(Path(folder), NetworkConfig, Network, "cloned policy")
         self._size = self._config.width, self._config.height
         self._instruction: Tensor | None = None
 
@@ -193,49 +190,3 @@ class ClonedPolicy:
         )
         self._commands.append(action.to_array())
         return action
-
-
-def save(network: Network, config: NetworkConfig, folder: Path) -> None:
-    """Write config.json and, last, model.safetensors (float16): where that lies, all is there.
-
-    Raises:
-        SimeditError: the folder cannot be written.
-    """
-    halves = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    with whole(folder / "config.json") as partial:
-        partial.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    with whole(folder / "model.safetensors") as partial:
-        # save_file keeps others from reading the file, and has an error of its own for a full disk.
-        partial.write_bytes(to_bytes(halves))
-
-
-def load(folder: Path) -> tuple[NetworkConfig, Network]:
-    """Read what `save` wrote, in float32, ready to act.
-
-    Raises:
-        SimeditError: a file is missing, broken, or does not fit the other; a weight is not finite.
-    """
-    for name in ("config.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise SimeditError(f"{folder} is no cloned policy: it holds no {name}")
-    path = folder / "model.safetensors"
-    config = parse_config(NetworkConfig, load_json(folder / "config.json"), where=str(folder / "config.json"))
-    with torch.device("meta"):  # a config may ask for more memory than there is
-        wanted = Network(config).state_dict()
-    try:
-        state = load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise SimeditError(f"{path} is broken, copy or train it again: {shortened(error)}") from error
-    for name in sorted(wanted.keys() | state.keys()):
-        found, due = ([*of[name].shape] if name in of else "absent" for of in (state, wanted))
-        if found != due:
-            problem = f"{shortened(name)} is {found} and should be {due}"
-            raise SimeditError(f"{path} does not fit config.json: {problem}")
-        if state[name].is_complex() or not state[name].float().isfinite().all():
-            raise SimeditError(f"{path}: the weight {name} is not finite: copy or train it again")
-    network = Network(config)
-    network.load_state_dict(state)
-    return config, network.eval()

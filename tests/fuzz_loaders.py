@@ -234,7 +234,8 @@ def _footprint(folder: Path) -> None:
 
 
 def _make_cloned(folder: Path) -> None:
-    from simedit.policies.cloned import Network, NetworkConfig, save
+    from simedit.policies.cloned import Network, NetworkConfig
+    from simedit.policies.networks import save
 
     small = NetworkConfig(width=16, height=8, channels=[4, 4, 4], features=8, hidden=8)
     save(Network(small), small, folder / "policy")

@@ -21,7 +21,8 @@ from simedit.eval.store import Store
 from simedit.eval.trials import Result, trials
 from simedit.eval.worker import build
 from simedit.policies.checkpoints import BUCKET
-from simedit.policies.cloned import Network, NetworkConfig, save
+from simedit.policies.cloned import Network, NetworkConfig
+from simedit.policies.networks import save
 from simedit.tiny import make_tiny_library
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "simpler" / "assets"

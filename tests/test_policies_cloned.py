@@ -20,10 +20,9 @@ from simedit.policies.cloned import (
     Network,
     NetworkConfig,
     encode,
-    load,
     remember,
-    save,
 )
+from simedit.policies.networks import load, save
 
 SMALL = NetworkConfig(width=16, height=8, channels=[4, 4, 4], features=8, hidden=8)
 
@@ -66,7 +65,7 @@ def test_frame_instruction_and_memory_matter(folder):
 
 def test_acts_as_trained(folder):
     """Step by step it says what `Network.act` says of the whole sequence at once."""
-    _, network = load(folder)
+    _, network = load(folder, NetworkConfig, Network, "cloned policy")
     frames = _frames(6)
     commands = _actions(ClonedPolicy(folder), frames, "close middle drawer")
     with torch.inference_mode():

@@ -9,7 +9,7 @@ from PIL import Image
 
 from simedit.errors import SimeditError
 from simedit.training.config import RegionsConfig, StyleConfig
-from simedit.training.regions import Regions, fit_style_masks
+from simedit.training.regions import Regions, _largest, fit_style_masks
 
 
 class RedSquare:
@@ -128,3 +128,54 @@ class TestFitStyleMasks:
         mask[place] = True
         with pytest.raises(SimeditError, match=r"style image 2 is too small, or lies outside the 256 x 128"):
             fit_style_masks([np.ones((40, 40), bool), mask], 256, 128)
+
+
+class TestCut:
+    def _regions(self, images, masks):
+        regions = Regions(RegionsConfig(styles="full-frame"), StyleConfig(), images, no_weights)
+        regions.styles = masks
+        return regions
+
+    def test_nothing_is_left_but_the_style(self):
+        image = np.random.default_rng(0).integers(0, 200, (60, 80, 3), np.uint8)
+        mask = np.zeros((60, 80), bool)
+        mask[20:50, 10:40] = True
+        mask[30, 60:] = True
+        image[~mask] = 255
+        regions = self._regions([image], [mask])
+        (cut,) = regions.cut([image])
+        assert cut.shape == image.shape
+        assert cut.max() < 255
+        inner = image[21:49, 11:39]  # without its border
+        assert np.array_equal(cut[16:44, 26:54], inner)
+        assert np.array_equal(cut[15], cut[16])  # mirrored
+        assert regions.styles[0].all()
+
+    def test_a_whole_image_stays_as_it_is(self):
+        image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+        (cut,) = self._regions([image], [np.ones((40, 30), bool)]).cut([image])
+        assert np.array_equal(cut, image)
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_the_rectangle_is_the_largest(self, seed):
+        mask = np.random.default_rng(seed).random((9, 11)) < 0.8
+        rows, columns = _largest(mask)
+        assert mask[rows, columns].all()
+        most = max(
+            (b - t) * (r - left)
+            for t in range(9)
+            for b in range(t + 1, 10)
+            for left in range(11)
+            for r in range(left + 1, 12)
+            if mask[t:b, left:r].all()
+        )
+        assert mask[rows, columns].size == most
+
+    def test_too_little_of_the_style_is_refused(self):
+        image, mask = red(40, 40, 2)
+        with pytest.raises(SimeditError, match=r"style image 1 holds no rectangle of 16 x 16 pixels"):
+            self._regions([image], [mask]).cut([image])
+
+    def test_whole_images_cannot_be_cut(self):
+        with pytest.raises(ValueError, match="cut needs masks"):
+            RegionsConfig(styles="full-frame", cut=True)

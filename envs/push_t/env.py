@@ -59,7 +59,7 @@ class PushT(gym.Env):
         self._simulator.reset(seed=int(start))
         if self._photographed:
             self._photographer = Photographer(draw_look(self._random), self._size)
-        return self._seen(), {"instruction": INSTRUCTION, "start": self.privileged_state()}
+        return self._seen(), {"instruction": INSTRUCTION, "start": state(self._simulator)}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         _, reward, _, _, info = self._simulator.step(np.asarray(action, np.float64))
@@ -73,15 +73,16 @@ class PushT(gym.Env):
         return self._seen(), float(reward), success, False, told
 
     def privileged_state(self) -> np.ndarray:
-        """float64 [5]: the agent's x and y, the block's x, y and angle (0 to 2 pi)."""
-        return state(self._simulator)
+        """float64 [7]: the agent's x and y, its velocity, units a second, and the block's x, y and angle."""
+        found = state(self._simulator)
+        return np.concatenate([found[:2], self._simulator.agent.velocity, found[2:]])
 
     def close(self) -> None:
         self._simulator.close()
 
     def _seen(self) -> dict[str, np.ndarray]:
         if self._photographed:
-            image, _ = self._photographer.photograph(self.privileged_state(), self._random)
+            image, _ = self._photographer.photograph(state(self._simulator), self._random)
         else:
             image = drawn(self._simulator)
         return {"image": image, "agent_pos": np.array(self._simulator.agent.position, np.float64)}
@@ -102,7 +103,7 @@ def simulator(size: int) -> PushTEnv:
 
 
 def state(env: PushTEnv) -> np.ndarray:
-    """As `PushT.privileged_state`."""
+    """float64 [5]: the agent's x and y, the block's x, y and angle (0 to 2 pi)."""
     block = env.block
     return np.array([*env.agent.position, *block.position, block.angle % (2 * np.pi)], np.float64)
 

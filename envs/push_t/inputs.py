@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 
 from simedit.envs.push_t import masks
+from simedit.envs.push_t.camera import Camera
 from simedit.envs.push_t.env import arrange, drawn, simulator
-from simedit.envs.push_t.proxy_real import photograph
-from simedit.envs.push_t.scene import draw_state
+from simedit.envs.push_t.look import draw_look
+from simedit.envs.push_t.proxy_real import Photographer
+from simedit.envs.push_t.scene import SIDE, WALL, draw_state
 from simedit.errors import SimeditError
 from simedit.training.config import PushTConfig
 
@@ -47,24 +49,24 @@ class PushTInputs:
 
     def unseen(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """A frame and its mask that is none of the inputs, for any index from 0."""
-        frame, shown = self._drawn(index + len(self))
-        return frame, shown[self._config.region]
+        number = index + len(self)
+        return self._frame(number)[self._cut].copy(), self.regions(number)[self._config.region]
 
-    def regions(self, number: int) -> dict[str, np.ndarray]:
-        return self._drawn(number)[1]
+    def regions(self, number: int, /) -> dict[str, np.ndarray]:
+        """The masks of all regions, bool [height, width], of an input, or as number len(self) + i of the
+        unseen frame i."""
+        return {name: mask[self._cut] for name, mask in masks.regions(self._frame(number)).items()}
 
-    def _drawn(self, number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """A frame and its masks by region."""
+    def _frame(self, number: int) -> np.ndarray:
         arrange(self._simulator, draw_state(np.random.default_rng((self._seed, number))))
-        frame = drawn(self._simulator)
-        shown = {region: mask[self._cut] for region, mask in masks.regions(frame).items()}
-        return np.ascontiguousarray(frame[self._cut]), shown
+        return drawn(self._simulator)
 
 
 def write_photographs(folder: str | Path, count: int, size: int, seed: int = 0) -> None:
     """Photographs of proxy-real, each of a visit and a state of its own, and what they show where.
 
-    They go into `folder/images`, and for each region into `folder/REGION`, where it is white; in both a
+    They go into `folder/images`, and for each region into `folder/REGION`, where it is white (of the
+    background only the table between the walls, without the tape that marks them); in both a
     photograph is called by its number, so that `folder/images` does for `--style-images` of a training, and
     `folder/REGION` for its `regions.style_masks`.
 
@@ -82,7 +84,10 @@ def write_photographs(folder: str | Path, count: int, size: int, seed: int = 0) 
         raise SimeditError(f"{folder} holds something already: name a new folder")
     for number in range(count):
         random = np.random.default_rng((seed, number))
-        frame, regions = photograph(draw_state(random), size, int(random.integers(2**31)))
+        look = draw_look(random)
+        frame, regions = Photographer(look, size).photograph(draw_state(random), random)
+        table = Camera(size, look.shift, look.roll, look.scale).table()
+        regions["background"] &= (abs(table - SIDE / 2) < SIDE / 2 - 2 * WALL).all(-1)
         pictures = {"images": frame[..., ::-1]}
         pictures |= {name: mask.astype(np.uint8) * 255 for name, mask in regions.items()}
         for name, picture in pictures.items():

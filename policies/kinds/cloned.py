@@ -24,10 +24,11 @@ class Cloned(PolicyKind):
     checkpoint: str
 
     def problems(self) -> list[str]:
-        from simedit.policies.cloned import load
+        from simedit.policies.cloned import Network, NetworkConfig
+        from simedit.policies.networks import load
 
         try:
-            load(policy_folder(self.checkpoint))
+            load(policy_folder(self.checkpoint), NetworkConfig, Network, "cloned policy")
         except SimeditError as error:
             return [str(error)]
         return []

@@ -237,7 +237,12 @@ def train_in(
                     run = _dependent(run, config, folder, machine(device), console)
             dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
             pipeline = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
-            regions = Regions(config.regions, config.style, styles, segmenter)
+            shown_in = config.regions
+            if shown_in.cut and not fresh:  # they are cut
+                shown_in = shown_in.model_copy(update={"styles": "full-frame", "style_masks": None})
+            regions = Regions(shown_in, config.style, styles, segmenter)
+            if shown_in.cut and fresh:
+                styles = regions.cut(styles)
             structural = load_structural(config.scores.structural, device)
             semantic = config.scores.semantic
             encoder = load_encoder(semantic, device)

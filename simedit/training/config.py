@@ -172,16 +172,21 @@ class RegionsConfig(Finders):
         styles: of the style images: "grounded-sam2" (looks for style_noun), "full-frame", or "files".
         style_masks: for "files": a folder of masks, white where the style is, which sort by name as the
             style images do.
+        cut: cut the style images to what their masks show, for a base, such as the lab's, that lays them on
+            frames whole: the largest rectangle, mirrored until it is as large as the image was.
     """
 
     inputs: Literal["simulator", "files", "grounded-sam2", "full-frame"] = "simulator"
     styles: Literal["grounded-sam2", "full-frame", "files"] = "grounded-sam2"
     style_masks: Place | None = None
+    cut: bool = False
 
     @model_validator(mode="after")
     def _masks_named(self) -> RegionsConfig:
         if (self.styles == "files") != (self.style_masks is not None):
             raise ValueError("styles: 'files' and style_masks need each other")
+        if self.cut and self.styles == "full-frame":
+            raise ValueError("cut needs masks of the style images: styles: 'files' or 'grounded-sam2'")
         return self
 
 

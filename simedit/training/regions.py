@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +13,11 @@ from torch import Tensor
 from simedit.errors import SimeditError
 from simedit.training.config import RegionsConfig, StyleConfig
 from simedit.training.data import Inputs, fit, read_style_masks
+
+_LEAST = 16
+"""Pixels: a style image cut smaller shows no material."""
+_BORDER = 0.01
+"""Of a style's mask, share of the image's shorter side."""
 
 Segment = Callable[[Tensor, Sequence[str]], tuple[Tensor, Tensor]]
 """(images float [N, 3, H, W] in 0..1, N nouns) -> (masks bool [N, H, W], found bool [N]), as GroundedSam2."""
@@ -58,6 +64,30 @@ class Regions:
             self.styles_found = [found[0] for _, found in results]
         self._segment = None if self._noun is None else segment  # not kept in memory for nothing
 
+    def cut(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The style images with nothing in them but the style: the largest rectangle inside each one's mask,
+        mirrored at its sides until it is as large as the image was. From then on all of each is the style.
+
+        Args:
+            images: uint8 [h, w, 3] each.
+
+        Raises:
+            SimeditError: a mask holds no rectangle of `_LEAST` pixels a side.
+        """
+        found = []
+        for number, (image, mask) in enumerate(zip(images, self.styles, strict=True), 1):
+            part = image[_largest(_inner(mask))]
+            if min(part.shape[:2]) < _LEAST:
+                raise SimeditError(
+                    f"the mask of style image {number} holds no rectangle of {_LEAST} x {_LEAST} pixels: "
+                    "take the photograph from nearer, or set regions.cut to false"
+                )
+            missing = [have - has for have, has in zip(image.shape[:2], part.shape[:2], strict=True)]
+            around = [(one // 2, one - one // 2) for one in missing]
+            found.append(np.pad(part, [*around, (0, 0)], mode="symmetric"))
+        self.styles = [np.ones(image.shape[:2], bool) for image in found]
+        return tuple(found)
+
     def inputs(
         self, indices: Sequence[int], frames: np.ndarray, own: Sequence[np.ndarray | None]
     ) -> np.ndarray:
@@ -101,6 +131,29 @@ def fit_style_masks(masks: Sequence[np.ndarray], width: int, height: int) -> np.
                 f"pixels at its centre that training sees: crop the image, and its mask, around the style"
             )
     return np.stack(fitted)
+
+
+def _inner(mask: np.ndarray) -> np.ndarray:
+    """A mask without its border, where what it shows has shadows, another side, or another's light."""
+    border = max(1, round(_BORDER * min(mask.shape)))
+    return cv2.erode(mask.astype(np.uint8), np.ones((2 * border + 1,) * 2, np.uint8)).astype(bool)
+
+
+def _largest(mask: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of the largest rectangle in which all of a mask, bool [h, w], is True."""
+    heights = np.zeros(mask.shape[1] + 1, np.int64)  # the last ends what is still open
+    best, where = 0, (slice(0, 0), slice(0, 0))
+    for bottom, row in enumerate(mask, 1):
+        heights[:-1] = np.where(row, heights[:-1] + 1, 0)
+        opened: list[tuple[int, int]] = []  # where columns as high as that begin, ever higher
+        for right, height in enumerate(heights.tolist()):
+            left = right
+            while opened and opened[-1][1] >= height:
+                left, high = opened.pop()
+                if high * (right - left) > best:
+                    best, where = high * (right - left), (slice(bottom - high, bottom), slice(left, right))
+            opened.append((left, height))
+    return where
 
 
 def check_masks(config: RegionsConfig, inputs: Inputs) -> None:
