@@ -8,13 +8,19 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from small_training import small_settings
 
 from simedit import extras
+from simedit.config import parse_config
 from simedit.envs.push_t import masks
 from simedit.envs.push_t.inputs import PushTInputs, write_photographs
 from simedit.envs.push_t.scene import AGENT_RADIUS, REGIONS, draw_state, placed
 from simedit.errors import SimeditError
+from simedit.eval.checks import _of_regions
+from simedit.eval.config import StudyConfig, resolved
+from simedit.eval.rollout import RAW_KEY
+from simedit.eval.worker import scene
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training.cli import main
@@ -97,19 +103,76 @@ def test_photographs_are_written_with_what_they_show(tmp_path: Path, capsys):
 
 
 @gym_pusht
-def test_a_specialist_is_trained_on_a_region_from_photographs_of_it(tmp_path: Path, monkeypatch):
+def test_regions_are_those_of_the_frame():
+    some = inputs(width=96, height=48)
+    for number, (frame, mask) in ((1, some[1]), (5, some.unseen(1))):
+        found = some.regions(number)
+        assert list(found) == list(REGIONS)
+        np.testing.assert_array_equal(found["block"], mask)
+        assert (sum(found.values()) == 1).all()
+        assert found["block"].shape == frame.shape[:2]
+
+
+def asked(name: str, *settings: str) -> list[str]:
+    """A training on `name`, from photographs of it."""
+    told = ("--style-images", "real/images", "--name", name, "--cpu", "--set")
+    region = (f"inputs={{kind: push_t, frames: 2, region: {name}}}", f"regions.style_masks=real/{name}")
+    return ["--config", "small.yaml", *told, *region, *settings]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    """The working directory: photographs, a base, and a config."""
     monkeypatch.chdir(tmp_path)
     tiny_pipeline(0).save_pretrained(tmp_path / "base")
     write_photographs("real", 2, 64)
-    settings = small_settings("base", "") | {
+    settings = small_settings("base", "x") | {
         "steps": 1,
         "samples": 2,
         "width": 64,
         "height": 64,
-        "inputs": {"kind": "push_t", "frames": 2, "region": "block"},
         "regions": {"inputs": "simulator", "styles": "files", "style_masks": "real/block"},
     }
-    Path("block.yaml").write_text(yaml.safe_dump(settings))
-    asked = ("--config", "block.yaml", "--style-images", "real/images", "--name", "block", "--cpu")
-    assert main(list(asked)) == 0
+    Path("small.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+@gym_pusht
+def test_a_specialist_is_trained_on_a_region_from_photographs_of_it(folder: Path):
+    assert main(asked("block")) == 0
     assert Specialist.load(Path("specialists/block")).card.style == "block"
+
+
+@pytest.mark.slow
+@gym_pusht
+def test_a_recipe_is_trained_pass_by_pass_and_edits_the_suite(folder: Path):
+    assert main(asked("background")) == 0
+    assert main(asked("block", "after={recipe: background, region: background}")) == 0
+    raw = PushTInputs(PushTConfig(frames=2, region="block"), 64, 64, 0)
+    seen = np.asarray(Image.open("runs/train/block/inputs/00000.png"))
+    changed, shown = (seen != raw[0][0]).any(-1), raw.regions(0)
+    assert changed[shown["background"]].mean() > 0.9
+    assert not changed[~shown["background"]].any()
+
+    passes = [{"specialist": region, "region": region} for region in ("background", "block")]
+    Path("recipe.yaml").write_text(yaml.safe_dump({"name": "tabletop", "passes": passes}))
+    assert main(["recipe", "--config", "recipe.yaml"]) == 0
+    study = {
+        "policies": {"none": {"kind": "python", "factory": "a:b"}},
+        "suite": {"kind": "push_t", "size": 96},
+        "domains": ["edited"],
+        "styles": ["tabletop", "block"],
+        "editor": {"library": "specialists", "region": "block", "compile": False},
+    }
+    config = resolved(parse_config(StudyConfig, study, where="study"))
+    assert config.editor.problems(config.styles) == _of_regions(config) == []
+    editor = config.editor.load(config.editor.folders(config.styles, folder))
+    env = scene(config, "edited", "", editor)
+    for style in config.styles:
+        env.style = style
+        obs, _ = env.reset(seed=0, options={"task": "push", "scene": ("0",)})
+        changed = (obs["image"] != obs[RAW_KEY]).any(-1)
+        shown = masks.regions(obs[RAW_KEY])
+        edited = shown["block"] | (shown["background"] & (style == "tabletop"))
+        assert changed[edited].mean() > 0.9
+        assert not changed[~edited].any()
