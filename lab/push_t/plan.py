@@ -17,8 +17,6 @@ ARMS = {
     "proxy_real": "as many episodes in proxy-real",
 }
 """What policies are pretrained on: pictures of the same episodes, but for the last."""
-SHIPPED = ("raw", "colours", "edited")
-"""The arms whose policies ship."""
 
 
 class Plan(Config):
@@ -26,7 +24,6 @@ class Plan(Config):
 
     Attributes:
         seed: of everything drawn.
-        shipped: take the recipe and the policies that ship, and of the arms those of which there are some.
         episodes: that policies are pretrained on; "edited" and "laid" are the raw ones.
         held_out: episodes in proxy-real that nothing learns from.
         pool: episodes in proxy-real that an untrained policy passes over once; the first are "proxy_real"'s.
@@ -39,7 +36,6 @@ class Plan(Config):
     """
 
     seed: NonNegativeInt = 0
-    shipped: bool = False
     episodes: PositiveInt = 200
     held_out: Annotated[int, Field(ge=2)] = 40
     pool: PositiveInt = 400
@@ -50,7 +46,3 @@ class Plan(Config):
     starts: PositiveInt = 50
     network: FlowConfig = FlowConfig(hidden=96, blocks=2)
     training: tuple[str, ...] = ()
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        return SHIPPED if self.shipped else tuple(ARMS)

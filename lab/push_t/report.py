@@ -31,7 +31,7 @@ def report(folder: Path, plan: Plan, recipe: Path) -> dict[str, Any]:
     arms: dict[str, Any] = {}
     raw = np.array(found["zero_shot"]["raw"])
     plays = played(folder, plan)
-    for arm in (UNTRAINED, *plan.arms):
+    for arm in (UNTRAINED, *ARMS):
         zero_shot, tuned = (np.array(found[stage][arm]) for stage in ("zero_shot", "tuned"))
         arms[arm] = {"zero_shot": estimate(zero_shot), "tuned": estimate(tuned)}
         if arm not in (UNTRAINED, "raw"):

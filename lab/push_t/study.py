@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simedit.lab.push_t.plan import Plan
+from simedit.lab.push_t.plan import ARMS, Plan
 from simedit.lab.stages import do, keep_plan, write_json
 from simedit.locks import locked
 from simedit.packaged import lab_data
@@ -58,18 +58,17 @@ def study(folder: Path, plan: Plan, say: Callable[[str], None]) -> dict[str, Any
     with locked(folder, "simedit-lab push-t"):
         keep_plan(folder, plan)
         do(folder, stages, tell)
-        return report(folder, plan, recipe_of(folder, plan))
+        return report(folder, plan, recipe_of(folder))
 
 
-def recipe_of(folder: Path, plan: Plan) -> Path:
+def recipe_of(folder: Path) -> Path:
     """The recipe that edits."""
-    return lab_data(f"push_t/{RECIPE}") if plan.shipped else folder / "data" / RECIPE
+    return folder / "data" / RECIPE
 
 
-def policy_of(folder: Path, plan: Plan, arm: str, seed: int) -> Path:
+def policy_of(folder: Path, arm: str, seed: int) -> Path:
     """A policy's folder."""
-    name = f"{arm}_{seed}"
-    return lab_data(f"push_t/policies/{name}") if plan.shipped else folder / "data" / "policies" / name
+    return folder / "data" / "policies" / f"{arm}_{seed}"
 
 
 def _recipe(folder: Path, plan: Plan) -> None:
@@ -77,9 +76,6 @@ def _recipe(folder: Path, plan: Plan) -> None:
     from simedit.envs.push_t.inputs import write_photographs
     from simedit.lab.push_t.specialists import train_recipe
 
-    if plan.shipped:
-        recipe_of(folder, plan)
-        return
     photographs = folder / "photographs"
     if not photographs.exists():
         write_photographs(photographs, 5, 512, seed=plan.seed)
@@ -87,7 +83,7 @@ def _recipe(folder: Path, plan: Plan) -> None:
         photographs,
         base=lab_data("base"),
         run=folder / "specialists",
-        target=recipe_of(folder, plan),
+        target=recipe_of(folder),
         settings=plan.training,
     )
 
@@ -95,9 +91,11 @@ def _recipe(folder: Path, plan: Plan) -> None:
 def _episodes(folder: Path, plan: Plan) -> None:
     from simedit.lab.push_t.demonstrations import record
 
-    wanted = {"held_out": (plan.held_out, _HELD_OUT), "pool": (plan.pool, _REAL)}
-    if not plan.shipped:
-        wanted["raw"] = plan.episodes, _RAW
+    wanted = {
+        "held_out": (plan.held_out, _HELD_OUT),
+        "pool": (plan.pool, _REAL),
+        "raw": (plan.episodes, _RAW),
+    }
     for name, (count, first) in wanted.items():
         if not (folder / "datasets" / name).exists():
             record(folder / "datasets" / name, count, first + plan.seed, real=name != "raw")
@@ -107,9 +105,7 @@ def _edits(folder: Path, plan: Plan) -> None:
     """The raw dataset edited, and with photographs laid on it."""
     from simedit.lab.push_t.edits import edit, lay
 
-    if plan.shipped:
-        return
-    raw, recipe = folder / "datasets" / "raw", recipe_of(folder, plan)
+    raw, recipe = folder / "datasets" / "raw", recipe_of(folder)
     for name, make in (("edited", edit), ("laid", lay)):
         if not (folder / "datasets" / name).exists():
             make(raw, folder / "datasets" / name, recipe)
@@ -119,10 +115,8 @@ def _policies(folder: Path, plan: Plan) -> None:
     from simedit.lab.push_t.cloning import new_network, train
     from simedit.policies.networks import save
 
-    if plan.shipped:
-        return
-    for arm in plan.arms:
-        missing = [s for s in range(plan.policies) if not policy_of(folder, plan, arm, s).exists()]
+    for arm in ARMS:
+        missing = [s for s in range(plan.policies) if not policy_of(folder, arm, s).exists()]
         if not missing:
             continue
         seen, look = _seen(folder, plan, arm)
@@ -130,7 +124,7 @@ def _policies(folder: Path, plan: Plan) -> None:
             network = new_network(plan.network, _seed(plan, seed))
             run = folder / "policies" / f"{arm}_{seed}"
             train(network, seen, steps=plan.steps, folder=run, seed=_seed(plan, seed), look=look)
-            save(network, plan.network, policy_of(folder, plan, arm, seed))
+            save(network, plan.network, policy_of(folder, arm, seed))
 
 
 def _errors(folder: Path, plan: Plan) -> None:
@@ -140,11 +134,11 @@ def _errors(folder: Path, plan: Plan) -> None:
     held_out = load_seen(folder / "datasets" / "held_out", plan.network)
     few = load_seen(folder / "datasets" / "pool", plan.network).first(plan.tuned)
     found: dict[str, dict[str, list[list[float]]]] = {"zero_shot": {}, "tuned": {}}
-    jobs = [(arm, seed) for arm in ("untrained", *plan.arms) for seed in range(plan.policies)]
+    jobs = [(arm, seed) for arm in ("untrained", *ARMS) for seed in range(plan.policies)]
     for arm, seed in tracked(jobs, "policies judged", len(jobs)):
         config, network = plan.network, new_network(plan.network, _seed(plan, seed))
         if arm != "untrained":
-            config, network = _loaded(policy_of(folder, plan, arm, seed))
+            config, network = _loaded(policy_of(folder, arm, seed))
         for stage, values in found.items():
             if stage == "tuned":
                 run = folder / "tuned" / f"{arm}_{seed}"
@@ -183,8 +177,8 @@ def _trials(folder: Path, plan: Plan) -> None:
     from simedit.lab.beside import cores
     from simedit.lab.push_t.demonstrations import SIZE
 
-    names = [(arm, seed) for arm in plan.arms for seed in range(plan.policies)]
-    paths = {f"{arm}_{seed}": policy_of(folder, plan, arm, seed) for arm, seed in names}
+    names = [(arm, seed) for arm in ARMS for seed in range(plan.policies)]
+    paths = {f"{arm}_{seed}": policy_of(folder, arm, seed) for arm, seed in names}
     config = {
         "policies": {name: {"kind": "flow", "checkpoint": str(path)} for name, path in paths.items()},
         "domains": ["proxy_real"],
