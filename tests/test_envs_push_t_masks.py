@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -13,8 +16,10 @@ from simedit.envs.push_t.scene import REGIONS
 from simedit.errors import SimeditError
 
 pytest.importorskip("gym_pusht", reason="needs the extra: push-t")
-from benchmarks.push_t import Drawing, fill, numbers, overlaps, scaled, shares
-from benchmarks.push_t import drawings as every_drawing
+# Not `benchmarks.push_t`: pyarrow 17 installs a package of the name.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from push_t import Drawing, fill, numbers, overlaps, scaled, shares
+from push_t import drawings as every_drawing
 
 
 @pytest.fixture(scope="module")
