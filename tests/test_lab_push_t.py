@@ -12,10 +12,12 @@ pytest.importorskip("gym_pusht")
 pytest.importorskip("pyarrow")
 
 from simedit.lab.push_t import cloning
-from simedit.lab.push_t.cloning import Coloured, errors, load_seen, new_network, one_pass
+from simedit.lab.push_t.cloning import Coloured, errors, new_network, one_pass
 from simedit.lab.push_t.demonstrations import Demonstrator, record
 from simedit.lab.push_t.measures import crossing, estimate
+from simedit.lab.push_t.plan import Source
 from simedit.lab.push_t.report import sentences
+from simedit.lab.push_t.seen import load_seen
 from simedit.policies.flow import FlowConfig
 
 SMALL = FlowConfig(size=32, channels=[8, 8], points=4, hidden=16, blocks=1, chunk=4, execute=2, steps=2)
@@ -30,7 +32,7 @@ def datasets(tmp_path_factory):
 
 
 def test_raw_and_real_pictures_are_of_the_same_episodes(datasets):
-    raw, real = (load_seen(datasets / name, SMALL) for name in ("raw", "real"))
+    raw, real = (load_seen(Source(dataset=datasets / name), SMALL) for name in ("raw", "real"))
     assert torch.equal(raw.actions, real.actions)
     assert torch.equal(raw.state, real.state)
     assert raw.frames.float().mean() > 200 > real.frames.float().mean()
@@ -39,7 +41,7 @@ def test_raw_and_real_pictures_are_of_the_same_episodes(datasets):
 
 
 def test_chunks_end_with_their_episode(datasets):
-    seen = load_seen(datasets / "raw", SMALL)
+    seen = load_seen(Source(dataset=datasets / "raw"), SMALL)
     last = np.flatnonzero(seen.episodes == 0)[-1]
     assert (seen.actions[last] == seen.actions[last][0]).all()
     assert torch.equal(seen.actions[last - 1][1], seen.actions[last][0])
@@ -54,7 +56,7 @@ def test_a_disturbed_episode_shows_the_experts_own_action():
 
 
 def test_errors_are_those_of_what_is_drawn(datasets):
-    seen, network = load_seen(datasets / "real", SMALL), new_network(SMALL, 0)
+    seen, network = load_seen(Source(dataset=datasets / "real"), SMALL), new_network(SMALL, 0)
     found = errors(network, seen, execute=2)
     assert found.shape == (2,)
     network.draw = lambda features, state, noise: torch.zeros_like(noise)
@@ -63,7 +65,7 @@ def test_errors_are_those_of_what_is_drawn(datasets):
 
 
 def test_a_pass_learns_from_each_frame_once(datasets, monkeypatch):
-    seen, rows = load_seen(datasets / "real", SMALL), []
+    seen, rows = load_seen(Source(dataset=datasets / "real"), SMALL), []
     kept = cloning._loss
     monkeypatch.setattr(cloning, "_loss", lambda n, s, r, *rest: rows.append(r) or kept(n, s, r, *rest))
     counts = list(one_pass(new_network(SMALL, 0), seen, batch=16, seed=0, every=50))
@@ -120,7 +122,7 @@ def test_the_study_from_nothing(tmp_path, capsys):
 
     settings = ["episodes=2", "held_out=2", "pool=2", "tuned=1", "policies=2", "steps=2"]
     settings += ["tuned_steps=2", "starts=1", f"network={SMALL.model_dump_json()}"]
-    settings += ["training=[warm_start.steps=1,warm_start.batch_size=1,inputs.frames=8]"]
+    settings += ["training=[steps=0,warm_start.steps=1,warm_start.batch_size=1,inputs.frames=8]"]
     command = ["push-t", "--out", str(tmp_path / "out"), "--set", *settings]
     assert main(command) == 0
     told = capsys.readouterr().out

@@ -1,9 +1,8 @@
-"""Behaviour cloning of Push-T from a dataset: one small flow policy for every kind of pictures."""
+"""Behaviour cloning of Push-T: one small flow policy for every kind of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from simedit.lab.fit import fit
-from simedit.lab.push_t.demonstrations import ACTION, CAMERA, STATE
-from simedit.policies.flow import FlowConfig, FlowNetwork, shrunk
+from simedit.lab.push_t.seen import Seen
+from simedit.policies.flow import FlowConfig, FlowNetwork
 
 BATCH = 128
 _RATE = 3e-3
@@ -23,67 +22,6 @@ _AT_ONCE = 256
 Look = Callable[[Tensor, Tensor, np.random.Generator], Tensor]
 """(frames uint8 [B, S, S, 3], their rows int64 [B], numbers) -> frames float32 or uint8 of that shape: how
 frames look while they are learned from."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The N frames of a dataset, as a flow policy sees them, and what it should do.
-
-    Attributes:
-        frames: uint8 [N, S, S, 3].
-        state: float32 [N, A], as the network takes it.
-        actions: float32 [N, T, A], the chunk from each frame on, as the network gives it; beyond an episode's
-            end its last action.
-        episodes: int64 [N], each frame's.
-    """
-
-    frames: Tensor
-    state: Tensor
-    actions: Tensor
-    episodes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def first(self, episodes: int) -> Seen:
-        """Those of the first episodes alone."""
-        rows = torch.from_numpy(self.episodes < episodes)
-        return replace(
-            self,
-            frames=self.frames[rows],
-            state=self.state[rows],
-            actions=self.actions[rows],
-            episodes=self.episodes[rows.numpy()],
-        )
-
-
-def load_seen(folder: Path, config: FlowConfig) -> Seen:
-    """Read a dataset.
-
-    Raises:
-        SimeditError: it is none, or broken.
-    """
-    from simedit.lerobot.reading import parquets, read_dataset, reading_parquet
-    from simedit.video import read
-
-    dataset = read_dataset(folder, CAMERA)
-    frames = [shrunk(frame[None], config.size) for file in dataset.files for frame in read(file.video)]
-    columns: dict[str, list[np.ndarray]] = {STATE: [], ACTION: [], "episode_index": []}
-    for path in parquets(folder, "data"):
-        with reading_parquet(path) as file:
-            table = file.read(columns=[*columns])
-        for name, parts in columns.items():
-            parts.append(np.stack(table.column(name).to_numpy()))
-    state, action, episodes = (np.concatenate(parts) for parts in columns.values())
-    mean, spread = (np.array(value, np.float32) for value in (config.mean, config.spread))
-    ends = np.searchsorted(episodes, episodes, side="right") - 1
-    ahead = np.minimum(np.arange(len(episodes))[:, None] + np.arange(config.chunk), ends[:, None])
-    return Seen(
-        frames=torch.from_numpy(np.concatenate(frames)),
-        state=torch.from_numpy((state.astype(np.float32) - mean) / spread),
-        actions=torch.from_numpy((action.astype(np.float32)[ahead] - mean) / spread),
-        episodes=episodes,
-    )
 
 
 def new_network(config: FlowConfig, seed: int) -> FlowNetwork:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from simedit.lab.push_t.demonstrations import CAMERA, SIZE
+from simedit.lab.push_t.demonstrations import SIZE
+from simedit.lab.push_t.plan import Source
 from simedit.recipe import Recipe
 
 REGIONS = ("background", "block")
@@ -18,7 +20,7 @@ _MANY = 1000
 """Frames for which it pays to make edits faster."""
 
 
-def edit(raw: Path, target: Path, recipe: Path) -> None:
+def edit(raw: Path, target: Path, recipe: Path, camera: str | None = None) -> None:
     """Edit a dataset by `simedit-edit`.
 
     Raises:
@@ -29,11 +31,11 @@ def edit(raw: Path, target: Path, recipe: Path) -> None:
     from simedit.lerobot import read_dataset
 
     masks = tuple(f"{region}={_MASKS}:{region}" for region in REGIONS)
-    faster = has_openvino() and read_dataset(raw, CAMERA).frames > _MANY
-    edit(raw, target, specialist=str(recipe), mask=masks, batch_size=_BATCH, compile=faster)
+    faster = has_openvino() and read_dataset(raw, camera).frames > _MANY
+    edit(raw, target, specialist=str(recipe), camera=camera, mask=masks, batch_size=_BATCH, compile=faster)
 
 
-def lay(raw: Path, target: Path, recipe: Path) -> None:
+def lay(raw: Path, target: Path, recipe: Path, camera: str | None = None) -> None:
     """The same with `laid` in place of the recipe's edits.
 
     Raises:
@@ -42,7 +44,7 @@ def lay(raw: Path, target: Path, recipe: Path) -> None:
     from simedit.lerobot.editing import edit_dataset, plan_dataset
 
     photographs = photographs_of(recipe)
-    job = plan_dataset(raw, target, camera=CAMERA)
+    job = plan_dataset(raw, target, camera=camera)
     record = {"editor": "photograph", "recipe": str(recipe)}
     edit_dataset(
         job,
@@ -74,30 +76,53 @@ def laid(frame: np.ndarray, photographs: dict[str, np.ndarray]) -> np.ndarray:
     return found[0]
 
 
-def shown(recipe: Path, seeds: Sequence[int]) -> list[list[np.ndarray]]:
-    """A row of pictures for each of some states, which seeds draw: raw, its background edited, its block too,
-    photographs laid on it, proxy-real; uint8 [SIZE, SIZE, 3] each."""
-    from simedit.envs.push_t.env import arrange, drawn, simulator
+def shown(recipe: Path, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[list[np.ndarray]]:
+    """A row of pictures for each raw frame, uint8 [H, W, 3], and one of the real world: raw, its background
+    edited, its block too, photographs laid on it, the real world."""
     from simedit.envs.push_t.masks import regions
-    from simedit.envs.push_t.proxy_real import photograph
-    from simedit.envs.push_t.scene import draw_state
     from simedit.library import SpecialistLibrary
     from simedit.recipe import read_card
     from simedit.specialist import Specialist
 
-    env, photographs, rows = simulator(SIZE), photographs_of(recipe), []
+    photographs, rows = photographs_of(recipe), []
     first = recipe / read_card(recipe).passes[0].specialist
     library = SpecialistLibrary.load([recipe, first])
     styles = [Specialist.load(first).card.style, read_card(recipe).name]
-    for seed in seeds:
-        state = draw_state(np.random.default_rng(seed))
-        arrange(env, state)
-        frame = drawn(env)
+    for frame, real in pairs:
         by_region = {name: mask[None] for name, mask in regions(frame).items()}
         masks = [by_region[REGIONS[0]], by_region]
         edits = [
             library.edit(frame[None], styles=[style], masks=mask, seeds=[0])[0]
             for style, mask in zip(styles, masks, strict=True)
         ]
-        rows.append([frame, *edits, laid(frame, photographs), photograph(state, SIZE, seed)[0]])
+        rows.append([frame, *edits, laid(frame, photographs), real])
     return rows
+
+
+def drawn_pairs(seeds: Iterable[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """gym-pusht's picture and proxy-real's of the same state, for each state that a seed draws; uint8
+    [SIZE, SIZE, 3] each."""
+    from simedit.envs.push_t.env import arrange, drawn, simulator
+    from simedit.envs.push_t.proxy_real import photograph
+    from simedit.envs.push_t.scene import draw_state
+
+    env, pairs = simulator(SIZE), []
+    for seed in seeds:
+        state = draw_state(np.random.default_rng(seed))
+        arrange(env, state)
+        pairs.append((drawn(env), photograph(state, SIZE, seed)[0]))
+    return pairs
+
+
+def recorded_pairs(raw: Source, real: Source, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The first frames of a raw dataset's episodes, and of a real one's, uint8 [H, W, 3] each."""
+    return [*zip(*(list(islice(_firsts(one), count)) for one in (raw, real)), strict=False)]
+
+
+def _firsts(source: Source) -> Iterator[np.ndarray]:
+    from simedit.lerobot import read_dataset
+    from simedit.video import read
+
+    for file in read_dataset(source.dataset, source.camera).files:
+        starts = {span.first for span in file.spans}
+        yield from (frame for number, frame in enumerate(read(file.video)) if number in starts)

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from simedit.drafts import whole
-from simedit.lab.push_t.edits import shown
+from simedit.lab.push_t.edits import drawn_pairs, recorded_pairs, shown
 from simedit.lab.push_t.measures import Estimate, crossing, estimate
 from simedit.lab.push_t.plan import ARMS, Plan
 from simedit.lab.stages import read_json, write_json
 
 UNTRAINED = "untrained"
+_SHOWN = 4
+"""Rows of the strip."""
 _NAMES = {UNTRAINED: "random weights"} | {arm: arm.replace("_", "-") for arm in ARMS}
 
 
@@ -30,8 +32,8 @@ def report(folder: Path, plan: Plan, recipe: Path) -> dict[str, Any]:
     curve = read_json(folder / "curve.found.json")
     arms: dict[str, Any] = {}
     raw = np.array(found["zero_shot"]["raw"])
-    plays = played(folder, plan)
-    for arm in (UNTRAINED, *ARMS):
+    plays = {} if plan.data else played(folder, plan)
+    for arm in found["zero_shot"]:
         zero_shot, tuned = (np.array(found[stage][arm]) for stage in ("zero_shot", "tuned"))
         arms[arm] = {"zero_shot": estimate(zero_shot), "tuned": estimate(tuned)}
         if arm not in (UNTRAINED, "raw"):
@@ -48,7 +50,9 @@ def report(folder: Path, plan: Plan, recipe: Path) -> dict[str, Any]:
     }
     write_json(folder / "report.json", content)
     _figure(folder / "figure.png", arms, curve, crossings)
-    _strip(folder / "strip.png", shown(recipe, range(plan.seed, plan.seed + 4)))
+    real = plan.data and recorded_pairs(plan.data.raw, plan.data.held_out, _SHOWN)
+    pairs = real or drawn_pairs(range(plan.seed, plan.seed + _SHOWN))
+    _strip(folder / "strip.png", shown(recipe, pairs))
     return content
 
 
