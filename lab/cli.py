@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from simedit.config import check_set_once, parse_config, with_override
+from simedit.config import check_set_once, load_config, parse_config, with_override
 from simedit.errors import SimeditError, run_cli, unknown
 from simedit.names import check_name
 
@@ -113,30 +113,49 @@ def check(library: Path | None = None, json: Annotated[bool, tyro.conf.FlagCreat
 
 def push_t(
     out: Path,
+    config: Path | None = None,
     overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """The Push-T study: policies that learned from raw and from edited pictures, judged in proxy-real.
+    """The Push-T study: policies that learned from raw and from edited pictures, judged in proxy-real or on
+    datasets of a real robot.
 
     OUT gets report.json, figure.png and strip.png, and what was made on the way. It takes hours, and goes on
     when the same command is given again.
 
     Args:
         out: The study's folder.
-        overrides: Settings in place of the defaults, for example: episodes=50 policies=1
+        config: A YAML file of settings, or the name of one that ships: push_t is at full size, on datasets.
+        overrides: Settings in place of the config's, for example: episodes=50 policies=1. shipped=true judges
+            the recipe and the policies that ship, and trains none.
+        dry_run: Only say how much work it is, and what is missing.
         json: Print report.json's content instead of tables.
     """
     from json import dumps
 
     from simedit.eval.terminal import print_table
     from simedit.lab.push_t import report
+    from simedit.lab.push_t.needs import missing, work
     from simedit.lab.push_t.plan import Plan
     from simedit.lab.push_t.study import study
+    from simedit.packaged import config_file
 
-    data = Plan().model_dump(mode="json")
-    for override in overrides:
-        data = with_override(data, override)
-    plan = parse_config(Plan, data, where="--set")
+    if config is not None:
+        plan = load_config(Plan, config_file("study", config), overrides)
+    else:
+        data = Plan().model_dump(mode="json")
+        for override in overrides:
+            data = with_override(data, override)
+        plan = parse_config(Plan, data, where="--set")
+    lacking = missing(plan)
+    if dry_run:
+        print_table(["the study", ""], [list(row) for row in work(plan)])
+        for line in lacking:
+            print(f"missing: {line}")
+        return print(f"cannot begin: {len(lacking)} missing" if lacking else "nothing is missing")
+    if lacking:
+        raise SimeditError(" | ".join(lacking))
     content = study(out, plan, lambda line: print(line, file=sys.stderr, flush=True))
     if json:
         return print(dumps(content, indent=2))

@@ -10,7 +10,12 @@ from pathlib import Path
 from simedit.errors import SimeditError, unknown
 from simedit.names import check_name
 
-CONFIGS = {"eval": "studies", "train": "trainings", "styles": "styles of a training"}
+CONFIGS = {
+    "eval": "studies",
+    "train": "trainings",
+    "styles": "styles of a training",
+    "study": "studies of Push-T",
+}
 """The folders of configs that ship, and what is in each."""
 SPECIALISTS = Path("specialists")
 """Where one's own specialists are, below the current folder."""

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from simedit.errors import SimeditError
 
@@ -15,9 +16,9 @@ from simedit.lab.push_t import cloning
 from simedit.lab.push_t.cloning import Coloured, errors, new_network, one_pass
 from simedit.lab.push_t.demonstrations import Demonstrator, record
 from simedit.lab.push_t.measures import crossing, estimate
-from simedit.lab.push_t.plan import Source
+from simedit.lab.push_t.plan import Data, Plan, Source
 from simedit.lab.push_t.report import sentences
-from simedit.lab.push_t.seen import load_seen
+from simedit.lab.push_t.seen import load_seen, positions
 from simedit.policies.flow import FlowConfig
 
 SMALL = FlowConfig(size=32, channels=[8, 8], points=4, hidden=16, blocks=1, chunk=4, execute=2, steps=2)
@@ -106,6 +107,7 @@ def test_no_more_is_said_than_was_found():
         return {"less_than_raw": {"mean": mean, "low": low, "high": high}}
 
     content = {
+        "plan": {"data": None},
         "arms": {"raw": {}, "edited": less(0.1, 0.05, 0.2), "laid": less(0.1, -0.1, 0.3)},
         "curve": {"seen": [10, 2000]},
         "edited_is_worth": [1234.0, None],
@@ -138,9 +140,87 @@ def test_the_study_from_nothing(tmp_path, capsys):
     assert main(command) == 0  # all is there
     assert told.endswith(capsys.readouterr().out)
 
+    own, made = tmp_path / "own", tmp_path / "out"
+    data = {name: {"dataset": str(made / "datasets" / name)} for name in ("raw", "pool", "held_out")}
+    data["held_out"] |= {"signs": [1, -1], "crop": [0, 0, 120]}
+    config = {"data": data | {"recipe": str(made / "data/tabletop")}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
+    command = ["push-t", "--out", str(own), "--config", str(tmp_path / "own.yaml"), "--set", *settings[:-1]]
+    assert main([*command, "data.raw.camera=observation.image", "--dry-run"]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    assert not own.exists()
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "samples of the real data" in told
+    arms = json.loads((own / "report.json").read_text())["arms"]
+    assert "success" not in arms["edited"]
+    assert arms["edited"]["zero_shot"] != content["arms"]["edited"]["zero_shot"]
+    state, _, _ = positions(Source(dataset=made / "datasets/raw"))
+    policy = json.loads((own / "data/policies/raw_0/config.json").read_text())
+    assert policy["mean"] == pytest.approx(state.mean(0).tolist())  # so that it can be played in gym-pusht
+
+
+def test_columns_are_chosen_turned_and_added(datasets):
+    own = Source(dataset=datasets / "raw")
+    state, action, episodes = positions(own)
+    turned = positions(own.model_copy(update={"numbers": (1, 0), "signs": (1, -1), "relative": True}))
+    assert np.array_equal(turned[0], state[:, ::-1] * [1, -1])
+    assert np.array_equal(turned[1], (state + action)[:, ::-1] * [1, -1])
+    second = load_seen(own.model_copy(update={"first": 1}), SMALL)
+    assert np.array_equal(second.episodes, episodes[episodes >= 1])
+    both = load_seen(own, SMALL)
+    assert torch.equal(second.frames, both.frames[-len(second) :])
+    assert torch.equal(second.actions, both.actions[-len(second) :])
+    assert errors(new_network(SMALL, 0), second, execute=2).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"state": "observation.stat"}, "unknown column 'observation.stat': did you mean"),
+        ({"numbers": (0, 7)}, "no numbers"),
+        ({"camera": "observation.top"}, "unknown camera"),
+        ({"first": 2}, "has no episode 2, its last is 1"),
+        ({"crop": (100, 0, 64)}, "goes beyond the frames"),
+        ({"dataset": "nowhere", "hub": "lerobot/pusht"}, "hf download --repo-type dataset lerobot/pusht"),
+    ],
+)
+def test_what_a_dataset_lacks_is_said_before_work_starts(datasets, tmp_path, capsys, change, told):
+    from simedit.lab.cli import main
+
+    own = {name: {"dataset": str(datasets / name)} for name in ("raw", "real")}
+    data = {"raw": own["raw"], "pool": own["real"], "held_out": own["real"] | {"first": 1} | change}
+    config = {"data": data | {"recipe": "nowhere"}, "pool": 1, "held_out": 2}
+    (tmp_path / "own.yaml").write_text(json.dumps(config, default=str))
+    command = ["push-t", "--config", str(tmp_path / "own.yaml"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--dry-run"]) == 0
+    seen = " ".join(capsys.readouterr().out.split())
+    assert told in seen
+    assert "the recipe nowhere is not there" in seen
+    assert "cannot begin: 2 missing" in seen
+    assert main(command) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_episodes_to_judge_by_are_not_learned_from(datasets):
+    both = Source(dataset=datasets / "real")
+    data = Data(raw=both, pool=both, held_out=both, recipe=datasets)
+    with pytest.raises(ValueError, match="episodes in common"):
+        Plan(data=data, pool=1, held_out=2)
+
+
+def test_the_full_size_study_says_what_is_missing(tmp_path, capsys, monkeypatch):
+    from simedit.lab.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["push-t", "--config", "push_t", "--out", "out", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "hf download --repo-type dataset lerobot/pusht --local-dir data/pusht" in told
+    assert "simedit-train --config push_t_background" in told
+
 
 def test_another_plan_for_the_same_folder_is_refused(tmp_path, capsys):
-    from simedit.lab.push_t.plan import Plan
     from simedit.lab.stages import keep_plan
 
     keep_plan(tmp_path, Plan())

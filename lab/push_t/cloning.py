@@ -101,7 +101,8 @@ def errors(network: FlowNetwork, seen: Seen, *, execute: int, seed: int = 0) -> 
         drawn = network.draw(network.see(seen.frames[rows]), seen.state[rows], noise[rows])
         each.append((drawn - seen.actions[rows])[:, :execute].square().mean((1, 2)).numpy())
     found = np.concatenate(each).astype(np.float64)
-    return np.bincount(seen.episodes, found) / np.bincount(seen.episodes)
+    of = seen.episodes - seen.episodes[0]
+    return np.bincount(of, found) / np.bincount(of)
 
 
 def as_they_are(frames: Tensor, rows: Tensor, random: np.random.Generator) -> Tensor:

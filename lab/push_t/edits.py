@@ -10,6 +10,7 @@ import numpy as np
 
 from simedit.lab.push_t.demonstrations import SIZE
 from simedit.lab.push_t.plan import Source
+from simedit.lab.push_t.seen import cut
 from simedit.recipe import Recipe
 
 REGIONS = ("background", "block")
@@ -115,14 +116,16 @@ def drawn_pairs(seeds: Iterable[int]) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def recorded_pairs(raw: Source, real: Source, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The first frames of a raw dataset's episodes, and of a real one's, uint8 [H, W, 3] each."""
-    return [*zip(*(list(islice(_firsts(one), count)) for one in (raw, real)), strict=False)]
+    """First frames of a raw dataset's episodes and of a real one's, as policies see them, uint8 [H, W, 3]."""
+    shown = ((cut(frame, one) for frame in first_frames(one)) for one in (raw, real))
+    return list(islice(zip(*shown, strict=False), count))
 
 
-def _firsts(source: Source) -> Iterator[np.ndarray]:
+def first_frames(source: Source) -> Iterator[np.ndarray]:
+    """Of each episode of a dataset, uint8 [H, W, 3]."""
     from simedit.lerobot import read_dataset
     from simedit.video import read
 
     for file in read_dataset(source.dataset, source.camera).files:
-        starts = {span.first for span in file.spans}
+        starts = {span.first for span in file.spans if span.episode >= source.first}
         yield from (frame for number, frame in enumerate(read(file.video)) if number in starts)

@@ -29,6 +29,7 @@ class Source(Config):
     Attributes:
         dataset: its folder.
         hub: where it can be downloaded, for who lacks it.
+        first: the first episode that is taken.
         camera: the feature that a policy sees; needed where there are several.
         state, action: the columns that hold positions, float [..., A].
         numbers: which numbers of each are x and y.
@@ -40,6 +41,7 @@ class Source(Config):
 
     dataset: Path
     hub: str | None = None
+    first: NonNegativeInt = 0
     camera: str | None = None
     state: str = "observation.state"
     action: str = "action"
@@ -104,4 +106,9 @@ class Plan(Config):
     def _fitting(self) -> Plan:
         if self.data is not None and self.shipped:
             raise ValueError("policies that ship know the lab's episodes alone: give data or shipped")
+        if self.data is not None:
+            pool, held_out = self.data.pool, self.data.held_out
+            overlap = pool.first < held_out.first + self.held_out and held_out.first < pool.first + self.pool
+            if pool.dataset == held_out.dataset and overlap:
+                raise ValueError("pool and held_out have episodes in common: set data.held_out.first or pool")
         return self

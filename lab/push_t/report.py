@@ -49,11 +49,17 @@ def report(folder: Path, plan: Plan, recipe: Path) -> dict[str, Any]:
         "edited_is_worth": crossings,
     }
     write_json(folder / "report.json", content)
-    _figure(folder / "figure.png", arms, curve, crossings)
+    world = world_of(content)
+    _figure(folder / "figure.png", arms, curve, world)
     real = plan.data and recorded_pairs(plan.data.raw, plan.data.held_out, _SHOWN)
     pairs = real or drawn_pairs(range(plan.seed, plan.seed + _SHOWN))
-    _strip(folder / "strip.png", shown(recipe, pairs))
+    _strip(folder / "strip.png", shown(recipe, pairs), world)
     return content
+
+
+def world_of(content: dict[str, Any]) -> str:
+    """What a report's real world is called."""
+    return "proxy-real" if content["plan"]["data"] is None else "the real data"
 
 
 def played(folder: Path, plan: Plan) -> dict[str, dict[str, np.ndarray]]:
@@ -86,7 +92,7 @@ def rows(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def sentences(content: dict[str, Any]) -> list[str]:
     """What may be said of it, and no more."""
-    arms, said = content["arms"], []
+    arms, said, world = content["arms"], [], world_of(content)
     for arm, values in arms.items():
         if "less_than_raw" not in values:
             continue
@@ -98,11 +104,11 @@ def sentences(content: dict[str, Any]) -> list[str]:
     most = content["curve"]["seen"][-1]
     never = len(worth) - len(known)
     told = ", ".join(known + [f"over {most:,}"] * never)
-    said.append(f"random weights reach the error after edited pictures with {told} samples of proxy-real")
+    said.append(f"random weights reach the error after edited pictures with {told} samples of {world}")
     return said
 
 
-def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], crossings: list[float | None]) -> None:
+def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], world: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -113,7 +119,7 @@ def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], crossings: 
     left.barh([_NAMES[arm] for arm in arms], means, xerr=spans, color="#4c78a8", capsize=3)
     left.invert_yaxis()
     left.set_xscale("log")
-    left.set_xlabel("mean squared error of actions in proxy-real, unseen before")
+    left.set_xlabel(f"mean squared error of actions on {world}, unseen before")
     for errors in curve["errors"]:
         right.plot(curve["seen"], errors, color="#888888")
     level = arms["edited"]["zero_shot"]
@@ -121,17 +127,17 @@ def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], crossings: 
     right.axhspan(level.low, level.high, color="#d62728", alpha=0.15)
     right.axhline(arms["raw"]["zero_shot"].mean, color="#4c78a8", linestyle="--", label="after raw ones")
     right.set_yscale("log")
-    right.set_xlabel("samples of proxy-real that random weights learned from")
+    right.set_xlabel(f"samples of {world} that random weights learned from")
     right.set_ylabel("mean squared error")
     right.legend()
     with whole(path) as draft:
         figure.savefig(draft, dpi=150, format="png")
 
 
-def _strip(path: Path, pictures: list[list[np.ndarray]]) -> None:
+def _strip(path: Path, pictures: list[list[np.ndarray]], world: str) -> None:
     from matplotlib.figure import Figure
 
-    titles = ["raw", "background edited", "and the block", "photographs laid on it", "proxy-real"]
+    titles = ["raw", "background edited", "and the block", "photographs laid on it", world]
     figure = Figure(figsize=(2.2 * len(titles), 2.2 * len(pictures) + 0.3), layout="constrained")
     axes = figure.subplots(len(pictures), len(titles), squeeze=False)
     for row, several in zip(axes, pictures, strict=True):

@@ -37,7 +37,7 @@ class Seen:
 
     def first(self, episodes: int) -> Seen:
         """Those of the first episodes alone."""
-        rows = torch.from_numpy(self.episodes < episodes)
+        rows = torch.from_numpy(self.episodes < self.episodes[0] + episodes)
         return replace(
             self,
             frames=self.frames[rows],
@@ -104,6 +104,24 @@ def positions(source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return found[0], found[1] + found[0] if source.relative else found[1], episodes.astype(np.int64)
 
 
+def cut(frame: np.ndarray, source: Source) -> np.ndarray:
+    """The part of a frame, uint8 [H, W, 3], that a policy sees.
+
+    Raises:
+        SimeditError: it goes beyond the frame.
+    """
+    if source.crop is None:
+        return frame
+    top, left, side = source.crop
+    found = frame[top : top + side, left : left + side]
+    if found.shape[:2] != (side, side):
+        raise SimeditError(
+            f"crop {list(source.crop)} goes beyond the frames of {source.dataset}, "
+            f"{frame.shape[1]}x{frame.shape[0]} pixels"
+        )
+    return found
+
+
 def load_seen(source: Source, config: FlowConfig, units: Units | None = None) -> Seen:
     """Read a dataset.
 
@@ -111,7 +129,7 @@ def load_seen(source: Source, config: FlowConfig, units: Units | None = None) ->
         units: of its positions; by default the config's.
 
     Raises:
-        SimeditError: it is none, or broken, or has no such columns.
+        SimeditError: it is none, or broken, or has no such columns, or not that many episodes.
     """
     from simedit.lerobot.reading import read_dataset
     from simedit.video import read
@@ -121,20 +139,23 @@ def load_seen(source: Source, config: FlowConfig, units: Units | None = None) ->
     shown = np.concatenate([file.episodes() for file in dataset.files])  # -1: of no episode
     if not np.array_equal(shown[shown >= 0], episodes):
         raise SimeditError(f"{source.dataset}: its videos and its data have episodes in different orders")
+    if source.first > episodes[-1]:
+        raise SimeditError(f"{source.dataset} has no episode {source.first}, its last is {episodes[-1]}")
+    rows = episodes >= source.first
     read_out = (frame for file in dataset.files for frame in read(file.video))
     frames = [
-        shrunk(_cut(frame, source)[None], config.size)
+        shrunk(cut(frame, source)[None], config.size)
         for frame, of in zip(read_out, shown, strict=True)
-        if of >= 0
+        if of >= source.first
     ]
     mean, spread = units or Units(np.array(config.mean), np.array(config.spread))
     ends = np.searchsorted(episodes, episodes, side="right") - 1
     ahead = np.minimum(np.arange(len(episodes))[:, None] + np.arange(config.chunk), ends[:, None])
     return Seen(
         frames=torch.from_numpy(np.concatenate(frames)),
-        state=torch.from_numpy(((state - mean) / spread).astype(np.float32)),
-        actions=torch.from_numpy(((action[ahead] - mean) / spread).astype(np.float32)),
-        episodes=episodes,
+        state=torch.from_numpy(((state[rows] - mean) / spread).astype(np.float32)),
+        actions=torch.from_numpy(((action[ahead[rows]] - mean) / spread).astype(np.float32)),
+        episodes=episodes[rows],
     )
 
 
@@ -145,17 +166,4 @@ def _numbers(path: Path, name: str, values: list) -> np.ndarray:
         raise SimeditError(f"{path}: the column {name} holds no rows of equally many numbers") from error
     if not np.isfinite(found).all():
         raise SimeditError(f"{path}: the column {name} has numbers that are not finite")
-    return found
-
-
-def _cut(frame: np.ndarray, source: Source) -> np.ndarray:
-    if source.crop is None:
-        return frame
-    top, left, side = source.crop
-    found = frame[top : top + side, left : left + side]
-    if found.shape[:2] != (side, side):
-        raise SimeditError(
-            f"crop {list(source.crop)} goes beyond the frames of {source.dataset}, "
-            f"{frame.shape[1]}x{frame.shape[0]} pixels"
-        )
     return found
