@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from simedit.config import Config
+from simedit.digests import digest
+from simedit.errors import SimeditError, unknown
+from simedit.eval import library
+from simedit.packaged import library_folder
 from simedit.protocols import Editor
+from simedit.style_pictures import picture_files, pictures_in
 
 
 def distinct(values: list[Any]) -> list[Any]:
@@ -96,12 +101,50 @@ class EditorKind(Config):
         return []
 
     @abstractmethod
-    def load(self, folders: Mapping[str, Path]) -> Editor:
+    def load(self, folders: Mapping[str, Path], device: str | None = None) -> Editor:
         """The editor, ready to edit.
+
+        Args:
+            device: for example "cuda:0", for what runs on one; by default cuda where there is one.
 
         Raises:
             SimeditError: it cannot be had.
         """
+
+
+class OfPictures(EditorKind):
+    """A kind that needs each style's image and no weights.
+
+    Attributes:
+        library: folder of the specialists whose style images are taken, as for `kind: specialists`; of their
+            weights nothing is read. Or a folder of pictures that are named by their styles (gold.png).
+    """
+
+    incidental: ClassVar[frozenset[str]] = frozenset({"library", "seeds"})
+    library: str = "tiny"
+
+    def folders(self, styles: Sequence[str], scratch: Path) -> dict[str, Path]:
+        return self._pictures(styles) or library.folders_of(self.library, styles, scratch)
+
+    def problems(self, styles: Sequence[str]) -> list[str]:
+        try:
+            found = self._pictures(styles)
+        except SimeditError as error:
+            return [str(error)]
+        return [] if found else library.problems_of(self.library, styles, recipes=False)
+
+    def fingerprints(self, folders: Mapping[str, Path]) -> dict[str, str]:
+        files = {style: picture_files(folder)[style] for style, folder in folders.items()}
+        found = {f"specialists.{style}": digest(file.parent, [file]) for style, file in files.items()}
+        return found | {"base": "none"}
+
+    def _pictures(self, styles: Sequence[str]) -> dict[str, Path]:
+        """Each style's file in a folder of pictures; none where there are no pictures."""
+        found = {file.stem: file for file in pictures_in(library_folder(self.library))}
+        for style in styles if found else ():
+            if style not in found:
+                raise SimeditError(f"library {self.library}: {unknown('style', style, found)}")
+        return {style: found[style] for style in styles if found}
 
 
 def _found() -> tuple[type[EditorKind], ...]:
