@@ -1,4 +1,4 @@
-"""Colours of a style image given to frames, without weights: what edits by diffusion are to be compared with."""
+"""Colours of a style image given to frames, without weights: what diffusion is to be compared with."""
 
 from __future__ import annotations
 

@@ -9,15 +9,16 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from simedit.config import Config
+from simedit.config import Config, load_mapping, parse_config, with_override
 from simedit.digests import digest
 from simedit.errors import SimeditError, unknown
 from simedit.eval import library
-from simedit.packaged import library_folder
+from simedit.packaged import config_file, library_folder
 from simedit.protocols import Editor
 from simedit.style_pictures import picture_files, pictures_in
 
@@ -157,8 +158,16 @@ def _found() -> tuple[type[EditorKind], ...]:
     )
 
 
-def _specialists_by_default(value: Any) -> Any:
-    return {"kind": "specialists"} | value if isinstance(value, dict) else value
+def _given(value: Any) -> Any:
+    """The mapping that an editor's setting stands for. NAME is {like: NAME}: the settings of that config, one
+    that ships or a file, where no others are given. What has no kind is specialists."""
+    value = {"like": value} if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return value
+    if "like" in value:
+        file = config_file("editors", str(value["like"]))
+        value = load_mapping(file) | {key: one for key, one in value.items() if key != "like"}
+    return {"kind": "specialists"} | value
 
 
 if TYPE_CHECKING:
@@ -166,5 +175,43 @@ if TYPE_CHECKING:
 else:  # the type of a config's field that takes an editor of any kind
     AnyEditor = Annotated[
         Annotated[reduce(or_, _found()), Field(discriminator="kind")],
-        BeforeValidator(_specialists_by_default),
+        BeforeValidator(_given),
     ]
+
+
+class _Named(Config):
+    editor: AnyEditor
+
+
+def find_editor(given: str, overrides: Sequence[str] = ()) -> EditorKind:
+    """The editor that a config describes: the name of one that ships (configs/editors), or a file.
+
+    Args:
+        overrides: KEY=VALUE strings, as `simedit.config.load_config`'s.
+
+    Raises:
+        SimeditError: no such config, or it is not one of an editor; with the nearest match.
+    """
+    data: dict[str, Any] = {"like": given}
+    for override in overrides:
+        data = with_override(data, override)
+    return parse_config(_Named, {"editor": data}, where=given).editor
+
+
+def load_editor(
+    given: str, styles: Sequence[str], *, overrides: Sequence[str] = (), device: str | None = None
+) -> Editor:
+    """An editor by name or file, ready to edit in these styles, for `EditObservation` and scripts.
+
+    Args:
+        given, overrides: as `find_editor`'s.
+        device: as `EditorKind.load`'s.
+
+    Raises:
+        SimeditError: there is no such config, a style is not to be had, or the model is not.
+    """
+    kind = find_editor(given, overrides)
+    if problems := kind.problems(styles):
+        raise SimeditError(f"{given}: {'; '.join(problems)}")
+    with TemporaryDirectory() as scratch:
+        return kind.load(kind.folders(styles, Path(scratch)), device)
