@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -107,7 +108,9 @@ class DiffusersEditor(FrameEditor):
         if path.is_dir() and (code := next(path.rglob("*.py"), None)):
             raise SimeditError(f"{path} holds code ({code.name}), and none is run: load a model without any")
         try:
-            with isolated(where), ExitStack() as scratch:
+            with isolated(where), ExitStack() as scratch, warnings.catch_warnings():
+                # Newer diffusers call it `dtype`, older ones do not know that name.
+                warnings.filterwarnings("ignore", "`torch_dtype` is deprecated", FutureWarning)
                 if path.is_dir():
                     pipe = kind.from_pretrained(path, torch_dtype=dtype, local_files_only=True, **given)
                 else:

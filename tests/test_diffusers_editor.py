@@ -25,7 +25,6 @@ MASKS[:2, 8:30, 10:40] = True  # and an empty one
 PROMPTS = {"gold": "make it gold", "wood": "make it wood"}
 STYLES = ["gold", "wood", "gold"]
 XL = "StableDiffusionXLInstructPix2PixPipeline"
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 pipe = cache(tiny)
 

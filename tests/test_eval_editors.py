@@ -245,6 +245,13 @@ def test_mistakes_in_an_editor_are_told(settings, message):
     assert message in told(settings)
 
 
+def test_a_config_that_is_like_itself_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("like: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("like: a.yaml\n")
+    assert "a.yaml is like itself" in told("a.yaml")
+
+
 def test_a_style_without_a_prompt_or_a_picture_is_a_problem(pictures):
     settings = {"like": "hive", "prompt": None, "prompts": {"gold": "gild it"}, "model": "a/b"}
     config = study("tiny").model_copy(update={"editor": find_editor("hive")})

@@ -164,8 +164,12 @@ def _given(value: Any) -> Any:
     value = {"like": value} if isinstance(value, str) else value
     if not isinstance(value, dict):
         return value
-    if "like" in value:
+    seen: list[Path] = []
+    while "like" in value:
         file = config_file("editors", str(value["like"]))
+        if file in seen:
+            raise ValueError(f"{file} is like itself: name another")
+        seen.append(file)
         value = load_mapping(file) | {key: one for key, one in value.items() if key != "like"}
     return {"kind": "specialists"} | value
 
