@@ -1,7 +1,7 @@
 """Repaint one picture by several editors that are no specialists, side by side.
 
 python examples/other_editors.py --image frame.png --mask cabinet.png --out all.png
-python examples/other_editors.py --image in.png --mask mask.png --out all.png --editors flux2-klein instruct-pix2pix
+python examples/other_editors.py --image in.png --mask mask.png --out all.png --editors flux2-klein flat
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def main(
     editors: tuple[str, ...] = ("histogram", "reinhard", "flat"),
     seed: int = 0,
 ) -> None:
-    """Write the picture, and to the right of it each editor's edit. (For files alone: `simedit-edit --editor`.)
+    """Write the picture, and right of it each editor's edit. (For files alone: `simedit-edit --editor`.)
 
     Args:
         image: What to edit.
