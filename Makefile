@@ -1,8 +1,12 @@
-.PHONY: demo test test-old test-reader docs lint fuzz torture clean
+.PHONY: demo push-t test test-old test-reader docs lint fuzz torture clean
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim,cpu
 	.venv/bin/simedit-eval run --config configs/eval/demo.yaml --out runs/demo --num-envs 2
+
+push-t: ## Set up, then judge Push-T policies that learned from raw and from edited pictures: runs/push-t/report.json
+	scripts/setup.sh sim,cpu,push-t,data
+	.venv/bin/simedit-lab push-t --out runs/push-t --set shipped=true pool=150 starts=20
 
 test: ## Set up, then pass the tests
 	scripts/setup.sh sim,cpu,rt1,ray,dev,docs

@@ -287,13 +287,16 @@ def test_a_diffusers_edit_means_the_model_the_prompt_and_the_settings(model, tmp
     assert found["base"] == "black-forest-labs/FLUX.2-klein-4B@0123abc"
 
 
-def test_pictures_mean_their_content(pictures):
+def test_pictures_mean_their_content(pictures, tmp_path):
     kind = find_editor("reinhard", [f"library={pictures}"])
     folders = kind.folders(["gold"], None)
     before = kind.fingerprints(folders)
     assert before == find_editor("histogram", [f"library={pictures}"]).fingerprints(folders)
     assert before.keys() == {"base", "specialists.gold"}
     assert kind.untrained(folders) == []
+    kept = tmp_path / "0123abc"  # on another machine of a cluster
+    shutil.copyfile(folders["gold"], kept)
+    assert kind.load({"gold": kept}).styles == ("gold",)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from simedit.errors import SimeditError
 pytest.importorskip("gym_pusht")
 pytest.importorskip("pyarrow")
 
-from simedit.lab.push_t import cloning
+from simedit.lab.push_t import cloning, study
 from simedit.lab.push_t.cloning import Coloured, errors, new_network, one_pass
 from simedit.lab.push_t.demonstrations import Demonstrator, record
 from simedit.lab.push_t.measures import crossing, estimate
@@ -119,7 +119,7 @@ def test_no_more_is_said_than_was_found():
 
 
 @pytest.mark.slow
-def test_the_study_from_nothing(tmp_path, capsys):
+def test_the_study_from_nothing(tmp_path, capsys, monkeypatch):
     from simedit.lab.cli import main
 
     settings = ["episodes=2", "held_out=2", "pool=2", "tuned=1", "policies=2", "steps=2"]
@@ -158,6 +158,21 @@ def test_the_study_from_nothing(tmp_path, capsys):
     state, _, _ = positions(Source(dataset=made / "datasets/raw"))
     policy = json.loads((own / "data/policies/raw_0/config.json").read_text())
     assert policy["mean"] == pytest.approx(state.mean(0).tolist())  # so that it can be played in gym-pusht
+
+    def shipped(name):
+        name = name.removeprefix("push_t/")
+        return made / "data" / (name if name == study.RECIPE else f"policies/{name}")
+
+    monkeypatch.setattr(study, "lab_data", shipped)
+    command = ["push-t", "--out", str(tmp_path / "shipped"), "--set", *settings[:-1], "shipped=true"]
+    assert main(command) == 0
+    assert not (tmp_path / "shipped/policies").exists()  # where trainings leave their state
+    found = json.loads((tmp_path / "shipped/report.json").read_text())["arms"]
+    assert [*found] == ["untrained", "raw", "edited"]
+    for arm, values in found.items():
+        assert values["zero_shot"]["mean"] == pytest.approx(
+            content["arms"][arm]["zero_shot"]["mean"], rel=0.02
+        )
 
 
 def test_columns_are_chosen_turned_and_added(datasets):

@@ -20,7 +20,7 @@ from simedit.errors import SimeditError, unknown
 from simedit.eval import library
 from simedit.packaged import config_file, library_folder
 from simedit.protocols import Editor
-from simedit.style_pictures import picture_files, pictures_in
+from simedit.style_pictures import picture_files, pictures_in, style_pictures
 
 
 def distinct(values: list[Any]) -> list[Any]:
@@ -135,9 +135,18 @@ class OfPictures(EditorKind):
         return [] if found else library.problems_of(self.library, styles, recipes=False)
 
     def fingerprints(self, folders: Mapping[str, Path]) -> dict[str, str]:
-        files = {style: picture_files(folder)[style] for style, folder in folders.items()}
+        files = {style: next(iter(picture_files(folder).values())) for style, folder in folders.items()}
         found = {f"specialists.{style}": digest(file.parent, [file]) for style, file in files.items()}
         return found | {"base": "none"}
+
+    def images(self, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Each style's image, uint8 [H, W, 3]; the file may have lost its name on its way to another machine.
+
+        Raises:
+            SimeditError: one cannot be read.
+        """
+        found = {style: style_pictures(folder) for style, folder in folders.items()}
+        return {style: image for style, images in found.items() for image in images.values()}
 
     def _pictures(self, styles: Sequence[str]) -> dict[str, Path]:
         """Each style's file in a folder of pictures; none where there are no pictures."""

@@ -23,4 +23,4 @@ class Colours(OfPictures):
     def load(self, folders: Mapping[str, Path], device: str | None = None) -> Editor:
         from simedit.colours import ColourEditor
 
-        return ColourEditor.load(list(folders.values()), transfer=self.transfer)
+        return ColourEditor(self.images(folders), transfer=self.transfer)

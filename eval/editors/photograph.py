@@ -31,4 +31,4 @@ class Photograph(OfPictures):
     def load(self, folders: Mapping[str, Path], device: str | None = None) -> Editor:
         from simedit.photograph import PhotographEditor
 
-        return PhotographEditor.load(list(folders.values()), light=self.light, usual=self.usual)
+        return PhotographEditor(self.images(folders), light=self.light, usual=self.usual)

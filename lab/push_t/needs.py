@@ -20,11 +20,11 @@ _PACKAGES = {"gym_pusht": "Push-T", "pyarrow": "LeRobot datasets"}
 def missing(plan: Plan) -> list[str]:
     """What has to be there before the study can be done, a sentence for each."""
     found = [f"{what} needs {name}: {install(name)}" for name, what in _PACKAGES.items() if not has(name)]
-    if found or plan.data is None:
+    if found or (data := plan.data) is None:
         return found
-    for name, source in _sources(plan.data):
+    for name, source in _sources(data):
         found += _problem(lambda name=name, source=source: _check(source, name))
-    return found + _problem(lambda: _check_recipe(plan.data.recipe))
+    return found + _problem(lambda: _check_recipe(data.recipe))
 
 
 def work(plan: Plan) -> list[tuple[str, str]]:

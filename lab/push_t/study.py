@@ -143,7 +143,8 @@ def _policies(folder: Path, plan: Plan) -> None:
         missing = [s for s in range(plan.policies) if not policy_of(folder, arm, s).exists()]
         if missing and plan.shipped:
             for seed in missing:
-                save(*reversed(_loaded(lab_data(f"push_t/{arm}_{seed}"))), policy_of(folder, arm, seed))
+                config, network = _loaded(lab_data(f"push_t/{arm}_{seed}"))
+                save(network, config, policy_of(folder, arm, seed))
         elif missing:
             seen, look = _seen(folder, plan, arm)
             config = _config(folder, plan)
