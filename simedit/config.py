@@ -44,13 +44,23 @@ def load_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -
         SimeditError: no such file, not YAML, a key given twice, an unknown key (with the nearest match), a
             wrong type.
     """
+    data = load_mapping(path)
+    for override in overrides:
+        data = with_override(data, override)
+    return parse_config(cls, data, where=str(path))
+
+
+def load_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, as it is written.
+
+    Raises:
+        SimeditError: no such file, not YAML, no mapping, or a key given twice.
+    """
     data = parse_yaml(_read(Path(path), "config ", most=_LARGEST), where=str(path))
     if not isinstance(data, dict):
         found = "is empty: it" if data is None else f"holds a {type(data).__name__}: it"
         raise SimeditError(f"{path} {found} must hold a mapping of settings, KEY: VALUE")
-    for override in overrides:
-        data = with_override(data, override)
-    return parse_config(cls, data, where=str(path))
+    return data
 
 
 def load_json(path: str | Path) -> dict[str, Any]:

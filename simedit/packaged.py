@@ -15,6 +15,7 @@ CONFIGS = {
     "train": "trainings",
     "styles": "styles of a training",
     "study": "studies of Push-T",
+    "editors": "editors",
 }
 """The folders of configs that ship, and what is in each."""
 SPECIALISTS = Path("specialists")

@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from simedit.arrays import as_numpy
-from simedit.composition import check, compose
-from simedit.errors import SimeditError, shortened, unknown
-from simedit.masks import mask_of
-from simedit.packaged import library_folder
+from simedit.errors import SimeditError
+from simedit.frame_editor import FrameEditor
+from simedit.style_pictures import style_pictures
 from simedit.training.data import fit
 from simedit.training.painted import USUAL, frame_shading, paint
 
 
-class PhotographEditor:
+class PhotographEditor(FrameEditor):
     """Lays each style's own photograph on what the mask shows: an `Editor` (see simedit.protocols).
 
     The photograph covers the frame, cut at the centre, as a base of the lab sees it; what it shows in the
@@ -43,28 +40,15 @@ class PhotographEditor:
     def load(
         cls, paths: str | Path | Sequence[str | Path], *, light: bool = True, usual: float = USUAL
     ) -> PhotographEditor:
-        """Read the style images that specialists' cards name; none of their weights.
+        """Read style images: see `simedit.style_pictures.picture_files`.
 
         Args:
-            paths: a specialist's folder, a folder of them, or several of either; "lab" is the lab's.
             light, usual: as the class's.
 
         Raises:
-            SimeditError: no specialist there, a broken one, or two of one style.
+            SimeditError: as `simedit.style_pictures.style_pictures`.
         """
-        from simedit.specialist import read_picture, specialists_in, style_image
-
-        found: dict[str, np.ndarray] = {}
-        for root in [paths] if isinstance(paths, str | Path) else paths:
-            for folder in specialists_in(library_folder(root)):
-                style, file = style_image(folder)
-                if style in found:
-                    raise SimeditError(f"two specialists of style {style!r}: leave out {folder}")
-                try:
-                    found[style] = read_picture(file)
-                except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                    raise SimeditError(f"cannot read {file}, copy it anew: {shortened(error)}") from error
-        return cls(found, light=light, usual=usual)
+        return cls(style_pictures(paths), light=light, usual=usual)
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -75,27 +59,16 @@ class PhotographEditor:
         """Lay each frame's photograph on it: see `simedit.protocols.Editor.edit`.
 
         Raises:
-            SimeditError: no masks, or none without a region, an unknown style, another number of styles, or a
-                wrong shape or dtype.
+            SimeditError: no masks, or as `simedit.frame_editor.FrameEditor.edit`.
         """
         if masks is None:
             raise SimeditError(
                 "a photograph is laid on what a mask shows, and there is none: give the wrapper a mask and "
                 'composition "mask"'
             )
-        arrays, shown = as_numpy(frames), as_numpy(mask_of(masks, "", next(iter(styles), "")))
-        check(arrays, shown)
-        if len(styles) != len(arrays):
-            raise SimeditError(f"{len(arrays)} frames need as many styles, got {len(styles)}")
-        edits = [
-            self._laid(frame, mask, style) for frame, mask, style in zip(arrays, shown, styles, strict=True)
-        ]
-        found = compose(arrays, np.stack(edits), shown) if edits else arrays.copy()
-        return frames.new_tensor(found) if hasattr(frames, "new_tensor") else found
+        return super().edit(frames, styles=styles, masks=masks, seeds=seeds)
 
-    def _laid(self, frame: np.ndarray, mask: np.ndarray, style: str) -> np.ndarray:
-        if style not in self._photographs:
-            raise unknown("style", style, self._photographs)
+    def repaint(self, frame: np.ndarray, mask: np.ndarray, style: str, seed: int) -> np.ndarray:
         height, width = frame.shape[:2]
         key = style, height, width
         if key not in self._fitted:

@@ -116,6 +116,18 @@ class TestTheyRun:
         )
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4"]
 
+    def test_other_editors(self, tmp_path: Path) -> None:
+        frame = np.full((32, 40, 3), 150, np.uint8)
+        mask = np.zeros((32, 40), np.uint8)
+        mask[:, :20] = 255
+        Image.fromarray(frame).save(tmp_path / "in.png")
+        Image.fromarray(mask).save(tmp_path / "mask.png")
+        said = run(
+            "other_editors.py", "--image", "in.png", "--mask", "mask.png", "--out", "all.png", cwd=tmp_path
+        )
+        assert [line.partition(":")[0] for line in said.splitlines()] == ["histogram", "reinhard", "flat"]
+        assert Image.open(tmp_path / "all.png").size == (4 * 40, 32)
+
     def test_simpler_script(self, tmp_path: Path) -> None:
         said = run("simpler_script.py", "--out", "a.mp4", "--steps", "1", cwd=tmp_path)
         assert "close bottom drawer: not done after 1 steps" in said

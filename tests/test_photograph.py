@@ -72,7 +72,7 @@ def test_tensors_come_back_as_tensors():
     [
         ({"masks": None}, "laid on what a mask shows, and there is none"),
         ({"styles": ["gold", "wod", "gold"]}, "unknown style 'wod': did you mean 'wood'"),
-        ({"styles": ["gold"]}, "3 frames need as many styles, got 1"),
+        ({"styles": ["gold"]}, "3 frames need as many styles and seeds, got 1 and 3"),
         ({"masks": MASKS[:2]}, "masks must be bool"),
         ({"frames": FRAMES.astype(float)}, "frames must be uint8"),
     ],

@@ -9,12 +9,18 @@ from functools import reduce
 from importlib import import_module
 from operator import or_
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from simedit.config import Config
+from simedit.config import Config, load_mapping, parse_config, with_override
+from simedit.digests import digest
+from simedit.errors import SimeditError, unknown
+from simedit.eval import library
+from simedit.packaged import config_file, library_folder
 from simedit.protocols import Editor
+from simedit.style_pictures import picture_files, pictures_in, style_pictures
 
 
 def distinct(values: list[Any]) -> list[Any]:
@@ -96,12 +102,59 @@ class EditorKind(Config):
         return []
 
     @abstractmethod
-    def load(self, folders: Mapping[str, Path]) -> Editor:
+    def load(self, folders: Mapping[str, Path], device: str | None = None) -> Editor:
         """The editor, ready to edit.
+
+        Args:
+            device: for example "cuda:0", for what runs on one; by default cuda where there is one.
 
         Raises:
             SimeditError: it cannot be had.
         """
+
+
+class OfPictures(EditorKind):
+    """A kind that needs each style's image and no weights.
+
+    Attributes:
+        library: folder of the specialists whose style images are taken, as for `kind: specialists`; of their
+            weights nothing is read. Or a folder of pictures that are named by their styles (gold.png).
+    """
+
+    incidental: ClassVar[frozenset[str]] = frozenset({"library", "seeds"})
+    library: str = "tiny"
+
+    def folders(self, styles: Sequence[str], scratch: Path) -> dict[str, Path]:
+        return self._pictures(styles) or library.folders_of(self.library, styles, scratch)
+
+    def problems(self, styles: Sequence[str]) -> list[str]:
+        try:
+            found = self._pictures(styles)
+        except SimeditError as error:
+            return [str(error)]
+        return [] if found else library.problems_of(self.library, styles, recipes=False)
+
+    def fingerprints(self, folders: Mapping[str, Path]) -> dict[str, str]:
+        files = {style: next(iter(picture_files(folder).values())) for style, folder in folders.items()}
+        found = {f"specialists.{style}": digest(file.parent, [file]) for style, file in files.items()}
+        return found | {"base": "none"}
+
+    def images(self, folders: Mapping[str, Path]) -> dict[str, Any]:
+        """Each style's image, uint8 [H, W, 3]; the file may have lost its name on its way to another machine.
+
+        Raises:
+            SimeditError: one cannot be read.
+        """
+        found = {style: style_pictures(folder) for style, folder in folders.items()}
+        return {style: image for style, images in found.items() for image in images.values()}
+
+    def _pictures(self, styles: Sequence[str]) -> dict[str, Path]:
+        """Each style's file in a folder of pictures; none where there are no pictures."""
+        found = {file.stem: file for file in pictures_in(library_folder(self.library))}
+        for style in styles if found else ():
+            if style not in found:
+                raise SimeditError(f"library {self.library}: {unknown('style', style, found)}")
+        return {style: found[style] for style in styles if found}
 
 
 def _found() -> tuple[type[EditorKind], ...]:
@@ -114,8 +167,20 @@ def _found() -> tuple[type[EditorKind], ...]:
     )
 
 
-def _specialists_by_default(value: Any) -> Any:
-    return {"kind": "specialists"} | value if isinstance(value, dict) else value
+def _given(value: Any) -> Any:
+    """The mapping that an editor's setting stands for. NAME is {like: NAME}: the settings of that config, one
+    that ships or a file, where no others are given. What has no kind is specialists."""
+    value = {"like": value} if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return value
+    seen: list[Path] = []
+    while "like" in value:
+        file = config_file("editors", str(value["like"]))
+        if file in seen:
+            raise ValueError(f"{file} is like itself: name another")
+        seen.append(file)
+        value = load_mapping(file) | {key: one for key, one in value.items() if key != "like"}
+    return {"kind": "specialists"} | value
 
 
 if TYPE_CHECKING:
@@ -123,5 +188,43 @@ if TYPE_CHECKING:
 else:  # the type of a config's field that takes an editor of any kind
     AnyEditor = Annotated[
         Annotated[reduce(or_, _found()), Field(discriminator="kind")],
-        BeforeValidator(_specialists_by_default),
+        BeforeValidator(_given),
     ]
+
+
+class _Named(Config):
+    editor: AnyEditor
+
+
+def find_editor(given: str, overrides: Sequence[str] = ()) -> EditorKind:
+    """The editor that a config describes: the name of one that ships (configs/editors), or a file.
+
+    Args:
+        overrides: KEY=VALUE strings, as `simedit.config.load_config`'s.
+
+    Raises:
+        SimeditError: no such config, or it is not one of an editor; with the nearest match.
+    """
+    data: dict[str, Any] = {"like": given}
+    for override in overrides:
+        data = with_override(data, override)
+    return parse_config(_Named, {"editor": data}, where=given).editor
+
+
+def load_editor(
+    given: str, styles: Sequence[str], *, overrides: Sequence[str] = (), device: str | None = None
+) -> Editor:
+    """An editor by name or file, ready to edit in these styles, for `EditObservation` and scripts.
+
+    Args:
+        given, overrides: as `find_editor`'s.
+        device: as `EditorKind.load`'s.
+
+    Raises:
+        SimeditError: there is no such config, a style is not to be had, or the model is not.
+    """
+    kind = find_editor(given, overrides)
+    if problems := kind.problems(styles):
+        raise SimeditError(f"{given}: {'; '.join(problems)}")
+    with TemporaryDirectory() as scratch:
+        return kind.load(kind.folders(styles, Path(scratch)), device)

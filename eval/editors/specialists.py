@@ -65,7 +65,7 @@ class Specialists(EditorKind):
     def untrained(self, folders: Mapping[str, Path]) -> list[str]:
         return [style for style, folder in folders.items() if library.is_untrained(folder)]
 
-    def load(self, folders: Mapping[str, Path]) -> Editor:
+    def load(self, folders: Mapping[str, Path], device: str | None = None) -> Editor:
         import torch
 
         from simedit.engine import has_openvino
@@ -73,10 +73,11 @@ class Specialists(EditorKind):
         from simedit.pipeline import silence_loading
 
         silence_loading()
-        on_gpu = torch.cuda.is_available()
+        on_gpu = torch.cuda.is_available() if device is None else device.startswith("cuda")
         return SpecialistLibrary.load(
             list(folders.values()),
             base=self.base,
+            device=device,
             steps=self.steps,
             guidance_interval=self.guidance_interval,
             batch_size=8 if on_gpu else 1,
