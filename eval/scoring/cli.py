@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Compare editors by their pictures: does an edit keep what it should, and look as it should?
 
-  simedit-score --inputs frames --edits mine=edited theirs=other --masks masks --style-images photos/teak --out scores
-  simedit-score --inputs frames --specialist lab:gold lab:wood --masks masks --out scores
-  simedit-score --inputs frames --edits mine=edited --prompt "a cabinet made of gold" --source-prompt "a cabinet"
-      --metrics clip_text clip_direction --weights clip=models/clip --out scores
+  simedit-score --inputs frames --edits mine=edited theirs=other --masks masks --style-images teak --out s
+  simedit-score --inputs frames --specialist lab:gold lab-distilled:gold --style-images lab:gold --out s
+  simedit-score --inputs frames --edits mine=edited --prompt "a golden cabinet" --source-prompt "a cabinet"
+      --metrics clip_text clip_direction --weights clip=models/clip --out s
 
-Files are matched by name, whatever their suffix: frames/a.png, edited/a.jpg, masks/a.png. Every other editor is
-compared with the first one, image by image; give the inputs as an editor (--edits raw=frames) to see what no edit at
-all would score.
+Files are matched by name, whatever their suffix: frames/a.png, edited/a.jpg, masks/a.png. Every other editor
+is compared with the first one, image by image; give the inputs as an editor (--edits raw=frames) to see what
+no edit at all would score.
 
-OUT gets index.html (tables, and the pictures from worst to best), scores.json, and scores.csv with a line an edit.
+OUT gets index.html (tables, and the pictures from worst to best), scores.json, and scores.csv with a line an
+edit.
 
   keeps the input       edge_f1 canny depth mse_outside ssim lpips dists
   meets style images    colour texture lite_patches clip_patches dinov2_patches dreamsim_patches
@@ -61,8 +62,8 @@ def score(
     Args:
         inputs: The folder of the frames before the edit.
         out: The folder to write, new or of an earlier simedit-score.
-        edits: Folders of edits, each under its editor's name. The first is what the others are compared with.
-        specialist: Specialists that edit the inputs first, after those of --edits: a folder, the name of one in
+        edits: Folders of edits, each under its editor's name; the others are compared with the first.
+        specialist: Specialists that edit the inputs, after those of --edits: a folder, the name of one in
             ./specialists, or lab:gold and so on. Their edits stay in OUT/edits.
         masks: The folder of the masks, white where the edit is meant to be. Without it, everywhere.
         style_images: The folder of the photographs that edits should look like, or a specialist, whose own

@@ -1,4 +1,4 @@
-"""The page of simedit-score: tables, and the pictures in the order of any metric. One file, made as reports are."""
+"""The page of simedit-score, made as reports are: tables, and the pictures in the order of any metric."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def page_html(found: Mapping[str, Any], read: Callable[[int], tuple[Scene, np.nd
         contents(titles),
         warnings_box(found["warnings"]),
         '<h2 id="means">Means</h2>',
-        '<p class="note">Over the images; in brackets 95 % intervals (Bayesian bootstrap over images). &uarr;: '
-        "higher is better, &darr;: lower.</p>",
+        '<p class="note">Over the images; in brackets 95 % intervals (Bayesian bootstrap over images). '
+        "&uarr;: higher is better, &darr;: lower.</p>",
         table("Means", ["metric", *map(escape, found["editors"])], list(_means(found))),
         *_differences(found),
     ]
@@ -102,9 +102,9 @@ def _differences(found: Mapping[str, Any]) -> Iterable[str]:
         return
     yield '<h2 id="differences">Against the first</h2>'
     yield (
-        f'<p class="note">The mean of each editor\'s values less those of {escape(first)}, image by image. p: '
-        "two-sided, sign-flip permutation test, after Holm's correction for the editors (not for the metrics); "
-        "better or worse where it is below 0.05.</p>"
+        f'<p class="note">The mean of each editor\'s values less those of {escape(first)}, image by image. '
+        "p: two-sided, sign-flip permutation test, after Holm's correction for the editors (not for the "
+        "metrics); better or worse where it is below 0.05.</p>"
     )
     rows = []
     for name, of in found["differences"].items():
@@ -135,7 +135,8 @@ def _card(found: Mapping[str, Any], i: int, scene: Scene, edits: np.ndarray) -> 
     pictures = {"input": _thumbnail(scene.input, scene.mask)}
     pictures |= {editor: _thumbnail(e) for editor, e in zip(found["editors"], edits, strict=True)}
     inside = "".join(
-        f'<span><img alt="{escape(f"{name}, {what}")}" src="data:image/webp;base64,{data}">{escape(what)}</span>'
+        f'<span><img alt="{escape(f"{name}, {what}")}" src="data:image/webp;base64,{data}">'
+        f"{escape(what)}</span>"
         for what, data in pictures.items()
     )
     return (
@@ -171,7 +172,7 @@ _PICTURES = """\
 <div class="sort" id="sort" hidden>
 <label>metric <select id="metric"></select></label>
 <label>of <select id="editor"></select></label>
-<label>order <select id="order"><option value="worst">worst first</option><option value="best">best first</option>
-<option value="name">by name</option></select></label>
+<label>order <select id="order"><option value="worst">worst first</option>
+<option value="best">best first</option><option value="name">by name</option></select></label>
 <span id="told" role="status"></span></div>
-<noscript><p class="note">Without JavaScript they stand as they come: worst and best of each metric first.</p></noscript>"""
+<noscript><p class="note">Without JavaScript: the worst and best of each metric first.</p></noscript>"""

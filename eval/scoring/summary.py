@@ -127,6 +127,6 @@ def _warnings(kinds: Sequence[Kind], images: Sequence[str], values: Mapping[str,
         if undefined.any():
             first = images[int(undefined.any(0).argmax())]
             yield (
-                f"{kind.name} is undefined for {undefined.sum()} of {undefined.size} edits, such as of {first}: "
-                "its mean leaves them out."
+                f"{kind.name} is undefined for {undefined.sum()} of {undefined.size} edits, such as of "
+                f"{first}: its mean leaves them out."
             )

@@ -24,7 +24,7 @@ class Clip:
         model: in evaluation mode.
         tokenizer: of transformers.
         statistics: what the model expects of its images.
-        shown: of a frame that is not square, the square at its "centre", or the "whole" of it with black bars.
+        shown: of a frame that is not square, the "centre", or the "whole" of it between black bars.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ def clip_tokenizer(name: str, what: str) -> Any:
     """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        ids = tokenizer("a b").input_ids
-        # transformers makes up an empty tokenizer where there is none.
-        if len(ids) < 4 or ids[0] != tokenizer.bos_token_id or ids[-1] != tokenizer.eos_token_id:
-            raise ValueError("it does not begin and end a text as CLIP's do")
+        ids, others = tokenizer("gold").input_ids, tokenizer("wood").input_ids
+        # transformers makes up a tokenizer without words where there is none.
+        if ids == others or (ids[0], ids[-1]) != (tokenizer.bos_token_id, tokenizer.eos_token_id):
+            raise ValueError("it knows no words, or does not begin and end a text as CLIP's do")
     except Exception as error:  # of a broken one the tokenizers raise whatever comes
         raise SimeditError(
             f"cannot read the tokenizer of {name!r}, {what}: {error}\nThe directory needs tokenizer.json, or "

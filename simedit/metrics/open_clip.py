@@ -12,7 +12,7 @@ from huggingface_hub import hf_hub_download
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from simedit.errors import SimeditError
+from simedit.errors import SimeditError, shortened
 from simedit.metrics.clip import Clip, clip_tokenizer
 from simedit.scores.hub import image_statistics
 from simedit.weights import check_finite
@@ -59,19 +59,17 @@ def load_open_clip(weights: str, file: str, clip: str, device: torch.device | st
     try:
         path = Path(weights) / file if Path(weights).is_dir() else Path(hf_hub_download(weights, file))
         held: Any = torch.load(path, map_location="cpu", weights_only=True)
-        config = CLIPConfig.from_pretrained(clip)
         with torch.device("meta"):
-            model = CLIPModel(config)
-        model = model.to_empty(device="cpu")
-        # What no checkpoint holds: the numbers of the positions.
-        for part in (model.text_model.embeddings, model.vision_model.embeddings):
-            part.position_ids.copy_(torch.arange(part.position_ids.shape[-1])[None])
-        model.load_state_dict(renamed(held["state_dict"]))
+            model = CLIPModel(CLIPConfig.from_pretrained(clip))
+        model.load_state_dict(renamed(held["state_dict"]), assign=True)
+        for part in (model.text_model.embeddings, model.vision_model.embeddings):  # what no checkpoint holds
+            positions = torch.arange(part.position_embedding.num_embeddings)[None]
+            part.register_buffer("position_ids", positions, persistent=False)
         check_finite(model.named_parameters(), str(path))
     except Exception as error:  # of a file that others wrote torch raises whatever comes
         raise SimeditError(
-            f"cannot use {weights!r} as {what}: {error}\nGive a directory that holds {file}, and config.json, "
-            f"preprocessor_config.json and the tokenizer of {clip}"
+            f"cannot use {weights!r} as {what}: {shortened(error, 500)}\nGive a directory that holds {file}, "
+            "config.json, preprocessor_config.json and the tokenizer of the CLIP that it was trained from"
         ) from error
     return Clip(model.to(device).eval().requires_grad_(False), tokenizer, statistics, shown="whole")
 

@@ -37,46 +37,49 @@ class Perceptual:
         if min(scene.input.shape[:2]) < SMALLEST:
             raise SimeditError(f"lpips and dists need frames of {SMALLEST} pixels a side or more")
         found, frame = tensors(edits, self._device), tensors(scene.input, self._device)
-        return numbers(self._distance(found, frame.expand_as(found))).reshape(-1)
+        return numbers(self._distance(found, frame.expand_as(found)).clamp(min=0)).reshape(-1)
 
 
-def load_lpips(weights: str | None, device: torch.device | str) -> Perceptual:
-    """LPIPS on AlexNet, as its authors compare with it. A `Load`; the weights are torchvision's alone."""
+def load_lpips(device: torch.device | str) -> Perceptual:
+    """LPIPS on AlexNet, as its authors compare with it.
+
+    Raises:
+        SimeditError: torchvision's weights are not here and cannot be fetched.
+    """
 
     def build() -> nn.Module:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
         return LearnedPerceptualImagePatchSimilarity("alex").net  # the metric itself would keep every value
 
-    network = _fetched("lpips", ALEXNET, weights, build).to(device).eval()
+    network = _fetched("lpips", ALEXNET, build).to(device).eval()
     return Perceptual(partial(network, normalize=True), device)
 
 
-def load_dists(weights: str | None, device: torch.device | str) -> Perceptual:
-    """DISTS on VGG 16. A `Load`; the weights are torchvision's alone."""
+def load_dists(device: torch.device | str) -> Perceptual:
+    """DISTS on VGG 16.
+
+    Raises:
+        SimeditError: torchvision's weights are not here and cannot be fetched.
+    """
 
     def build() -> nn.Module:
         from torchmetrics.functional.image.dists import DISTSNetwork  # its metric builds it anew in each call
 
         return DISTSNetwork()
 
-    return Perceptual(_fetched("dists", VGG16, weights, build).to(device).eval(), device)
+    return Perceptual(_fetched("dists", VGG16, build).to(device).eval(), device)
 
 
-def _fetched(name: str, file: str, weights: str | None, build: Callable[[], nn.Module]) -> nn.Module:
-    if weights is not None:
-        raise SimeditError(f"{name} takes torchvision's weights alone: {_put(file)}, and leave {name}= out")
+def _fetched(name: str, file: str, build: Callable[[], nn.Module]) -> nn.Module:
     try:
         with guarded_hub():
             return build()
     except Exception as error:  # torchvision and the network let everything through
         raise SimeditError(
-            f"cannot load {name}: {error}\nOn a machine without the internet {_put(file)}"
+            f"cannot load {name}: {error}\nOn a machine without the internet put {file} into "
+            f"{torch.hub.get_dir()}/checkpoints"
         ) from error
-
-
-def _put(file: str) -> str:
-    return f"put {file} into {torch.hub.get_dir()}/checkpoints"
 
 
 LPIPS = Kind(
@@ -85,8 +88,7 @@ LPIPS = Kind(
     "Zhang et al., CVPR 2018 (arXiv 1801.03924), eq. 1, AlexNet; torchmetrics",
     range=(0, None),
     higher=False,
-    load=load_lpips,
-    model="lpips",
+    load=lambda weights, device: load_lpips(device),
     file=ALEXNET,
     packages=("torchmetrics", "torchvision"),
 )
@@ -96,8 +98,7 @@ DISTS = Kind(
     "Ding et al., TPAMI 44, 2022 (arXiv 2004.07728), eq. 8, VGG 16; torchmetrics",
     range=(0, 1),
     higher=False,
-    load=load_dists,
-    model="dists",
+    load=lambda weights, device: load_dists(device),
     file=VGG16,
     packages=("torchmetrics", "torchvision"),
 )

@@ -1,6 +1,6 @@
 """Which picture of a caption would people prefer? Models on CLIP-H that learned from their choices.
 
-ImageReward is not among them: its package needs transformers below 5, and its BLIP is no class of transformers.
+ImageReward is not among them: its package needs transformers below 5, and its BLIP is no class of theirs.
 """
 
 from __future__ import annotations
