@@ -42,6 +42,9 @@ Without --metrics there are those that need no download; what is left out is nam
 """
 
 
+_WRITTEN = {"index.html", "scores.json", "scores.csv", "edits"}
+
+
 def score(
     inputs: Path,
     out: Path,
@@ -84,7 +87,7 @@ def score(
         raise SimeditError("nothing to score: give --edits NAME=FOLDER or --specialist NAME")
     if len({*named, *made}) < len(edits) + len(specialist):
         raise SimeditError(f"two editors have one name: {', '.join([*edits, *specialist])}")
-    if out.exists() and not (out.is_dir() and ((out / "scores.json").is_file() or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= _WRITTEN):
         raise SimeditError(f"{out} is there and of no simedit-score: give another --out")
 
     import torch
@@ -93,14 +96,16 @@ def score(
     from simedit.eval.scoring.page import page_html
     from simedit.eval.scoring.pictures import matched
     from simedit.eval.scoring.summary import summarise
+    from simedit.library import usable
     from simedit.metrics.catalogue import chosen, load
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = str(usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     told = (style_pictures(style_images, specialist), prompt, source_prompt)
     folders = {editor: Path(folder) for editor, folder in named.items()}
     cases = matched(inputs, folders, masks)
-    scenes = [case.read(*told)[0] for case in cases]  # what does not fit is met before any work
-    kinds, left_out = chosen(metrics, scenes[0], given)
+    for case in cases:  # what does not fit is met before any work
+        scene, _ = case.read(*told)
+    kinds, left_out = chosen(metrics, scene, given)
     loaded, failed = load(kinds, metrics, given, device)
     kinds, left_out = [kind for kind in kinds if kind.name in loaded], left_out | failed
     if not kinds:
@@ -108,7 +113,7 @@ def score(
         raise SimeditError(f"no metric can be computed. {reasons}")
     for editor, name in made.items():
         folders[editor] = out / "edits" / editor
-        edited(name, cases, scenes, folders[editor], seed=seed, device=device)
+        edited(name, cases, folders[editor], seed=seed, device=device)
     cases = matched(inputs, folders, masks)
     values = _measured(cases, loaded, told)
     found = summarise(kinds, list(folders), [case.name for case in cases], values, left_out)

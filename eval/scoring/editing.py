@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from simedit.errors import SimeditError
 from simedit.eval.scoring.pictures import Case
 from simedit.images import images_in, read_image
 from simedit.library import SpecialistLibrary
-from simedit.metrics import Scene
 from simedit.packaged import CARD, specialist_folder
 from simedit.pipeline import silence_loading
 from simedit.progress import counting
@@ -42,24 +42,25 @@ def style_pictures(given: str | None, specialists: Sequence[str]) -> tuple[np.nd
     raise SimeditError(f"{given} is a recipe and has no style images: give a folder of photographs")
 
 
-def edited(
-    specialist: str, cases: Sequence[Case], scenes: Sequence[Scene], to: Path, *, seed: int, device: str
-) -> None:
-    """Write a specialist's edits of the inputs, as PNG under the inputs' names.
+def edited(specialist: str, cases: Sequence[Case], to: Path, *, seed: int, device: str) -> None:
+    """Write a specialist's edits of the inputs, as PNG under the inputs' names, in place of earlier ones.
 
     Args:
-        scenes: the cases', for their inputs and masks.
+        cases: the inputs and their masks.
         to: the folder.
         seed: of the noise, the same for every input.
 
     Raises:
         SimeditError: no such specialist, one that cannot be loaded, or a file that cannot be written.
     """
+    if to.is_dir():
+        shutil.rmtree(to)  # of other inputs
     silence_loading()
     library = SpecialistLibrary.load(specialist_folder(specialist), device=device)
     (style,) = library.styles
     with counting(specialist, len(cases)) as show:
-        for i, (case, scene) in enumerate(zip(cases, scenes, strict=True)):
+        for i, case in enumerate(cases):
+            scene, _ = case.read()
             masks = None if scene.mask is None else scene.mask[None]
             edit = library.edit(scene.input[None], styles=[style], masks=masks, seeds=[seed])[0]
             with whole(to / f"{case.name}.png") as draft:

@@ -148,7 +148,8 @@ def _card(found: Mapping[str, Any], i: int, scene: Scene, edits: np.ndarray) -> 
 def _thumbnail(frame: np.ndarray, mask: np.ndarray | None = None) -> str:
     """Base64 of a small WebP, the mask's outline on it."""
     scale = min(1.0, SIDE / max(frame.shape[:2]))
-    size = tuple(max(1, round(scale * edge)) for edge in frame.shape[1::-1])
+    height, width = (max(1, round(scale * edge)) for edge in frame.shape[:2])
+    size = (width, height)
     small = np.array(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
     if mask is not None:
         shown = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)

@@ -28,7 +28,9 @@ class Case:
     edits: Mapping[str, Path]
     mask: Path | None
 
-    def read(self, styles: Sequence[np.ndarray], prompt: str, source: str) -> tuple[Scene, np.ndarray]:
+    def read(
+        self, styles: Sequence[np.ndarray] = (), prompt: str = "", source: str = ""
+    ) -> tuple[Scene, np.ndarray]:
         """The scene, and the edits, uint8 [G, H, W, 3], in the editors' order.
 
         Raises:

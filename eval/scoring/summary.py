@@ -22,6 +22,8 @@ DRAWS, PERMUTATIONS = 4000, 9999
 FEWEST = 6
 """Images below which there is neither interval nor p: of five, no p could be below 0.05."""
 LEVEL = 0.05
+ROUNDING = 1e-5
+"""Relative: of one picture at two places of a batch a network's values may differ by so much."""
 
 
 def summarise(
@@ -53,13 +55,11 @@ def summarise(
     for kind in kinds:
         found = values[kind.name]
         means[kind.name] = {editor: _mean(row, weights) for editor, row in zip(editors, found, strict=True)}
-        against = {
-            editor: _mean(row - found[0], weights) | {"p": _p(row - found[0])}
-            for editor, row in zip(editors[1:], found[1:], strict=True)
+        against: dict[str, dict[str, Any]] = {
+            editor: _mean(apart, weights) | {"p": _p(apart), "p_holm": None, "verdict": "open"}
+            for editor, apart in zip(editors[1:], _apart(found), strict=True)
         }
         tested = [entry for entry in against.values() if entry["p"] is not None]
-        for entry in against.values():
-            entry |= {"p_holm": None, "verdict": "open"}
         for entry, p in zip(tested, holm([entry["p"] for entry in tested]), strict=True):
             better = (entry["mean"] > 0) == kind.higher
             entry |= {"p_holm": p, "verdict": ("better" if better else "worse") if p < LEVEL else "open"}
@@ -101,6 +101,13 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
     return {"mean": mean, "n": n, "ci": ci}
 
 
+def _apart(values: np.ndarray) -> np.ndarray:
+    """The others' values less the first's, [editors - 1, images]; what float32 rounds is no difference."""
+    first, others = values[:1], values[1:]
+    same = np.abs(others - first) <= ROUNDING * np.maximum(np.abs(others), np.abs(first))
+    return np.where(same, 0.0, others - first)
+
+
 def _p(differences: np.ndarray) -> float | None:
     """Two-sided, of differences with a mean of 0; None of too few."""
     found = differences[np.isfinite(differences)]
@@ -108,7 +115,8 @@ def _p(differences: np.ndarray) -> float | None:
         return None
     if not found.any():
         return 1.0
-    test: Any = permutation_test(
+    test: Any = permutation_test  # newer SciPy calls its random numbers `rng`, and takes the older name too
+    result = test(
         (found,),
         lambda x, axis: x.mean(axis=axis),
         permutation_type="samples",
@@ -116,7 +124,7 @@ def _p(differences: np.ndarray) -> float | None:
         batch=500,
         random_state=np.random.default_rng(0),
     )
-    return float(test.pvalue)
+    return float(result.pvalue)
 
 
 def _warnings(kinds: Sequence[Kind], images: Sequence[str], values: Mapping[str, np.ndarray]) -> Any:

@@ -78,7 +78,8 @@ class Clip:
 
     @property
     def _context(self) -> int:
-        return self.model.config.text_config.max_position_embeddings
+        config: Any = self.model.config
+        return config.text_config.max_position_embeddings
 
     def _pixels(self, images: Tensor) -> Tensor:
         side, (height, width) = min(self._statistics.size.values()), images.shape[-2:]

@@ -60,7 +60,7 @@ def load_open_clip(weights: str, file: str, clip: str, device: torch.device | st
         path = Path(weights) / file if Path(weights).is_dir() else Path(hf_hub_download(weights, file))
         held: Any = torch.load(path, map_location="cpu", weights_only=True)
         with torch.device("meta"):
-            model = CLIPModel(CLIPConfig.from_pretrained(clip))
+            model: Any = CLIPModel(CLIPConfig.from_pretrained(clip))
         model.load_state_dict(renamed(held["state_dict"]), assign=True)
         for part in (model.text_model.embeddings, model.vision_model.embeddings):  # what no checkpoint holds
             positions = torch.arange(part.position_embedding.num_embeddings)[None]
