@@ -18,17 +18,26 @@ from urllib.parse import urlencode
 _DATA = Path(__file__).parent / "data"
 
 
-def page(title: str, sections: Iterable[str], *, data: Mapping[str, Any]) -> str:
+def page(
+    title: str,
+    sections: Iterable[str],
+    *,
+    data: Mapping[str, Any],
+    script: str = "report.js",
+    skip: tuple[str, str] = ("trials", "the trials"),
+) -> str:
     """The whole page.
 
     Args:
         title: of the window.
         sections: HTML.
         data: what the script shows and filters; see `simedit.eval.episodes`.
+        script: its name among the pages' data.
+        skip: id and name of where the first link leads, past everything else.
     """
     css = (_DATA / "report.css").read_text(encoding="utf-8")
-    script = (_DATA / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    code = (_DATA / script).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src data:; "
         f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -42,10 +51,10 @@ def page(title: str, sections: Iterable[str], *, data: Mapping[str, Any]) -> str
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>\n{css}</style></head><body>\n"
-        '<a class="skip" href="#trials">Skip to the trials</a>\n<main>\n'
+        f'<a class="skip" href="#{skip[0]}">Skip to {skip[1]}</a>\n<main>\n'
         + "\n".join(filter(None, sections))
         + f'\n</main>\n<script type="application/json" id="data">{held}</script>'
-        f"\n<script>{script}</script></body></html>\n"
+        f"\n<script>{code}</script></body></html>\n"
     )
     return whole.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written
 

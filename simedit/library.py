@@ -167,7 +167,7 @@ class SpecialistLibrary:
             raise SimeditError(
                 f"a library has one base, but these specialists name {sorted(bases)}: give `base`"
             )
-        device = torch.device(_usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
+        device = torch.device(usable(device or ("cuda" if torch.cuda.is_available() else "cpu")))
         dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         with isolated(device):
             pipeline = SpecialistPipeline.from_pretrained(bases.pop(), torch_dtype=dtype).to(device)
@@ -609,7 +609,12 @@ def _pixels(images: _Array, device: torch.device | str = "cpu") -> Tensor:
     return pixels.permute(0, 3, 1, 2).to(torch.float32) / 255
 
 
-def _usable(device: str | torch.device) -> str | torch.device:
+def usable(device: str | torch.device) -> str | torch.device:
+    """The device, if this machine has it.
+
+    Raises:
+        SimeditError: it has not.
+    """
     try:
         torch.zeros(1, device=device).cpu()  # of "meta" there is nothing to copy
     except (RuntimeError, AssertionError, NotImplementedError) as error:

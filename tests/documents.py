@@ -34,7 +34,7 @@ from simedit.eval.config import StudyConfig, resolved
 from simedit.eval.published import load_real
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab", "simedit-policy")
+COMMANDS = ("simedit-edit", "simedit-train", "simedit-eval", "simedit-lab", "simedit-policy", "simedit-score")
 
 
 def begin(namespace: dict[str, Any]) -> None:

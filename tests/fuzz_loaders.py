@@ -607,6 +607,25 @@ def _assets(folder: Path) -> None:
     verify(folder)
 
 
+def _make_open_clip(folder: Path) -> None:
+    import torch
+    from small_clip import OpenClip, save_clip
+
+    from simedit.metrics.preference import HPS_FILE
+
+    model = save_clip(folder)
+    words = model.config.text_config.vocab_size
+    torch.save({"state_dict": OpenClip(words, 77).state_dict()}, folder / HPS_FILE)
+
+
+def _open_clip(folder: Path) -> None:
+    from simedit.metrics import Scene
+    from simedit.metrics.preference import load_hps
+
+    frame = np.zeros((20, 30, 3), np.uint8)
+    load_hps(str(folder), "cpu")(frame[None], Scene(frame, prompt="gold"))
+
+
 LOADERS = {
     "study": Loader(_written("eval/demo.yaml", "eval/lab.yaml", "eval/paper.yaml"), _config("study")),
     "train": Loader(_written("train/material.yaml", "train/canny.yaml"), _config("train")),
@@ -635,4 +654,5 @@ LOADERS = {
     "dataset": Loader(_make_dataset, _dataset, "dataset/**/*"),
     "recording": Loader(_make_recording, _recording, "run/*"),
     "assets": Loader(_make_assets, _assets),
+    "open_clip": Loader(_make_open_clip, _open_clip, "*.pt"),
 }

@@ -15,6 +15,7 @@ MODULES = {
     "simedit-eval": "simedit.eval.cli",
     "simedit-lab": "simedit.lab.cli",
     "simedit-policy": "simedit.policies.cli",
+    "simedit-score": "simedit.eval.scoring.cli",
 }
 STUDY = (
     *(

@@ -90,6 +90,12 @@ class TestTheyRun:
         assert (report["trials"]["finished"], report["trials"]["errors"]) == (2, 0)
         assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
+    def test_score_edits(self, tmp_path: Path) -> None:
+        said = run("score_edits.py", "--out", "scores", "--frames", "2", cwd=tmp_path)
+        assert "Against laid: raw better" in said
+        assert (tmp_path / "scores" / "scores" / "index.html").is_file()
+        assert [path.name for path in tmp_path.iterdir()] == ["scores"]
+
     def test_train_from_photos(self, tmp_path: Path) -> None:
         pytest.importorskip("skimage", reason="needs scikit-image, of the extra dev")
         small = ["width=80", "height=64", "warm_start.steps=1", "warm_start.batch_size=1", "inputs.frames=2"]

@@ -26,7 +26,11 @@ DRAWERS = ("a0", "a1", "b0", "b1", "c0", "c2")
 
 @pytest.fixture(scope="module")
 def depth_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("depth")
+    return tiny_depth(tmp_path_factory.mktemp("depth"))
+
+
+def tiny_depth(folder: Path) -> Path:
+    """A tiny random model of the real class, saved as the hub's are."""
     torch.manual_seed(0)
     backbone = Dinov2Config(
         hidden_size=16,

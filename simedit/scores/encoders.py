@@ -74,7 +74,7 @@ def _dreamsim(cache: str | None, device: torch.device | str, dtype: torch.dtype)
     folder = Path(cache or Path(torch.hub.get_dir()) / "dreamsim")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _guarded_hub():
+        with guarded_hub():
             model, _ = dreamsim(
                 device=str(device), cache_dir=str(folder), dreamsim_type="dinov2_vitb14", use_patch_model=True
             )
@@ -92,7 +92,7 @@ def _dreamsim(cache: str | None, device: torch.device | str, dtype: torch.dtype)
 
 
 @contextmanager
-def _guarded_hub() -> Iterator[None]:
+def guarded_hub() -> Iterator[None]:
     """dreamsim loads DINOv2 through torch.hub, which unpickles anything, and moves its folder for good."""
     folder, name = torch.hub.get_dir(), "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)

@@ -1,0 +1,1 @@
+"""Editors compared by their pictures: the command simedit-score."""
