@@ -194,16 +194,16 @@ pytest=("$python" -m pytest -q -p no:cacheprovider --confcutdir tests --continue
 edit=("$python" benchmarks/edit.py)
 steps() {
     step tests 100 "$core pytest gymnasium tyro" "${pytest[@]}" -m gpu "${tests[@]}"
-    step edit-320 200 "$core" "${edit[@]}" "${full[@]}" --width 320 --height 256 --steps 20 --distilled 1 \
-        --skip "plain loop" "library, compiled, 8" "distilled 1, compiled, 8"
+    step edit-320 220 "$core" "${edit[@]}" "${full[@]}" --width 320 --height 256 --steps 20 --distilled 1 \
+        --skip "plain loop" "library, compiled, 8" "distilled 1, compiled, "{1,8}
     step training 180 "$core tyro accelerate matplotlib" "$python" benchmarks/training_step.py \
-        --base "$scratch/base" --set samples=8
+        --base "$scratch/base" --set samples=4
     step twin 80 "$scene" "$python" benchmarks/control_step.py twin --steps 20 --envs 1 4 16
-    step edit-512 220 "$core" "${edit[@]}" "${full[@]}" --width 512 --height 512 --steps 100 --frames 4 --repeat 1 \
-        --skip "plain loop" "library, compiled, 4"
-    step num-envs 100 "$core $scene" "$python" benchmarks/rollout.py --num-envs 1 4 8 --kinds here processes \
-        --trials 32 --set max_steps=5
-    step ray 100 "$core $scene ray" "$python" benchmarks/rollout.py --num-envs 1 4 8 --kinds ray --trials 32 \
+    step edit-512 120 "$core" "${edit[@]}" "${full[@]}" --width 512 --height 512 --steps 100 --frames 4 --repeat 1 \
+        --skip "plain loop" "diffusers, compiled" "library, compiled, "{1,4}
+    step num-envs 150 "$core $scene" "$python" benchmarks/rollout.py --num-envs 1 8 --kinds processes --trials 16 \
+        --set max_steps=5
+    step ray 150 "$core $scene ray" "$python" benchmarks/rollout.py --num-envs 1 8 --kinds ray --trials 16 \
         --set max_steps=5
     step suite 400 "$core pytest gymnasium xdist hypothesis tyro" "${pytest[@]}" -n auto --dist loadfile -m "not slow" tests
 }
