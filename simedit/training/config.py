@@ -417,7 +417,7 @@ class TrainConfig(Config):
         distilled = isinstance(info.data.get("warm_start"), DistilledConfig) and info.data.get("steps")
         if distilled and not objective.trajectories:
             raise ValueError(
-                "it learns at any noise level, of which a distilled specialist knows a few: d3po does not"
+                "it learns at all noise levels, and a distilled specialist knows few: take 'd3po'"
             )
         return objective
 
