@@ -84,7 +84,7 @@ DIAGRAMS = {
             ("Scored: structure kept? style met?", "scores/structural.py, semantic.py", "two numbers each"),
             ("Ranked over the step: the feedback", "training/feedback.py", "winner and loser"),
             ("Their likelihood, now and at the start", "training/policy.py, update.py", "log-probabilities"),
-            ("The winner made likelier: the objective", "training/objectives/, update.py", "weights"),
+            ("The winner made likelier: the objective", "training/update.py, training/objectives", "weights"),
             ("Saved, shown", "training/checkpoint.py, log.py, pictures.py", "a specialist's folder"),
             ("Tried on frames that it never saw", "training/ending.py, worth.py", ""),
         ),
