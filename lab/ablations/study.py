@@ -25,6 +25,7 @@ from simedit.lab.ablations.config import (
     variants,
 )
 from simedit.lab.ablations.needs import lacking
+from simedit.lab.beside import cores
 from simedit.lab.build import style_config, train_style
 from simedit.lab.photographs import save_style, style_photographs
 from simedit.lab.stages import do, keep_plan, read_json, write_json
@@ -88,7 +89,7 @@ def jobs(out: Path, ablation: Ablation) -> tuple[list[Job], dict[str, str]]:
     return found, left_out
 
 
-def ablate(out: Path, ablations: Mapping[str, Ablation], at_once: int) -> None:
+def do_ablations(out: Path, ablations: Mapping[str, Ablation], at_once: int) -> None:
     """Do what `out` lacks of the ablations. What was stopped goes on.
 
     Args:
@@ -116,6 +117,34 @@ def ablate(out: Path, ablations: Mapping[str, Ablation], at_once: int) -> None:
             if not job.found.exists():
                 groups.setdefault(job.folder, []).append(job)
         _work(list(groups.values()), at_once)
+
+
+def at_once() -> int:
+    """How many jobs are worked on at once: one a core, or one on a GPU."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else cores()
+
+
+def work(out: Path, ablations: Mapping[str, Ablation]) -> tuple[list[str], list[list[str]], list[str]]:
+    """How much there is to do: a table's head and rows; and which variants are left out, with the reason.
+
+    Raises:
+        SimeditError: as `jobs`.
+    """
+    rows, left_out, known = [], [], set()
+    for name, ablation in ablations.items():
+        found, without = jobs(out, ablation)
+        left_out += [f"{name}: {variant}: {reason}" for variant, reason in without.items()]
+        new = {job.folder for job in found} - known
+        done = sum(job.found.exists() for job in found)
+        what = "trainings" if ablation.kind == "training" else "times editing"
+        shown = len(variants(ablation)) - len(without)
+        rows.append(
+            [name, f"{shown} of {shown + len(without)}", f"{len(new)} {what}", f"{done} of {len(found)}"]
+        )
+        known |= new
+    return ["ablation", "variants", "new work", "done"], rows, left_out
 
 
 def _work(groups: Sequence[list[Job]], at_once: int) -> None:
