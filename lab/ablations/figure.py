@@ -13,6 +13,8 @@ from simedit.lab.ablations.report import BASE
 
 _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2")
 _SCORES = {"structural": "structural score of samples", "semantic": "semantic score of samples"}
+_UNITS = {"colour": "CIE Lab; 1 is hardly seen"}
+"""Of metrics that have one."""
 _COLUMNS = 4
 _MARKS = ("o", "s", "^", "D", "v")
 _TRADE = ("lite_patches", "edge_f1")
@@ -41,8 +43,16 @@ def draw(path: Path, content: dict[str, Any]) -> None:
     if content["curves"]:
         axes[0].legend(fontsize=7)
     plan = content["plan"]
-    what = f"{plan['seeds']} {'trainings' if plan['kind'] == 'training' else 'noises'} a variant"
-    figure.suptitle(f"{plan['title']} ({what}, {plan['frames']} frames that no training saw; 95 % intervals)")
+    what = f"{plan['seeds']} {'trainings' if plan['kind'] == 'training' else 'noises'} of each"
+    lines = [f"{plan['title']} ({what}, {plan['frames']} frames that no training saw)"]
+    if kind == "bars":
+        bars = f"bars: 95 % interval of the difference from {plan['reference']}; ticks: each of the {what}"
+        lines.append(
+            bars.replace(" of each", "") + (f"; dashed: the {BASE}" if BASE in content["means"] else "")
+        )
+    if content["left_out"]:
+        lines.append(f"left out, for their weights are not here: {', '.join(content['left_out'])}")
+    figure.suptitle("\n".join(lines), fontsize=10)
     with whole(path) as draft:
         figure.savefig(draft, dpi=80, format="png")
 
@@ -61,15 +71,21 @@ def _curve(axis: Any, content: dict[str, Any], score: str) -> None:
 
 
 def _bars(axis: Any, content: dict[str, Any], metric: str) -> None:
-    means = {key: of[metric] for key, of in content["means"].items() if key != BASE}
-    for i, (key, one) in enumerate(means.items()):
+    reference = content["plan"]["reference"]
+    means = {key: of[metric]["mean"] for key, of in content["means"].items() if key != BASE}
+    if reference in means:
+        axis.axhline(means[reference], color="#bbbbbb", linewidth=1)
+    for i, (key, mean) in enumerate(means.items()):
         colour = _COLOURS[i % len(_COLOURS)]
-        ends = [[one["mean"] - one["low"]], [one["high"] - one["mean"]]]
-        axis.errorbar([i], [one["mean"]], yerr=ends, fmt="o", color=colour, capsize=3)
+        axis.plot([i], [mean], "o", color=colour)
+        if key in content["less"]:
+            apart, at = content["less"][key][metric], means[reference]
+            axis.plot([i, i], [at + apart["low"], at + apart["high"]], color=colour, linewidth=1.5)
         seeds = np.nanmean(np.array(content["values"][key][metric], np.float64), 1)
-        axis.plot([i + 0.18] * len(seeds), seeds, "_", color=colour, markersize=8)
-    _base(axis, content, metric)
-    axis.set_xticks(range(len(means)), list(means), rotation=0 if len(means) > 3 else 15, fontsize=8)
+        axis.plot([i + 0.2] * len(seeds), seeds, "_", color=colour, markersize=8)
+    if BASE in content["means"]:
+        axis.axhline(content["means"][BASE][metric]["mean"], color="#888888", linestyle="--", linewidth=1)
+    axis.set_xticks(range(len(means)), list(means), fontsize=8)
     axis.set_xlim(-0.5, len(means) - 0.5)
     axis.set_xlabel(content["plan"]["axis"], fontsize=8)
     _titled(axis, content, metric)
@@ -121,17 +137,12 @@ def _trade(axis: Any, content: dict[str, Any], _: None) -> None:
     axis.tick_params(labelsize=8)
 
 
-def _base(axis: Any, content: dict[str, Any], metric: str) -> None:
-    if BASE in content["means"]:
-        axis.axhline(content["means"][BASE][metric]["mean"], color="#888888", linestyle="--", linewidth=1)
-        axis.text(0.02, 0.02, f"dashed: {BASE}", fontsize=6, color="#666666", transform=axis.transAxes)
-
-
 def _titled(axis: Any, content: dict[str, Any], metric: str) -> None:
     of = content["metrics"][metric]
     low, high = of["range"]
     axis.set_title(f"{metric}, {of['better']} is better", fontsize=9)
-    axis.set_ylabel(f"{low:g} to {high:g}" if high is not None else f"{low:g} and up", fontsize=8)
+    spans = f"{low:g} to {high:g}" if high is not None else f"{low:g} and up"
+    axis.set_ylabel(_UNITS.get(metric, spans), fontsize=8)
     axis.tick_params(labelsize=8)
 
 

@@ -114,8 +114,9 @@ def sentences(content: dict[str, Any]) -> list[str]:
 
 
 def told(one: dict[str, float]) -> str:
-    """A mean and its interval."""
-    return f"{one['mean']:.3g} [{one['low']:.3g}, {one['high']:.3g}]"
+    """A mean and the longer half of its interval."""
+    half = max(one["high"] - one["mean"], one["mean"] - one["low"])
+    return f"{one['mean']:.3g}\N{PLUS-MINUS SIGN}{half:.1g}"
 
 
 def sign(one: dict[str, float]) -> int:
