@@ -76,14 +76,12 @@ def jobs(out: Path, ablation: Ablation) -> tuple[list[Job], dict[str, str]]:
     for variant in variants(ablation):
         if ablation.kind == "training":
             config, _ = training(ablation, variant, 0)
-            if reason := lacking(config):
-                left_out[variant.name] = reason
-                continue
-            size = config.width, config.height
-        else:
-            small = style_config(Path("base"), (), TRAIN_CONFIG)
-            size = small.width, small.height
-        frames = out / f"frames-{ablation.frames}-{size[0]}x{size[1]}.npz"
+        else:  # whose frames are as large, and from the same simulator
+            config = style_config(Path("base"), (), TRAIN_CONFIG)
+        if reason := lacking(config):
+            left_out[variant.name] = reason
+            continue
+        frames = out / f"frames-{ablation.frames}-{config.width}x{config.height}.npz"
         for seed in range(ablation.seeds):
             found.append(Job(_folder(out, ablation, variant, seed), ablation, variant, seed, frames))
     return found, left_out
