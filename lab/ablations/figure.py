@@ -33,9 +33,10 @@ def draw(path: Path, content: dict[str, Any]) -> None:
         panels.append(("trade", None))
     kind = "grid" if grid else "steps" if content["at"] else "bars"
     panels += [(kind, metric) for metric in content["metrics"]]
-    down = -(-len(panels) // _COLUMNS)
-    figure = Figure(figsize=(3.6 * _COLUMNS, 3.0 * down + 0.4), layout="constrained")
-    axes = list(figure.subplots(down, _COLUMNS, squeeze=False).flat)
+    across = _COLUMNS if len(panels) > 6 else 3
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(3.6 * across, 3.0 * down + 0.6), layout="constrained")
+    axes = list(figure.subplots(down, across, squeeze=False).flat)
     for axis, (panel, name) in zip(axes, panels, strict=False):
         _PANELS[panel](axis, content, name)
     for axis in axes[len(panels) :]:

@@ -16,6 +16,8 @@ from simedit.lab.stages import read_json, write_json
 from simedit.metrics.catalogue import KINDS
 
 BASE = "base alone"
+_UNTOLD = {"canny"}
+"""`edge_f1` tells the same of the mask alone."""
 
 
 def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
@@ -34,7 +36,9 @@ def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
     groups = {key: list(found) for key, found in groupby(wanted, lambda job: job.variant.name)}
     found = {key: [read_json(job.found) for job in group] for key, group in groups.items()}
     everything = [one for several in found.values() for one in several]
-    metrics = [metric for metric in KINDS if all(metric in _last(one) for one in everything)]
+    metrics = [
+        name for name in KINDS if name not in _UNTOLD and all(name in _last(one) for one in everything)
+    ]
     ends = {key: _values([_last(one) for one in several], metrics) for key, several in found.items()}
     if ablation.kind == "training":
         starts = [one["at"]["0"] for one in found[next(iter(found))]]
