@@ -61,13 +61,14 @@ def draw(path: Path, content: dict[str, Any]) -> None:
 def _curve(axis: Any, content: dict[str, Any], score: str) -> None:
     for (key, of), colour in zip(content["curves"].items(), _colours(), strict=False):
         rows = np.array(of[score], np.float64)
+        rows = rows / rows[:, :1]  # scores of different kinds have different sizes
         steps = np.arange(1, rows.shape[1] + 1)
         for row in rows:
             axis.plot(steps, row, color=colour, alpha=0.3, linewidth=0.8)
         axis.plot(steps, rows.mean(0), color=colour, label=key)
     axis.set_title(f"{_SCORES[score]}, lower is better", fontsize=9)
     axis.set_xlabel("training step", fontsize=8)
-    axis.set_ylabel("mean over a step's pairs", fontsize=8)
+    axis.set_ylabel("of the first step's", fontsize=8)
     axis.tick_params(labelsize=8)
 
 
@@ -135,6 +136,7 @@ def _trade(axis: Any, content: dict[str, Any], _: None) -> None:
     axis.set_title(f"frame against style; numbers: {second}", fontsize=9)
     axis.set_xlabel(f"{style}: the style, higher is better", fontsize=8)
     axis.set_ylabel(f"{frame}: the frame, higher is better", fontsize=8)
+    axis.locator_params(nbins=5)
     axis.tick_params(labelsize=8)
 
 
