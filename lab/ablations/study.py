@@ -114,7 +114,9 @@ def do_ablations(out: Path, ablations: Mapping[str, Ablation], at_once: int) -> 
         for job in wanted.values():
             if not job.found.exists():
                 groups.setdefault(job.folder, []).append(job)
-        _work(list(groups.values()), at_once)
+        # Apart, for an edit takes a fraction of a training's time, and the time left is told by their number.
+        for kind, title in (("training", "trainings"), ("edits", "variants edited")):
+            _work([group for group in groups.values() if group[0].ablation.kind == kind], title, at_once)
 
 
 def at_once() -> int:
@@ -145,8 +147,8 @@ def work(out: Path, ablations: Mapping[str, Ablation]) -> tuple[list[str], list[
     return ["ablation", "variants", "new work", "done"], rows, left_out
 
 
-def _work(groups: Sequence[list[Job]], at_once: int) -> None:
-    title, at_once = "trainings and edits", min(at_once, len(groups))
+def _work(groups: Sequence[list[Job]], title: str, at_once: int) -> None:
+    at_once = min(at_once, len(groups))
     if at_once <= 1:
         for _ in tracked(map(_do, groups), title, len(groups)):
             pass
