@@ -209,6 +209,7 @@ def test_weights_in_a_folder_are_taken(tmp_path: Path, monkeypatch: pytest.Monke
         ({"vary": {"scores.alhpa": [1.0]}}, "did you mean 'alpha'"),
         ({"vary": {"samples": [3]}, "reference": "3"}, "must be a multiple"),
         ({"frames": 1}, "frames: "),
+        ({"style": "glod"}, "did you mean 'gold'"),
     ],
 )
 def test_a_mistake_is_met_before_any_work(

@@ -10,11 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, PositiveInt, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from simedit.config import Config, load_mapping, parse_config, with_override
 from simedit.errors import SimeditError, unknown
 from simedit.lab.build import style_config
+from simedit.lab.materials import MATERIALS
 from simedit.names import Name
 from simedit.packaged import config_file, packaged_configs
 from simedit.specialist import Card
@@ -27,7 +28,7 @@ PHOTOGRAPHS = "photographs"
 MOST_PHOTOGRAPHS = 5
 """As many as the lab paints of a material."""
 
-Values = Annotated[list[JsonValue] | dict[str, JsonValue], Field(min_length=1)]
+Values = Annotated[list[JsonValue] | dict[str, JsonValue], Field(min_length=1, max_length=50)]
 
 
 class Ablation(Config):
@@ -59,8 +60,8 @@ class Ablation(Config):
     curves: bool = False
     style: Name = "gold"
     specialist: str = "lab:gold"
-    seeds: PositiveInt = 2
-    frames: Annotated[int, Field(ge=2)] = 12
+    seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    frames: Annotated[int, Field(ge=2, le=1000)] = 12
 
     @model_validator(mode="after")
     def _refers(self) -> Ablation:
@@ -74,6 +75,8 @@ class Ablation(Config):
             raise ValueError(f"vary: {unknown('setting of edits', others[0], sorted(known))}")
         if self.kind == "edits" and self.curves:
             raise ValueError("curves: edits have no checkpoints")
+        if self.style not in MATERIALS:
+            raise ValueError(f"style: {unknown('style', self.style, MATERIALS)}")
         for value in _values(self.vary.get(PHOTOGRAPHS, {})).values():
             if type(value) is not int or not 1 <= value <= MOST_PHOTOGRAPHS:
                 raise ValueError(f"{PHOTOGRAPHS}: the lab paints 1 to {MOST_PHOTOGRAPHS} of a material")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def _bars(axis: Any, content: dict[str, Any], metric: str) -> None:
         axis.axhline(content["means"][BASE][metric]["mean"], color="#888888", linestyle="--", linewidth=1)
     axis.set_xticks(range(len(means)), list(means), fontsize=8)
     axis.set_xlim(-0.5, len(means) - 0.5)
-    axis.set_xlabel(content["plan"]["axis"], fontsize=8)
+    axis.set_xlabel(textwrap.fill(content["plan"]["axis"], 44), fontsize=8)
     _titled(axis, content, metric)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from simedit.metrics.patches import PATCHES
 from simedit.scores.encoders import CLIP, DINOV2
@@ -32,8 +35,11 @@ def lacking(config: TrainConfig) -> str:
 
 
 def _absent(model: str, setting: str) -> str:
-    if Path(model).is_dir() or isinstance(try_to_load_from_cache(model, "config.json"), str):
+    if os.path.isdir(model):
         return ""
+    with suppress(HFValidationError):  # the path of a folder that is not there
+        if isinstance(try_to_load_from_cache(model, "config.json"), str):
+            return ""
     return f"{model} is not on this machine: hf download {model}, or {_how(setting)}"
 
 
