@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from simedit.config import Config, load_mapping, parse_config, with_override
-from simedit.errors import SimeditError, unknown
+from simedit.errors import SimeditError, shortened, unknown
 from simedit.lab.build import style_config
 from simedit.lab.materials import MATERIALS
 from simedit.names import Name
@@ -155,7 +155,7 @@ def card(ablation: Ablation, variant: Variant, of: Card) -> Card:
     data = of.model_dump(mode="json")
     for override in (*ablation.set, *variant.set, "detail=false", "crop=false"):
         data = with_override(data, override)
-    return parse_config(Card, data, where=f"variant {variant.name}")
+    return parse_config(Card, data, where=f"variant {shortened(variant.name)}")
 
 
 def _values(values: Values) -> dict[str, JsonValue]:
