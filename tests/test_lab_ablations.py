@@ -124,6 +124,7 @@ def test_every_value_is_there_and_the_figure_follows(small: Path) -> None:
         content["means"][report.BASE]["ssim"]["mean"]
     )
     assert np.shape(content["curves"]["0.001"]["structural"]) == (2, 1)
+    assert content["starts"]["0.001"]["ssim"] == content["means"][report.BASE]["ssim"]
     for curves in (True, False):
         shown = content | {"at": content["at"] if curves else {}}
         figure.draw(small / "figure.png", shown)

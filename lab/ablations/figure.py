@@ -48,10 +48,9 @@ def draw(path: Path, content: dict[str, Any]) -> None:
     what = f"{plan['seeds']} {'trainings' if plan['kind'] == 'training' else 'noises'} of each"
     lines = [f"{plan['title']} ({what}, {plan['frames']} frames that no training saw)"]
     if kind == "bars":
-        bars = f"bars: 95 % interval of the difference from {plan['reference']}; ticks: each of the {what}"
-        lines.append(
-            bars.replace(" of each", "") + (f"; dashed: the {BASE}" if BASE in content["means"] else "")
-        )
+        bars = f"bars: 95 % interval of the difference from {plan['reference']}; ticks: each of them"
+        started = "; hollow: before the training" if content["starts"] else ""
+        lines.append(bars + started)
     if content["left_out"]:
         lines.append(f"left out, for their weights are not here: {', '.join(content['left_out'])}")
     figure.suptitle("\n".join(lines), fontsize=10)
@@ -86,8 +85,10 @@ def _bars(axis: Any, content: dict[str, Any], metric: str) -> None:
             axis.plot([i, i], [at + apart["low"], at + apart["high"]], color=colour, linewidth=1.5)
         seeds = np.nanmean(np.array(content["values"][key][metric], np.float64), 1)
         axis.plot([i + 0.2] * len(seeds), seeds, "_", color=colour, markersize=8)
-    if BASE in content["means"]:
-        axis.axhline(content["means"][BASE][metric]["mean"], color="#888888", linestyle="--", linewidth=1)
+        if key in content["starts"]:
+            axis.plot(
+                [i - 0.2], [content["starts"][key][metric]["mean"]], "o", color=colour, fillstyle="none"
+            )
     axis.set_xticks(range(len(means)), list(means), fontsize=8)
     axis.set_xlim(-0.5, len(means) - 0.5)
     axis.set_xlabel(textwrap.fill(content["plan"]["axis"], 44), fontsize=8)

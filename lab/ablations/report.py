@@ -25,7 +25,8 @@ def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
 
     "values" has of each variant and metric a number for each seed and frame; "means" their mean and 95 %
     interval over frames and seeds; "less" the same of the differences from the reference, seed by seed and
-    frame by frame; "curves" of each variant and training score a row for each seed, a number for each step;
+    frame by frame; "starts" the means before the training, which are the base's with the variant's
+    photographs; "curves" of each variant and training score a row for each seed, a number for each step;
     "at", with `curves` in the config, the means after each step; "seconds" what each took of one core (a
     training that ablations have in common counts in each).
 
@@ -40,9 +41,12 @@ def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
         name for name in KINDS if name not in _UNTOLD and all(name in _last(one) for one in everything)
     ]
     ends = {key: _values([_last(one) for one in several], metrics) for key, several in found.items()}
+    starts: dict[str, dict[str, np.ndarray]] = {}
     if ablation.kind == "training":
-        starts = [one["at"]["0"] for one in found[next(iter(found))]]
-        ends = {BASE: _values(starts, metrics), **ends}
+        starts = {
+            key: _values([one["at"]["0"] for one in several], metrics) for key, several in found.items()
+        }
+        ends = {BASE: starts.get(ablation.reference, next(iter(starts.values()))), **ends}
     reference = ends.get(ablation.reference)
     content = {
         "name": name,
@@ -64,6 +68,7 @@ def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
             for key, of in ends.items()
             if reference is not None and key != ablation.reference
         },
+        "starts": {key: {m: _estimate(each) for m, each in of.items()} for key, of in starts.items()},
         "curves": {
             key: {score: [one["curves"][score] for one in several] for score in several[0]["curves"]}
             for key, several in found.items()
