@@ -51,6 +51,8 @@ def draw(path: Path, content: dict[str, Any]) -> None:
         bars = f"bars: 95 % interval of the difference from {plan['reference']}; ticks: each of them"
         started = "; hollow: before the training" if content["starts"] else ""
         lines.append(bars + started)
+    if kind == "steps":
+        lines.append("bands: 95 % interval of the change since the start")
     if content["left_out"]:
         lines.append(f"left out, for their weights are not here: {', '.join(content['left_out'])}")
     figure.suptitle("\n".join(lines), fontsize=10)

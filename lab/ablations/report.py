@@ -27,8 +27,8 @@ def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
     interval over frames and seeds; "less" the same of the differences from the reference, seed by seed and
     frame by frame; "starts" the means before the training, which are the base's with the variant's
     photographs; "curves" of each variant and training score a row for each seed, a number for each step;
-    "at", with `curves` in the config, the means after each step; "seconds" what each took of one core (a
-    training that ablations have in common counts in each).
+    "at", with `curves` in the config, the means after each step, with the interval of the change till then;
+    "seconds" what each took of one core (a training that ablations have in common counts in each).
 
     Raises:
         SimeditError: a job is not done, or a file is damaged.
@@ -74,17 +74,7 @@ def report(out: Path, name: str, ablation: Ablation) -> dict[str, Any]:
             for key, several in found.items()
             if ablation.kind == "training"
         },
-        "at": {
-            key: {
-                step: {
-                    m: _estimate(each)
-                    for m, each in _values([one["at"][step] for one in several], metrics).items()
-                }
-                for step in several[0]["at"]
-            }
-            for key, several in found.items()
-            if ablation.curves
-        },
+        "at": {key: _course(several, metrics) for key, several in found.items() if ablation.curves},
         "seconds": {key: [round(seconds(job)) for job in group] for key, group in groups.items()},
     }
     write_json(out / name / "report.json", content)
@@ -138,6 +128,18 @@ _ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 
 def _last(found: dict[str, Any]) -> dict[str, Any]:
     return found["at"][max(found["at"], key=int)]
+
+
+def _course(several: Sequence[dict[str, Any]], metrics: Sequence[str]) -> dict[str, Any]:
+    """By step and metric, the mean, and the ends of the change's interval on top of the first mean."""
+    values = {step: _values([one["at"][step] for one in several], metrics) for step in several[0]["at"]}
+    found: dict[str, Any] = {}
+    for step, of in values.items():
+        found[step] = {}
+        for metric, each in of.items():
+            begun, change = _estimate(values["0"][metric]), _estimate(each - values["0"][metric])
+            found[step][metric] = {key: begun["mean"] + end for key, end in change.items()}
+    return found
 
 
 def _values(several: Sequence[dict[str, Any]], metrics: Sequence[str]) -> dict[str, np.ndarray]:
