@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from simedit.errors import SimeditError
 from simedit.extras import install
-from simedit.scores.encoders import Encoder
 from simedit.scores.hub import resize
 
 SIDE, STRIDE = 224, 16
 """Pixels of a side that the network sees; pixels of a patch."""
 
 
-def load_lite(device: torch.device | str) -> Encoder:
-    """Images [N, 3, h, w] in 0..1 to features [N, 14, 14, 112]: the last layer of stride 16.
+def load_lite(device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """An encoder: images [N, 3, h, w] in 0..1 to features [N, 14, 14, 112]: the last layer of stride 16.
 
     Raises:
         SimeditError: the packages are not there, or their file is broken.
