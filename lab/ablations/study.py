@@ -240,23 +240,25 @@ def _measure(job: Job) -> None:
         styles = tuple(one.style_images)
     found, left_out = {}, {}
     for step, specialist in specialists.items():
-        found[step], left_out = measured(specialist, frames, masks, styles, job.seed)
+        edits = edited(specialist, frames, job.seed)
+        found[step], left_out = measured(edits, frames, masks, styles)
     write_json(job.found, {"at": found, "curves": curves, "left_out": left_out})
 
 
-def measured(
-    specialist: Specialist, frames: np.ndarray, masks: np.ndarray, styles: tuple[np.ndarray, ...], seed: int
-) -> tuple[dict[str, list[float | None]], dict[str, str]]:
-    """By metric, the values of a specialist's edits of the frames, null where undefined; and why metrics are
-    left out.
-
-    The mask tells metrics where the edit belongs, and not the editor: what is changed elsewhere is seen.
-    """
+def edited(specialist: Specialist, frames: np.ndarray, seed: int) -> np.ndarray:
+    """A specialist's edits of frames, uint8 [N, H, W, 3] both: without masks, so that all changes show."""
     library, style = _library(specialist.card.base), specialist.card.style
     library.add(specialist)
     seeds = [_NOISES * seed + i for i in range(len(frames))]
     edits = library.edit(frames, styles=[style] * len(frames), seeds=seeds)
     library.remove(style)
+    return edits
+
+
+def measured(
+    edits: np.ndarray, frames: np.ndarray, masks: np.ndarray, styles: tuple[np.ndarray, ...]
+) -> tuple[dict[str, list[float | None]], dict[str, str]]:
+    """By metric, the values of edits, null where undefined; and why metrics are left out."""
     metrics, left_out = _metrics(Scene(frames[0], masks[0], styles))
     found: dict[str, list[float | None]] = {name: [] for name in metrics}
     for edit, frame, mask in zip(edits, frames, masks, strict=True):
