@@ -1,4 +1,4 @@
-.PHONY: demo push-t test test-old test-reader docs lint fuzz torture clean
+.PHONY: demo push-t ablations test test-old test-reader docs lint fuzz torture clean
 
 demo: ## Set up, then roll out edited episodes in the drawer twin and write runs/demo/report.html
 	scripts/setup.sh sim,cpu
@@ -6,7 +6,11 @@ demo: ## Set up, then roll out edited episodes in the drawer twin and write runs
 
 push-t: ## Set up, then judge Push-T policies that learned from raw and from edited pictures: runs/push-t/report.json
 	scripts/setup.sh sim,cpu,push-t,data
-	.venv/bin/simedit-lab push-t --out runs/push-t --set shipped=true pool=150 starts=20
+	.venv/bin/simedit-lab push-t --out runs/push-t --set shipped=true pool=150 starts=20 tuned_steps=200
+
+ablations: ## Set up, then vary one thing of the method at a time: runs/ablations/NAME/figure.png
+	scripts/setup.sh sim,cpu,scores-lite
+	.venv/bin/simedit-lab ablate --out runs/ablations
 
 test: ## Set up, then pass the tests
 	scripts/setup.sh sim,cpu,rt1,ray,dev,docs

@@ -27,12 +27,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from simedit.errors import run_cli
 from simedit.lab.pairs import FRONT
 from simedit.lab.quality import episode
 from simedit.library import SpecialistLibrary
-from simedit.metrics.lite import load_network
 from simedit.packaged import library_folder
 from simedit.pipeline import SpecialistPipeline, silence_loading
+from simedit.scores.lite import load_network
 from simedit.specialist import CARD, Specialist
 from simedit.training.data import fit
 from simedit.training.painted import frame_shading, paint
@@ -208,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_cli(main))

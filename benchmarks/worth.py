@@ -115,8 +115,8 @@ def table(folder: Path) -> None:
 
 
 def together(each: list[dict[str, Any]]) -> dict[str, Any]:
-    """`summarise` of each image's mean over several scores.json of the same images, editors and metrics; not a
-    number where one of them is none."""
+    """`summarise` of each image's mean over several scores.json of the same images, editors and metrics; it is
+    undefined where one of them is."""
     first = each[0]
     values = {
         name: np.mean(

@@ -272,7 +272,14 @@ def _one_style(job: tuple[Path, Plan, str, str, Callable[[Path, Plan, str, Path]
 
 
 def train_style(
-    name: str, photographs: Path, *, base: Path, run: Path, target: Path, settings: Sequence[str] = ()
+    name: str,
+    photographs: Path,
+    *,
+    base: Path,
+    run: Path,
+    target: Path,
+    settings: Sequence[str] = (),
+    training: Path = TRAIN_CONFIG,
 ) -> None:
     """Train one specialist by `simedit-train`, or go on with its training.
 
@@ -280,7 +287,8 @@ def train_style(
         photographs: the folder of style images.
         run: the training's run folder.
         target: where the finished specialist goes.
-        settings: in place of lab/train.yaml's.
+        settings: in place of the training's.
+        training: its config, without a base.
 
     Raises:
         SimeditError: unknown settings, a target that exists already, or `run` holds a training that was begun
@@ -289,13 +297,13 @@ def train_style(
     from simedit.training.checkpoint import latest
     from simedit.training.cli import train
 
-    config = style_config(base, settings)
+    config = style_config(base, settings, training)
     newest = latest(run / "checkpoints")
     if newest is None:
         if target.exists():
             raise SimeditError(f"{target} exists already: give another name or --out, or remove it")
         train(
-            config=TRAIN_CONFIG,
+            config=training,
             style_images=photographs,
             name=name,
             out=run,
@@ -312,13 +320,13 @@ def train_style(
     train(resume=run)
 
 
-def style_config(base: Path, settings: Sequence[str]) -> TrainConfig:
-    """lab/train.yaml with settings in place of its own.
+def style_config(base: Path, settings: Sequence[str], training: Path = TRAIN_CONFIG) -> TrainConfig:
+    """The config of a training with settings in place of its own.
 
     Raises:
         SimeditError: unknown settings.
     """
-    return load_config(TrainConfig, TRAIN_CONFIG, (f"base={base}", *settings))
+    return load_config(TrainConfig, training, (f"base={base}", *settings))
 
 
 def _differing(run: Path, newest: Path, wanted: TrainConfig, photographs: Path, target: Path) -> list[str]:

@@ -22,6 +22,7 @@ The whole study in miniature: a small base, its specialists and policies, and a 
   simedit-lab train-style teak --style-images photos/teak
   simedit-lab check                                                  # are the edits any good?
   simedit-lab push-t --out runs/push-t                               # do edits help to learn?
+  simedit-lab ablate --out runs/ablations                            # what is each part of the method worth?
 
 A build that was stopped goes on when the same command is given again.
 """
@@ -165,13 +166,66 @@ def push_t(
     print(f"pictures: {out / 'figure.png'} {out / 'strip.png'}")
 
 
+def ablate(
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME ...]")] = (),
+    *,
+    out: Path,
+    overrides: Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")] = (),
+    jobs: int | None = None,
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Vary one thing of the method at a time, and measure what comes of it on frames that no training saw.
+
+    OUT/NAME gets report.json with every value, and figure.png. What was stopped goes on when the same command
+    is given again; a training that ablations have in common is done once.
+
+    Args:
+        names: Which: alpha encoder guidance lambda sampling_steps structure style_images training_steps, or
+            YAML files of your own. By default all that ship.
+        out: The folder of all of them.
+        overrides: Settings in place of each one's own, for example: seeds=3 frames=20 'set=[steps=20]'
+        jobs: How many trainings go on at once, one core each. By default as many as there are cores, or one
+            on a GPU.
+        dry_run: Only say how much work it is, and what is left out.
+    """
+    from simedit.eval.terminal import print_table
+    from simedit.lab.ablations import figure, report
+    from simedit.lab.ablations.config import load_ablations
+    from simedit.lab.ablations.study import at_once, do_ablations, work
+
+    if jobs is not None and jobs < 1:
+        raise SimeditError(f"--jobs must be 1 or more, not {jobs}")
+    ablations = load_ablations(names, overrides)
+    heads, lines, left_out = work(out, ablations)
+    if dry_run:
+        print_table(heads, lines)
+        for line in left_out:
+            print(f"left out: {line}")
+        return
+    do_ablations(out, ablations, jobs or at_once())
+    for name, ablation in ablations.items():
+        content = report.report(out, name, ablation)
+        figure.draw(out / name / "figure.png", content)
+        print(f"{name}: {ablation.title}")
+        print_table(*report.rows(content))
+        for line in report.sentences(content):
+            print(line)
+        print(f"figure: {out / name / 'figure.png'}\n")
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run `simedit-lab` with `args` (default: the process's) and return its exit code."""
 
     def command() -> None:
         check_set_once(sys.argv[1:] if args is None else args)
         tyro.extras.subcommand_cli_from_dict(
-            {"build": build, "train-style": train_style, "check": check, "push-t": push_t},
+            {
+                "build": build,
+                "train-style": train_style,
+                "check": check,
+                "push-t": push_t,
+                "ablate": ablate,
+            },
             prog="simedit-lab",
             description=DESCRIPTION,
             args=args,

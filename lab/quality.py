@@ -29,9 +29,11 @@ _MOST_STEPS = 60  # of an episode
 _GAP = 4  # pixels between pictures
 
 
-def held_out(count: int = 10, seed: int = HELD_OUT) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of the twin, uint8 [count, 256, 320, 3], and their masks, bool, each at least 8 % cabinet."""
-    inputs = TwinInputs(TwinConfig(frames=10 * count, jitter=0.05), WIDTH, HEIGHT, seed)
+def held_out(
+    count: int = 10, seed: int = HELD_OUT, *, width: int = WIDTH, height: int = HEIGHT
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of the twin, uint8 [count, height, width, 3], and their masks, bool; at least 8 % is cabinet."""
+    inputs = TwinInputs(TwinConfig(frames=10 * count, jitter=0.05), width, height, seed)
     found = []
     try:
         for i in range(len(inputs)):

@@ -16,6 +16,7 @@ CONFIGS = {
     "styles": "styles of a training",
     "study": "studies of Push-T",
     "editors": "editors",
+    "ablations": "ablations of the lab (simedit-lab ablate)",
 }
 """The folders of configs that ship, and what is in each."""
 SPECIALISTS = Path("specialists")

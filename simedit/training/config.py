@@ -215,12 +215,13 @@ class SemanticConfig(Config):
     """Semantic score (eq. 9).
 
     Attributes:
-        encoder: what gives the patch embeddings. "texture" needs no weights, "dreamsim" the extra `scores`.
+        encoder: what gives the patch embeddings. "texture" needs no weights, "dreamsim" the extra `scores`,
+            "lite" (EfficientNet-Lite0) the extra `scores-lite`, which brings ImageNet's weights.
         model: hub id or directory of the encoder, cache folder for dreamsim; null for the usual one.
         outside: lambda, the weight of the squared pixel error outside the mask.
     """
 
-    encoder: Literal["dreamsim", "dinov2", "clip", "texture"] = "dreamsim"
+    encoder: Literal["dreamsim", "dinov2", "clip", "lite", "texture"] = "dreamsim"
     model: Place | None = None
     outside: NonNegativeFloat = 0.5
 

