@@ -87,10 +87,8 @@ def _moment(env: Any, task: str, scene: str, time: float, seed: int, way: list[A
         obs = env.step(action)[0]
     camera = obs["sensor_data"]["overhead_camera"]
     height, width = camera["rgb"].shape[-3:-1]
-    ids = np.asarray(camera["segmentation"]).reshape(height, width)
-    return np.asarray(camera["rgb"]).reshape(height, width, 3), np.isin(
-        ids, env.unwrapped.edit_segmentation_ids
-    )
+    frame, ids = np.asarray(camera["rgb"]), np.asarray(camera["segmentation"]).reshape(height, width)
+    return frame.reshape(height, width, 3).copy(), np.isin(ids, env.unwrapped.edit_segmentation_ids)
 
 
 def painted(place: str, at: Moments, earlier: Path | None) -> tuple[np.ndarray, str, tuple[np.ndarray, ...]]:

@@ -31,6 +31,8 @@ def save_picture(path: Path, sets: Mapping[str, Any], metrics: Sequence[str]) ->
     arms = next(iter(sets.values()))["arms"]
     for axes, metric in zip(right.subplots(2, 2, sharey=True).flat, SHOWN, strict=True):
         _arms(axes, arms, metric)
+    named = [f"{i + 1} {arm['name']}" for i, arm in enumerate(arms)]
+    right.supxlabel("\n".join("    ".join(named[i : i + 5]) for i in range(0, len(named), 5)), fontsize=8)
     with whole(path) as draft:
         figure.savefig(draft, dpi=100, format="png")
 
@@ -51,9 +53,9 @@ def _correlations(axes: Axes, found: Mapping[str, Any], metrics: Sequence[str]) 
 
 
 def _arms(axes: Axes, arms: Sequence[Mapping[str, Any]], metric: str) -> None:
-    for arm in arms:
-        axes.plot(arm[metric], arm["mae"], _MARKS[arm["under"]], color="C2", markersize=6)
-        axes.annotate(arm["name"], (arm[metric], arm["mae"]), (4, 3), textcoords="offset points", fontsize=7)
+    for i, arm in enumerate(arms):
+        axes.plot(arm[metric], arm["mae"], _MARKS[arm["under"]], color="0.8", markersize=14)
+        axes.annotate(str(i + 1), (arm[metric], arm["mae"]), ha="center", va="center", fontsize=8)
     axes.set_xlabel(metric)
     axes.set_ylabel("mean absolute error of rates", fontsize=8)
-    axes.margins(x=0.25)
+    axes.margins(0.1)

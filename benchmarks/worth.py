@@ -115,7 +115,7 @@ def table(folder: Path) -> None:
 
 
 def together(each: list[dict[str, Any]]) -> dict[str, Any]:
-    """`summarise` of each image's mean over several scores.json of the same images, editors and metrics; it is
+    """`summarise` of each image's mean over several scores.json of the same images, editors and metrics;
     undefined where one of them is."""
     first = each[0]
     values = {
