@@ -24,7 +24,8 @@ from simedit.scores.semantic import Semantic
 from simedit.scores.structural import load_structural
 from simedit.specialist import lora_config
 from simedit.training.config import TrainConfig
-from simedit.training.preference import d3po_loss, total
+from simedit.training.feedback import feedback
+from simedit.training.objectives.d3po import D3PO, d3po_loss
 
 
 def step_seconds(
@@ -117,7 +118,8 @@ def step_seconds(
             sampled.append((batch, torch.stack(latents, 1), [score(edits, targets) for score in scores]))
             clocked("score", now)
     found = zip(*(judged for _, _, judged in sampled), strict=True)
-    winner = total(*(torch.cat(one).cpu() for one in found)).argmin(1)
+    judged = {name: torch.cat(one).cpu() for name, one in zip(config.scores.weights, found, strict=True)}
+    winner = feedback(judged, config.scores.weights).best
 
     def log_probs(network: Any, attention: Any, batch: dict[str, Tensor], latents: Tensor, i: int) -> Tensor:
         def model(x: Tensor, t: Tensor) -> Tensor:
@@ -128,7 +130,8 @@ def step_seconds(
         return torch.stack(edits, 1)
 
     everything = [(batch, pair, i) for batch, pairs, _ in sampled for i, pair in enumerate(pairs)]
-    size, update = config.update.batch_size, config.update
+    size, update, objective = config.update.batch_size, config.update, config.objective
+    assert isinstance(objective, D3PO)
     for number, start in enumerate(range(0, len(everything), size), 1):
         rows = everything[start : start + size]
         batch = {key: torch.stack([one[key][i] for one, _, i in rows]) for key in rows[0][0]}
@@ -139,7 +142,7 @@ def step_seconds(
                 known = log_probs(reference, reference_attention, batch, latents, i)
             now = clocked("reference", now)
             policy = log_probs(unet, base.style_attention, batch, latents, i)
-            loss = d3po_loss(policy, known, wins, beta=update.beta, clamp=update.clamp).mean()
+            loss = d3po_loss(policy, known, wins, beta=objective.beta, clamp=objective.clamp).mean()
             (loss / (update.accumulation * len(schedule.noisy_steps))).backward()
             clocked("update", now)
         if number % update.accumulation == 0:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from simedit.config import Config, load_config
+from simedit.config import Config, load_config, parse_config
 from simedit.drafts import whole
 from simedit.envs.drawer.poses import POSES, TASKS
 from simedit.errors import SimeditError, unknown
@@ -335,9 +335,11 @@ def _differing(run: Path, newest: Path, wanted: TrainConfig, photographs: Path, 
     from simedit.training.data import read_style_images
 
     begun = read_json(run / "run.json")
+    # Older versions wrote settings in other places.
+    config = parse_config(TrainConfig, begun["config"], where=str(run / "run.json"))
     found = [
         f"{key} was {was} and would be {now}"
-        for key, was, now in _changes(begun["config"], wanted.model_dump(mode="json"))
+        for key, was, now in _changes(config.model_dump(mode="json"), wanted.model_dump(mode="json"))
     ]
     if Path(begun["specialist"]).absolute() != target.absolute():
         found.append(f"--out was {begun['specialist']} and would be {target}")

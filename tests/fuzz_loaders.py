@@ -432,7 +432,7 @@ def _make_checkpoint(folder: Path) -> None:
     from simedit.specialist import Card, Specialist
     from simedit.training import checkpoint as checkpoints
     from simedit.training.checkpoint import Checkpoint, Progress
-    from simedit.training.pairs import Pairs
+    from simedit.training.rollout import Rollout
 
     weights = {"unet.a": torch.ones(3, 2), "style_attention.b": torch.ones(2)}
     state = [{"step": torch.tensor(2.0), "exp_avg": torch.ones(3, 2)}, {}, {"step": torch.tensor(2.0)}]
@@ -440,8 +440,9 @@ def _make_checkpoint(folder: Path) -> None:
     specialist = Specialist(Card(style="gold", instruction="make it gold"), weights, (image,))
     n, scores = torch.arange(2), torch.ones(2, 2)
     latents, log_probs = torch.ones(2, 2, 5, 4, 2, 2), torch.ones(2, 2, 3)
-    pairs = Pairs(latents, log_probs, torch.ones(2, 4, 2, 2), n, n + 0, scores, scores + 0)
-    for step, kept in ((1, None), (2, None), (2, pairs)):
+    named = {"structural": scores, "semantic": scores + 0}
+    rollout = Rollout(latents, log_probs, torch.ones(2, 4, 2, 2), n, n + 0, named)
+    for step, kept in ((1, None), (2, None), (2, rollout)):
         progress = Progress(step, 1, 0, {"loss": 0.5})
         checkpoints.save(folder / "checkpoints", Checkpoint(specialist, state, progress, kept), keep=2)
 

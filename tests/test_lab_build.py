@@ -162,6 +162,11 @@ def test_a_second_training_of_a_name_is_the_same_or_refused(tmp_path: Path) -> N
     train()
     done, weights = latest(run / "checkpoints"), (target / "card.json").read_bytes()
     train()
+    begun = json.loads((run / "run.json").read_text())
+    del begun["config"]["objective"]  # as older versions wrote it
+    begun["config"]["update"] |= {"beta": 0.1, "clamp": 0.1, "timesteps": 1.0}
+    (run / "run.json").write_text(json.dumps(begun))
+    train()
     for message, other in (
         ("steps was 1 and would be 2", {"more": ("steps=2",)}),
         ("update.learning_rate was 3e-05 and would be 0.5", {"more": ("update.learning_rate=0.5",)}),

@@ -5,7 +5,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from simedit.errors import SimeditError
 from simedit.specialist import Card, Specialist
 from simedit.training import checkpoint as checkpoints
 from simedit.training.checkpoint import OPTIMIZER, PAIRS, PROGRESS, UNFINISHED, Checkpoint, Progress
-from simedit.training.pairs import Pairs
+from simedit.training.rollout import Rollout
 
 LARGE = 40_000
 """Numbers in the weights: in float32, more than `disk_full` lets a file hold."""
@@ -38,19 +38,22 @@ def checkpoint(step: int, *, pairs: bool = False, updates: int = 0) -> Checkpoin
     image = np.full((4, 5, 3), step % 200, np.uint8)
     progress = Progress(step, 2, updates, {"loss": 0.1 + 0.2, "terms": 3.0})
     specialist = Specialist(Card(style="gold", instruction="make it gold"), weights, (image, image + 1))
-    return Checkpoint(specialist, state, progress, small_pairs(step) if pairs else None)
+    copies = {
+        "reference": {"unet.a": torch.ones(3, 2)},
+        "averaged": {k: v.clone() for k, v in weights.items()},
+    }
+    return Checkpoint(specialist, state, progress, small_rollout(step) if pairs else None, copies)
 
 
-def small_pairs(seed: int, n: int = 2) -> Pairs:
+def small_rollout(seed: int, n: int = 2) -> Rollout:
     random = torch.Generator().manual_seed(seed)
-    return Pairs(
+    return Rollout(
         latents=torch.randn(n, 2, 5, 4, 2, 2, generator=random).half(),
         log_probs=torch.randn(n, 2, 3, generator=random),
         image=torch.randn(n, 4, 2, 2, generator=random),
         wording=torch.arange(n),
         style=torch.arange(n),
-        structural=torch.tensor([[torch.nan, 1.0]] * n),
-        semantic=torch.randn(n, 2, generator=random),
+        scores={"structural": torch.tensor([[torch.nan, 1.0]] * n), "b": torch.randn(n, 2, generator=random)},
     )
 
 
@@ -64,15 +67,21 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
     dicts = [
         (one.specialist.weights, other.specialist.weights),
         *zip(one.optimizer, other.optimizer, strict=True),
+        *((one.copies[name], other.copies[name]) for name in one.copies.keys() | other.copies.keys()),
     ]
     for a, b in dicts:
         assert a.keys() == b.keys()
         assert all(same(a[key], b[key]) for key in a)
     for a, b in zip(one.specialist.style_images, other.specialist.style_images, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert (one.pairs is None) == (other.pairs is None)
-    if one.pairs is not None and other.pairs is not None:
-        assert all(same(getattr(one.pairs, f.name), getattr(other.pairs, f.name)) for f in fields(Pairs))
+    assert (one.rollout is None) == (other.rollout is None)
+    if one.rollout is not None and other.rollout is not None:
+        assert_same_tensors(one.rollout.tensors(), other.rollout.tensors())
+
+
+def assert_same_tensors(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert all(same(one[name], other[name]) for name in one)
 
 
 def names(folder: Path) -> list[str]:
@@ -100,11 +109,11 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, pairs: bool) -> None:
 
 
 def test_no_update_and_no_pairs_yet_are_saved_as_such(tmp_path: Path) -> None:
-    saved = replace(checkpoint(0), optimizer=[{}, {}, {}], pairs=small_pairs(0, n=0))
+    saved = replace(checkpoint(0), optimizer=[{}, {}, {}], rollout=small_rollout(0, n=0))
     found = checkpoints.load(checkpoints.save(tmp_path, saved, keep=2))
     assert found.optimizer == []
-    assert found.pairs is not None
-    assert len(found.pairs) == 0
+    assert found.rollout is not None
+    assert len(found.rollout) == 0
 
 
 def test_an_optimizer_goes_on_as_it_was() -> None:

@@ -722,7 +722,7 @@ def test_a_dry_run_prints_and_leaves_nothing(capsys):
     before = everything(Path())
     assert main(["--config", "small.yaml", "--dry-run", "--cpu"]) == 0
     out = capsys.readouterr().out
-    assert "2 training steps on 1 device, each of 4 pairs (8 edits)" in out
+    assert "2 training steps on 1 device, each of 4 inputs with 2 edits each" in out
     assert "in 4 denoising steps, and 2 updates" in out
     assert re.search(r"about \S+ \S+ on this machine \(\d+ threads?, \S+ TFLOP/s measured\)", out)
     assert everything(Path()) == before

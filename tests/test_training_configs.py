@@ -15,8 +15,10 @@ from simedit.training.config import (
     StyleConfig,
     TrainConfig,
     TwinConfig,
+    UpdateConfig,
     check_counts,
 )
+from simedit.training.objectives.d3po import D3PO
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MATERIALS = {"gold", "leather", "white_marble", "black_marble", "steel", "stone", "wood"}
@@ -100,6 +102,25 @@ def test_material_is_the_papers():
     assert config.style.named("gold") == load_config(StyleConfig, CONFIGS / "styles" / "gold.yaml")
 
 
+def test_settings_of_d3po_mean_the_same_where_they_stood_before():
+    before = {"beta": 0.3, "clamp": 0.2, "timesteps": 0.5, "epochs": 2}
+    config = parse_config(TrainConfig, {"update": before}, where="old.yaml")
+    assert config.objective == D3PO(beta=0.3, clamp=0.2, timesteps=0.5)
+    assert config.update == UpdateConfig(epochs=2)
+    again = parse_config(TrainConfig, config.model_dump(mode="json"), where="run.json")
+    assert again == config
+    mixed = {"objective": {"kind": "d3po", "beta": 0.3}, "update": {"clamp": 0.2}}
+    assert parse_config(TrainConfig, mixed, where="mixed").objective == D3PO(beta=0.3, clamp=0.2)
+
+
+def test_an_objective_at_all_noise_levels_does_not_follow_a_distillation():
+    style = {"scales": {"image": 1, "style": 1, "text": 1}}
+    data = {"warm_start": {"kind": "distilled", "teacher": "x"}, "style": style, "objective": {"kind": "dpo"}}
+    with pytest.raises(SimeditError, match="a distilled specialist knows few"):
+        parse_config(TrainConfig, data, where="c.yaml")
+    assert parse_config(TrainConfig, data | {"steps": 0}, where="c.yaml").steps == 0
+
+
 def test_canny_needs_no_weights_but_the_bases():
     config = load("canny")
     assert isinstance(config.scores.structural, CannyConfig)
@@ -127,6 +148,14 @@ def test_photo_looks_for_nouns_in_a_folder_of_images():
         ({"inputs": {"kind": "run", "path": ""}, "regions": {"inputs": "full-frame"}}, "path: "),
         ({"base": "a\0b"}, "base: "),
         ({"scores": {"semantic": {"model": ""}}}, "model: "),
+        ({"objective": {"kind": "d3p"}}, "unknown kind 'd3p': did you mean 'd3po'?"),
+        ({"objective": {"beta": 1}}, "objective: the key 'kind' is required"),
+        (
+            {"objective": {"kind": "dpo"}, "update": {"beta": 0.1}},
+            "update.beta is what objective.beta of kind",
+        ),
+        ({"objective": {"kind": "d3po", "clamp": 0.2}, "update": {"clamp": 0.1}}, "drop one of them"),
+        ({"update": {"clamp": 2}}, "objective.d3po.clamp: "),
     ],
 )
 def test_a_mistake_is_told_in_short(data: dict[str, Any], message: str) -> None:

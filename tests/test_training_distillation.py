@@ -53,8 +53,10 @@ def trainer(teacher: Specialist, folder: Path, *, few: int = 1, rank: int = 4, *
         styles=(teacher.style_images[teacher.card.style_image],),
         masks=lambda indices, frames, own: np.stack([mask for mask in own if mask is not None]),
         style_masks=[np.ones(image.shape[:2], bool) for image in teacher.style_images],
-        structural=lambda edits, targets: torch.zeros(edits.shape[:2]),
-        semantic=lambda edits, targets: edits[..., 0, 0, 0],
+        scores={
+            "structural": lambda edits, targets: torch.zeros(edits.shape[:2]),
+            "semantic": lambda edits, targets: edits[..., 0, 0, 0],
+        },
     )
     config = TrainConfig(
         base="tiny",

@@ -62,6 +62,19 @@ def test_counts(base: str) -> None:
     assert found.hours == pytest.approx(forwards * found.needs.forward / (TFLOPS * 1e12) / 3600)
 
 
+def test_an_objective_says_what_it_costs(base: str) -> None:
+    data = config(base).model_dump() | {"objective": {"kind": "dpo", "levels": 3}}
+    data["sampling"]["edits"] = 5
+    found = estimate(parse_config(TrainConfig, data, where="test"))
+    sample, reference, update = (found.phases[name] for name in ("sample", "reference", "update"))
+    assert sample.each == 16 * 5 * 10 * 4
+    # Of two edits the conditional branch alone, at three noise levels, in the first step too.
+    assert (reference.each, reference.total) == (16 * 2 * 3, 3 * 16 * 2 * 3)
+    assert (update.each, update.total) == (16 * 2 * 3, 3 * 16 * 2 * 3)
+    assert found.trajectory_bytes == 16 * 5 * 4 * 4 * 4 * 4
+    assert found.needs.update < 0.6 * estimate(config(base)).needs.update
+
+
 def test_memory_adds_up(base: str) -> None:
     found = estimate(config(base))
     assert found.trajectory_bytes == 16 * 2 * 11 * 4 * 4 * 4 * 4
@@ -95,7 +108,7 @@ def test_the_table_says_what_is_estimated(base: str) -> None:
     text = shown(found)
     assert text.count("(estimated") == 3
     assert "assumed" not in text
-    assert "3 training steps on 1 device, each of 16 pairs (32 edits)" in text
+    assert "3 training steps on 1 device, each of 16 inputs with 2 edits each" in text
     for phase in found.phases.values():
         assert f"{phase.forwards:,}" in text
 

@@ -25,8 +25,8 @@ from simedit.training.footprint import (
     base_configs,
     footprint,
 )
-from simedit.training.pairs import doubled
 from simedit.training.policy import Encoded, Policy
+from simedit.training.rollout import repeated
 
 
 def config(*, checkpointing: bool = False, precision: str = "fp32", **more: Any) -> TrainConfig:
@@ -68,7 +68,7 @@ class Real:
         latents = torch.zeros(pairs, 4, 6, 8)
         encoded = Encoded(self.pipeline.encode_text(["gold"] * pairs), latents, latents)
         x = torch.zeros(2 * pairs, 4, 6, 8)
-        return self.policy.predict(doubled(self.policy.conditioning(encoded)), x, torch.zeros(2 * pairs))
+        return self.policy.predict(repeated(self.policy.conditioning(encoded), 2), x, torch.zeros(2 * pairs))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

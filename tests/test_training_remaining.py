@@ -33,7 +33,7 @@ def training(clock: Clock, first: int = 0, sampled: int = 0) -> Iterator[tuple[s
 
 @pytest.mark.parametrize(("first", "sampled"), [(0, 0), (0, 2), (3, 0), (3, 2)])
 def test_the_time_left(clock: Clock, first: int, sampled: int) -> None:
-    remaining = Remaining(WEIGHTS)
+    remaining = Remaining(WEIGHTS, "reference")
     for told, (phase, done, of, left) in enumerate(training(clock, first, sampled)):
         remaining.reached(phase, done, of)
         found = remaining.left()
@@ -48,7 +48,7 @@ def test_the_time_left(clock: Clock, first: int, sampled: int) -> None:
 
 
 def test_time_goes_on_between_what_is_told(clock: Clock) -> None:
-    remaining = Remaining(WEIGHTS)
+    remaining = Remaining(WEIGHTS, "reference")
     told = training(clock)
     while (remaining.step, remaining.phase) != (3, "update"):
         phase, done, of, left = next(told)
@@ -63,7 +63,7 @@ def test_time_goes_on_between_what_is_told(clock: Clock) -> None:
 
 
 def test_the_share_of_a_step_grows_to_one(clock: Clock) -> None:
-    remaining, shares = Remaining(WEIGHTS), []
+    remaining, shares = Remaining(WEIGHTS, "reference"), []
     for phase, done, of, _ in training(clock):
         remaining.reached(phase, done, of)
         if remaining.step == 2:
@@ -74,7 +74,7 @@ def test_the_share_of_a_step_grows_to_one(clock: Clock) -> None:
 
 
 def test_a_phase_before_the_steps_has_a_time_of_its_own(clock: Clock) -> None:
-    remaining = Remaining(WEIGHTS)
+    remaining = Remaining(WEIGHTS, "reference")
     for done in range(1, 11):
         clock.now += 3
         remaining.reached("warm start", done, 20)
@@ -89,7 +89,7 @@ def test_a_phase_before_the_steps_has_a_time_of_its_own(clock: Clock) -> None:
 
 def test_no_time_at_all(clock: Clock) -> None:
     """A tiny training on a coarse clock."""
-    remaining = Remaining(WEIGHTS)
+    remaining = Remaining(WEIGHTS, "reference")
     for phase, done, of in (("step", 0, 2), ("sample", 4, 4), ("update", 1, 2), ("update", 2, 2)):
         remaining.reached(phase, done, of)
     assert remaining.left() == 0

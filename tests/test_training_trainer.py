@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -30,9 +30,12 @@ from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training import checkpoint as checkpoints
 from simedit.training.config import PaintedConfig, SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
+from simedit.training.objectives.d3po import D3PO
+from simedit.training.objectives.dpo import DPO
+from simedit.training.policy import Policy
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
-from simedit.training.update import Ranked, accumulate
+from simedit.training.update import Kept, accumulate
 from simedit.training.warm_start import WarmStart
 
 SIZE = 32
@@ -107,8 +110,7 @@ def _trainer(
         styles=STYLES,
         masks=lambda indices, frames, own: np.stack([mask for mask in own if mask is not None]),
         style_masks=[np.ones(style.shape[:2], bool) for style in STYLES],
-        structural=structural,
-        semantic=score,
+        scores={"structural": structural, "semantic": score},
     )
     base = folder / "base"
     if not base.exists():
@@ -236,10 +238,11 @@ def layouts(monkeypatch: pytest.MonkeyPatch) -> Layouts:
             seen[-1] += tuple(tensor.stride() for tensor in (*self.policy.parameters, *moments))
             return super()._apply()
 
-    def watched(policy: Any, encode: Any, ranked: Ranked, *args: Any, **options: Any) -> Any:
-        tensors = (*vars(ranked.pairs).values(), *vars(encode(ranked.pairs)).values(), ranked.reference)
+    def watched(setting: Any, objective: Any, kept: Kept, **options: Any) -> Any:
+        encoded = vars(setting.encode(kept.rollout))
+        tensors = (*kept.rollout.tensors().values(), *encoded.values(), *kept.prepared.values())
         seen.append(tuple(tensor.stride() for tensor in tensors))
-        return accumulate(policy, encode, ranked, *args, **options)
+        return accumulate(setting, objective, kept, **options)
 
     monkeypatch.setattr("test_training_trainer.Trainer", Watched)
     monkeypatch.setattr("simedit.training.trainer.accumulate", watched)
@@ -294,6 +297,61 @@ def test_stopping_at_every_chance_changes_no_bit(
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert _records(tmp_path) == _records(tmp_path / "whole")
+
+
+class Following(DPO):
+    """An objective that keeps what each step ended with."""
+
+    copies: ClassVar[tuple[str, ...]] = ("before",)
+
+    def finish(self, policy: Policy) -> None:
+        policy.keep("before")
+
+
+@pytest.mark.parametrize("warm_start", [None, PaintedConfig(steps=1, batch_size=1)])
+def test_an_objective_with_a_copy_of_its_own_and_three_edits_stopped_at_every_chance_changes_no_bit(
+    tmp_path: Path, layouts: Layouts, warm_start: PaintedConfig | None
+) -> None:
+    options: Any = {
+        "objective": Following(levels=2),
+        "warm_start": warm_start,
+        "samples": 4,
+        "sampling": {"steps": 3, "batch_size": 2, "edits": 3},
+        "update": {"batch_size": 2, "accumulation": 1},
+    }
+    whole = _trainer(tmp_path / "whole", **options)
+    expected = whole.run()
+    chances: list[tuple[int, str, int]] = []
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase in ("sample", "reference", "update"):
+            chance = (trainer.done.step, phase, done)
+            if chance not in chances:
+                chances.append(chance)
+                trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path, show=show, **options)
+        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert len(chances) == 2 * 6
+    _assert_same(specialist, expected)
+    assert _records(tmp_path) == _records(tmp_path / "whole")
+    records = _records(tmp_path)
+    assert all(0 <= record["in_order"] <= 1 for record in records)
+    assert records[0]["loss"] != pytest.approx(records[1]["loss"])
+    saved = checkpoints.load(tmp_path / "run" / "checkpoints" / "step_0002")
+    assert saved.copies.keys() == {"before"} | ({"reference"} if warm_start else set())
+    for name, value in saved.copies["before"].items():
+        assert torch.equal(value, specialist.weights[name])
+    before = checkpoints.load(tmp_path / "run" / "checkpoints" / "step_0001").copies["before"]
+    assert any(not torch.equal(value, before[name]) for name, value in specialist.weights.items())
+    (tmp_path / "run" / "checkpoints" / "step_0002" / "before.safetensors").unlink()
+    with pytest.raises(SimeditError, match="is broken"):
+        _trainer(tmp_path, **options).resume(tmp_path / "run" / "checkpoints" / "step_0002")
 
 
 WARM: Any = {
@@ -365,8 +423,8 @@ def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> 
     found = checkpoints.latest(tmp_path / "run" / "checkpoints")
     assert found is not None
     kept = checkpoints.load(found)
-    assert kept.reference is not None
-    _assert_same(replace(kept.specialist, weights=kept.reference), kept.specialist)
+    assert kept.copies.keys() == {"reference"}
+    _assert_same(replace(kept.specialist, weights=kept.copies["reference"]), kept.specialist)
     again = _trainer(tmp_path, **WARM)
     again.resume(found)
     with torch.no_grad():
@@ -374,7 +432,7 @@ def test_feedback_refers_to_the_warm_start_also_after_a_stop(tmp_path: Path) -> 
             parameter += 1
     with again.policy.reference():
         _assert_same(replace(kept.specialist, weights=again.policy.weights()), kept.specialist)
-    (found / checkpoints.REFERENCE).unlink()
+    (found / "reference.safetensors").unlink()
     with pytest.raises(SimeditError, match="steps of a warm start"):
         _trainer(tmp_path, **WARM).resume(found)
 
@@ -477,7 +535,7 @@ def test_pairs_that_are_not_this_trainings_are_refused(
     path = shutil.copytree(interrupted, tmp_path / interrupted.name)
     pairs = load_file(path / "pairs.safetensors")
     save_file(pairs | {field: DAMAGES[how](pairs[field])}, path / "pairs.safetensors")
-    with pytest.raises(SimeditError, match=rf"_interrupted is broken \(its pairs' {field} is"):
+    with pytest.raises(SimeditError, match=rf"_interrupted is broken \(its edits' {field} is"):
         _trainer(tmp_path, steps=3).resume(path)
 
 
@@ -486,7 +544,7 @@ def test_pairs_that_are_not_this_trainings_are_refused(
     [
         (lambda pairs: {"style": 1 - pairs["style"]}, "not those that this training draws"),
         (lambda pairs: {"style": pairs["style"] + 10**12}, "not those that this training draws"),
-        (lambda pairs: {"more": pairs["style"] + 1}, "unexpected keyword"),
+        (lambda pairs: {"more": pairs["style"] + 1}, "this training's differ in more"),
         (lambda pairs: {name: torch.cat([value] * 3) for name, value in pairs.items()}, "not those that"),
     ],
 )
@@ -552,7 +610,7 @@ def test_too_many_pairs_without_a_score_stop_the_training(tmp_path: Path) -> Non
     def broken(edits: Tensor, targets: Targets) -> Tensor:
         return redness(edits, targets) * torch.tensor([torch.nan, 1])
 
-    with pytest.raises(SimeditError, match=r"8 of 8 pairs of step 1 have no score"):
+    with pytest.raises(SimeditError, match=r"8 of 8 inputs of step 1 have no score"):
         _trainer(tmp_path, broken).run()
 
 
@@ -582,7 +640,7 @@ def test_another_number_of_processes_is_refused(
 
 
 def test_half_of_the_timesteps_can_be_learned_from(tmp_path: Path) -> None:
-    specialist = _trainer(tmp_path, update={"timesteps": 0.5, "epochs": 2}).run()
+    specialist = _trainer(tmp_path, objective=D3PO(timesteps=0.5), update={"epochs": 2}).run()
     assert all(record["updates"] == 4 for record in _records(tmp_path))
     assert all(weight.isfinite().all() for weight in specialist.weights.values())
 

@@ -110,6 +110,7 @@ def sentences(content: dict[str, Any]) -> list[str]:
 
 def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], world: str) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -119,7 +120,7 @@ def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], world: str)
     left.barh([_NAMES[arm] for arm in arms], means, xerr=spans, color="#4c78a8", capsize=3)
     left.invert_yaxis()
     left.set_xscale("log")
-    left.set_xlabel(f"mean squared error of actions on {world}, unseen before")
+    left.set_xlabel(f"mean squared error of actions on unseen {world}")
     for errors in curve["errors"]:
         right.plot(curve["seen"], errors, color="#888888")
     level = arms["edited"]["zero_shot"]
@@ -127,9 +128,13 @@ def _figure(path: Path, arms: dict[str, Any], curve: dict[str, Any], world: str)
     right.axhspan(level.low, level.high, color="#d62728", alpha=0.15)
     right.axhline(arms["raw"]["zero_shot"].mean, color="#4c78a8", linestyle="--", label="after raw ones")
     right.set_yscale("log")
-    right.set_xlabel(f"samples of {world} that random weights learned from")
+    right.set_xlabel(f"samples of {world} learned from")
     right.set_ylabel("mean squared error")
     right.legend()
+    for axis in (left.xaxis, right.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     with whole(path) as draft:
         figure.savefig(draft, dpi=150, format="png")
 

@@ -1,11 +1,12 @@
 """A training's state on disk: each checkpoint is a specialist's folder with what going on needs beside it.
 
 step_0003               after three whole steps
-step_0003_interrupted   within the fourth, with the pairs sampled so far
+step_0003_interrupted   within the fourth, with the edits sampled so far
   card.json, adapter.safetensors, style_*.png   a specialist (simedit.specialist)
   optimizer.safetensors                         AdamW's moments
   progress.json                                 `Progress`
-  reference.safetensors                         after a warm start: what feedback started from
+  reference.safetensors                         after a warm start: what feedback started from; so, by its
+                                                name, any other copy of the policy that an objective keeps
   pairs.safetensors                             in an interrupted one
 .unfinished             what is being written or removed; it goes with the next save
 
@@ -31,12 +32,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from simedit.errors import SimeditError, shortened
-from simedit.specialist import Specialist
+from simedit.specialist import WEIGHTS, Specialist
 from simedit.training.log import checked
-from simedit.training.pairs import Pairs
+from simedit.training.rollout import Rollout
 
 OPTIMIZER, PROGRESS, PAIRS = "optimizer.safetensors", "progress.json", "pairs.safetensors"
-REFERENCE = "reference.safetensors"
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of a parameter."""
 UNFINISHED = ".unfinished"
@@ -51,7 +51,7 @@ class Progress:
 
     Attributes:
         step: whole training steps done.
-        processes: that train, each on its share of the pairs.
+        processes: that train, each on its share of the inputs.
         updates: updates done in the step after them.
         sums: what those updates' record has so far.
         seconds: spent in that step so far, by phase.
@@ -74,15 +74,16 @@ class Checkpoint:
 
     Attributes:
         optimizer: one dict of tensors for each parameter, empty before the first update.
-        pairs: those sampled so far in an interrupted step.
-        reference: the weights that the feedback started from, where they are not the base's.
+        rollout: what an interrupted step sampled so far.
+        copies: weights by name: "reference", what the feedback started from where it is not the base, and
+            what an objective keeps.
     """
 
     specialist: Specialist
     optimizer: list[dict[str, Tensor]]
     progress: Progress
-    pairs: Pairs | None = None
-    reference: dict[str, Tensor] | None = None
+    rollout: Rollout | None = None
+    copies: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
 def optimizer_state(optimizer: Optimizer) -> list[dict[str, Tensor]]:
@@ -131,7 +132,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
             f"after step {progress.step} {lost}, so that is not saved: a base whose weights are not, or an "
             f"update.learning_rate much too high, makes them so"
         )
-    path = folder / (f"step_{progress.step:04d}" + ("_interrupted" if checkpoint.pairs is not None else ""))
+    path = folder / (f"step_{progress.step:04d}" + ("_interrupted" if checkpoint.rollout is not None else ""))
     scratch = folder / UNFINISHED
     new, before = scratch / path.name, scratch / f"before-{path.name}"
     try:
@@ -145,12 +146,11 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         }
         # Not save_file, which keeps its files to their owner and hides the system's errors in its own.
         (new / OPTIMIZER).write_bytes(safetensors.torch.save(tensors))
-        if checkpoint.pairs is not None:
-            pairs = {f.name: getattr(checkpoint.pairs, f.name) for f in fields(Pairs)}
-            (new / PAIRS).write_bytes(safetensors.torch.save(pairs))
-        if checkpoint.reference is not None:
-            reference = {key: value.cpu().contiguous() for key, value in checkpoint.reference.items()}
-            (new / REFERENCE).write_bytes(safetensors.torch.save(reference))
+        if checkpoint.rollout is not None:
+            (new / PAIRS).write_bytes(safetensors.torch.save(checkpoint.rollout.tensors()))
+        for name, weights in checkpoint.copies.items():
+            copy = {key: value.cpu().contiguous() for key, value in weights.items()}
+            (new / f"{name}.safetensors").write_bytes(safetensors.torch.save(copy))
         text = json.dumps(asdict(progress), allow_nan=False) + "\n"
         (new / PROGRESS).write_text(text, encoding="utf-8")
         if path.exists():
@@ -208,9 +208,10 @@ def load(path: Path) -> Checkpoint:
         if not all(0 <= index < _MOST_PARAMETERS for index in state):
             raise ValueError(f"{OPTIMIZER} numbers a parameter {max(state, key=abs)}")
         optimizer = [state.get(i, {}) for i in range(max(state, default=-1) + 1)]
-        pairs = Pairs(**_tensors(path / PAIRS)) if (path / PAIRS).exists() else None
-        reference = _tensors(path / REFERENCE) if (path / REFERENCE).exists() else None
-        found = Checkpoint(specialist, optimizer, progress, pairs, reference)
+        rollout = Rollout.of(_tensors(path / PAIRS)) if (path / PAIRS).exists() else None
+        own = (WEIGHTS, OPTIMIZER, PAIRS)
+        copies = {f.stem: _tensors(f) for f in sorted(path.glob("*.safetensors")) if f.name not in own}
+        found = Checkpoint(specialist, optimizer, progress, rollout, copies)
         if lost := _not_finite(found):
             raise ValueError(lost)
     # RuntimeError: of deep JSON, of types that cannot be reckoned with.
@@ -256,10 +257,12 @@ def _tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _not_finite(checkpoint: Checkpoint) -> str | None:
-    """What to say of weights and moments that are not finite, if any are. Pairs may hold such numbers, for
-    those are not learned from."""
+    """What to say of weights and moments that are not finite, if any are. A rollout may hold such numbers:
+    they are not learned from."""
     named = checkpoint.specialist.weights | {
-        f"the reference's {key}": value for key, value in (checkpoint.reference or {}).items()
+        f"the {name}'s {key}": value
+        for name, copy in checkpoint.copies.items()
+        for key, value in copy.items()
     }
     for i, one in enumerate(checkpoint.optimizer):
         named |= {f"the optimizer's {i}.{key}": value for key, value in one.items()}

@@ -255,8 +255,7 @@ def train_in(
             styles=styles,
             masks=masks,
             style_masks=regions.styles,
-            structural=structural,
-            semantic=Semantic(encoder, semantic.outside),
+            scores={"structural": structural, "semantic": Semantic(encoder, semantic.outside)},
         )
         base = str(Path(config.base).resolve()) if Path(config.base).is_dir() else config.base
         trainer = Trainer(

@@ -1,4 +1,4 @@
-"""A training as typed YAML. Defaults are the paper's (arXiv 2504.12833, 6.2, with D3PO's hyperparameters)."""
+"""A training as typed YAML. Defaults are the paper's (arXiv 2504.12833, 6.2)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from pydantic import (
 from simedit.config import Config
 from simedit.errors import SimeditError, unknown
 from simedit.names import Name
-from simedit.settings import DEFAULT_BASE, Finders, Heights, Place, Scales, Share
+from simedit.settings import DEFAULT_BASE, Finders, Heights, Place, Scales
+from simedit.training.objectives import AnyObjective
+from simedit.training.objectives.d3po import D3PO
 
 
 class StyleConfig(Config):
@@ -240,43 +242,47 @@ class ScoresConfig(Config):
     alpha: NonNegativeFloat = 1.0
     clip: PositiveFloat = 5.0
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the scores, by name."""
+        return {"structural": 1.0, "semantic": self.alpha}
+
 
 class SamplingConfig(Config):
-    """How pairs of edits are sampled: by Euler ancestral steps on Karras' sigmas, after a distillation by
+    """How edits are sampled: by Euler ancestral steps on Karras' sigmas, after a distillation by
     consistency steps.
 
     Attributes:
         steps: denoising steps, in training and on the card; feedback needs two or more.
-        batch_size: pairs sampled at once on each device; the U-Net sees up to eight times as many.
+        edits: of each input, from one initial noise.
+        batch_size: inputs whose edits are sampled at once on each device; with two edits the U-Net sees up to
+            eight times as many.
         storage: the trajectories' dtype. Latents are rounded to it while sampling, so that the stored
             trajectory is exactly the one that was sampled.
     """
 
     steps: Annotated[int, Field(ge=1, le=1000)] = 100
+    edits: Annotated[int, Field(ge=2, le=64)] = 2
     batch_size: PositiveInt = 16
     storage: Literal["float16", "bfloat16", "float32"] = "float16"
 
 
 class UpdateConfig(Config):
-    """How the specialist learns from ranked pairs.
+    """How the specialist learns, whatever the objective.
 
     Attributes:
-        beta: D3PO's temperature (eq. 7).
-        clamp: probability ratios are clamped to 1 - clamp .. 1 + clamp.
-        batch_size: pairs in one backward pass on each device; the U-Net sees up to eight times as many.
-        accumulation: batches between two updates; each batch takes a backward pass for each of its timesteps.
-        timesteps: the share of the denoising steps learned from, drawn anew for each sample.
+        batch_size: inputs in one backward pass on each device; with two edits of each the U-Net sees up to
+            eight times as many.
+        accumulation: batches between two updates; each batch takes a backward pass for each of the
+            objective's terms, such as denoising steps.
         epochs: passes over a step's samples.
         learning_rate, betas, weight_decay: AdamW's.
         gradient_norm: the gradient is clipped to it.
         gradient_checkpointing: recompute activations in the backward pass: less memory, a third slower.
     """
 
-    beta: PositiveFloat = 0.1
-    clamp: Annotated[float, Field(gt=0, lt=1)] = 0.1
     batch_size: PositiveInt = 4
     accumulation: PositiveInt = 2
-    timesteps: Share = 1.0
     epochs: PositiveInt = 1
     learning_rate: PositiveFloat = 3e-5
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
@@ -339,10 +345,11 @@ class TrainConfig(Config):
         seed: of everything drawn.
         steps: training steps with feedback; each samples anew and learns from what it sampled. 0 with a warm
             start alone.
-        samples: pairs of edits in one step, over all devices.
+        samples: inputs edited in one step, over all devices.
         width, height: the size trained at, pixels; inputs are scaled to cover it and cut at the centre.
         after: what edits the inputs first, for the specialist of a recipe's later pass; null for nothing.
         warm_start: what comes before the feedback; null, as in the paper, for nothing.
+        objective: what is minimised on the edits of a step.
         precision: "bf16" computes in bfloat16 and keeps what is trained in float32.
         keep: how many checkpoints to keep.
     """
@@ -360,11 +367,28 @@ class TrainConfig(Config):
     scores: ScoresConfig = ScoresConfig()
     warm_start: WarmStartConfig | None = Field(default=None, validate_default=True)
     sampling: SamplingConfig = SamplingConfig()
+    objective: AnyObjective = D3PO()
     update: UpdateConfig = UpdateConfig()
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveFloat = 8
     precision: Literal["bf16", "fp32"] = "bf16"
     keep: PositiveInt = 2
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_objective(cls, data: Any) -> Any:
+        """Before objectives had a section of their own, D3PO's settings stood under `update`."""
+        update = data.get("update") if isinstance(data, dict) else None
+        before = update if isinstance(update, dict) else {}
+        moved = {key: before[key] for key in ("beta", "clamp", "timesteps") if key in before}
+        told = data.get("objective", {}) if moved else {}
+        if not moved or not isinstance(told, dict):
+            return data
+        for key in moved:
+            if key in told or told.get("kind", "d3po") != "d3po":
+                raise ValueError(f"update.{key} is what objective.{key} of kind d3po was: drop one of them")
+        rest = {key: value for key, value in before.items() if key not in moved}
+        return data | {"update": rest, "objective": {"kind": "d3po"} | told | moved}
 
     @field_validator("warm_start")
     @classmethod
@@ -387,6 +411,16 @@ class TrainConfig(Config):
         if sampling.steps < 2 and info.data.get("steps"):
             raise ValueError("feedback learns from noise between denoising steps: steps must be 2 or more")
         return sampling
+
+    @field_validator("objective")
+    @classmethod
+    def _of_all_noise(cls, objective: AnyObjective, info: ValidationInfo) -> AnyObjective:
+        distilled = isinstance(info.data.get("warm_start"), DistilledConfig) and info.data.get("steps")
+        if distilled and not objective.trajectories:
+            raise ValueError(
+                "it learns at all noise levels, and a distilled specialist knows few: take 'd3po'"
+            )
+        return objective
 
     @property
     def sampler(self) -> Literal["euler_ancestral", "consistency"]:

@@ -27,7 +27,7 @@ class Phase:
     """U-Net evaluations, each of one branch of one edit, over all processes.
 
     Attributes:
-        each: in a training step, of which the first needs no reference; in an update of the warm start or the
+        each: in a training step, of which the first may need less; in an update of the warm start or the
             distillation; in one of the teacher's edits.
         total: in all of them.
         forwards: the operations of all of them, backward passes included, as a number of forward passes.
@@ -83,8 +83,9 @@ class Estimate:
     @property
     def trajectory_bytes(self) -> int:
         """Each process's trajectories, in the host's memory."""
-        edits = self.config.samples // self.processes * 2
-        return edits * (self.config.sampling.steps + 1) * self.needs.latent
+        config = self.config
+        kept = config.sampling.steps + 1 if config.objective.trajectories else 1
+        return config.samples // self.processes * config.sampling.edits * kept * self.needs.latent
 
 
 def estimate(config: TrainConfig, processes: int = 1, teacher: Card | None = None) -> Estimate:
@@ -97,15 +98,16 @@ def estimate(config: TrainConfig, processes: int = 1, teacher: Card | None = Non
         SimeditError: counts that do not divide, or a base that is a path with no base.
     """
     check_counts(config, processes)
-    update, sampled = config.update, config.sampling.steps
-    # Euler ancestral's last step has no variance: nothing is learned from it.
-    learned = max(1, round(update.timesteps * (sampled - 1)))
-    branches, steps = config.samples * 2 * config.style.scales.branches, config.steps
+    update, sampling, steps = config.update, config.sampling, config.steps
+    # The last step has no variance.
+    work = config.objective.work(sampling.steps - 1, sampling.edits)
+    guided = config.samples * config.style.scales.branches
+    learned = guided if config.objective.guided else config.samples
     parts = base_configs(config.base)
     needs = footprint(config, parts or STABLE_DIFFUSION)
 
-    def phase(each: int, steps: int, operations: int) -> Phase:
-        return Phase(each, each * steps, round(each * steps * operations / needs.forward))
+    def phase(each: int, steps: int, operations: int, first: int = 0) -> Phase:
+        return Phase(each, each * steps + first, round((each * steps + first) * operations / needs.forward))
 
     phases: dict[str, Phase] = {}
     warm = config.warm_start
@@ -117,9 +119,10 @@ def estimate(config: TrainConfig, processes: int = 1, teacher: Card | None = Non
     elif warm is not None:
         phases["warm start"] = phase(warm.batch_size, warm.steps, needs.learning)
     if steps:
-        phases["sample"] = phase(branches * sampled, steps, needs.forward)
-        phases["reference"] = phase(branches * learned, steps - 1, needs.forward)
-        phases["update"] = phase(branches * learned * update.epochs, steps, needs.learning)
+        phases["sample"] = phase(guided * sampling.edits * sampling.steps, steps, needs.forward)
+        first = learned * work.first
+        phases["reference"] = phase(learned * work.reference, steps - 1, needs.forward, first)
+        phases["update"] = phase(learned * work.update * update.epochs, steps, needs.learning)
     return Estimate(
         config=config,
         processes=processes,
@@ -144,12 +147,13 @@ def table(estimate: Estimate, here: Speed) -> RenderableType:
 
     memory = Table("", box=box.SIMPLE, title="Memory of each device (estimated)", title_justify="left")
     memory.add_column("GB", justify="right")
-    frames = 2 * config.style.scales.branches  # of a pair, as the U-Net sees it
+    edits, branches = config.sampling.edits, config.style.scales.branches
+    learned = config.objective.learned(edits) * (branches if config.objective.guided else 1)
     rows = {
         f"the base, {config.precision}": needs.base,
         f"{needs.trained / 1e6:.1f} M trained parameters, gradients, AdamW": estimate.trained_bytes,
-        f"one backward pass, U-Net batch {frames * config.update.batch_size}": needs.update,
-        f"one step of sampling, U-Net batch {frames * config.sampling.batch_size}": needs.sampling,
+        f"one backward pass, U-Net batch {learned * config.update.batch_size}": needs.update,
+        f"one step of sampling, U-Net batch {edits * branches * config.sampling.batch_size}": needs.sampling,
         f"the VAE, {config.sampling.batch_size} frames": needs.coding,
     }
     for name, size in rows.items():
@@ -163,9 +167,8 @@ def table(estimate: Estimate, here: Speed) -> RenderableType:
     lines = []
     if config.steps:
         lines.append(
-            f"{config.steps} training steps on {devices}, each of {config.samples} pairs "
-            f"({2 * config.samples} edits)\n"
-            f"in {steps}, and {estimate.updates} updates."
+            f"{config.steps} training steps on {devices}, each of {config.samples} inputs with {edits} edits "
+            f"each\nin {steps}, and {estimate.updates} updates."
         )
     if isinstance(warm, DistilledConfig):
         few, many = config.sampling.steps, estimate.phases["teacher"].each

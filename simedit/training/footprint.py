@@ -29,10 +29,11 @@ from simedit.base_config import read_part_config
 from simedit.config import load_json
 from simedit.errors import SimeditError, shortened
 from simedit.pipeline import Conditioning, predict, widen
+from simedit.settings import Scales
 from simedit.specialist import lora_config
 from simedit.style_attention import StyleAttention
 from simedit.training.config import TrainConfig
-from simedit.training.pairs import doubled
+from simedit.training.rollout import repeated
 
 PARTS = ("unet", "vae", "text_encoder")
 STABLE_DIFFUSION: dict[str, dict[str, Any]] = {
@@ -115,19 +116,24 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
 
 
 def _counted(config: TrainConfig, networks: _Networks) -> Footprint:
-    pairs, (forward, learning) = config.sampling.batch_size, networks.flops()
+    inputs, edits, (forward, learning) = config.sampling.batch_size, config.sampling.edits, networks.flops()
+    learned, guided = config.objective.learned(edits), config.objective.guided
     latent = math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
 
     return Footprint(
         base=networks.base,
         trained=_numel(networks.trained),
-        update=networks.peak(lambda: networks.predict(config.update.batch_size).sum().backward()),
-        sampling=networks.peak(torch.no_grad()(lambda: networks.predict(pairs)))
-        + 2 * pairs * (config.sampling.steps + 1) * latent,
-        # The trainer decodes one pair at a time.
-        coding=max(networks.peak(lambda: networks.encode(pairs)), networks.peak(lambda: networks.decode(2))),
+        update=networks.peak(
+            lambda: networks.predict(config.update.batch_size, learned, guided).sum().backward()
+        ),
+        sampling=networks.peak(torch.no_grad()(lambda: networks.predict(inputs, edits)))
+        + edits * inputs * (config.sampling.steps + 1) * latent,
+        # The trainer decodes one input's edits at a time.
+        coding=max(
+            networks.peak(lambda: networks.encode(inputs)), networks.peak(lambda: networks.decode(edits))
+        ),
         latent=latent,
-        forward=forward // (2 * config.style.scales.branches),  # a pair is two edits
+        forward=forward // (2 * config.style.scales.branches),  # of two edits
         learning=learning // (2 * config.style.scales.branches),
     )
 
@@ -188,21 +194,22 @@ class _Networks:
         return allocations.peak
 
     def flops(self) -> tuple[int, int]:
-        """Operations of predicting for one pair, and of that with its backward pass."""
+        """Operations of predicting for two edits of an input, and of that with its backward pass."""
         counter = FlopCounterMode(display=False)
         with self._fake, self._autocast(), sdpa_kernel(SDPBackend.MATH), counter:
-            predicted = self.predict(1)
+            predicted = self.predict(1, 2)
             forward = counter.get_total_flops()
             predicted.sum().backward()
         return forward, counter.get_total_flops()
 
-    def predict(self, pairs: int) -> Tensor:
-        """The guided prediction for both edits of some pairs."""
-        text, image = self._states(pairs), self._empty(pairs, *self.latent)
+    def predict(self, inputs: int, edits: int, guided: bool = True) -> Tensor:
+        """The prediction for some edits of some inputs."""
+        text, image = self._states(inputs), self._empty(inputs, *self.latent)
         style = self._attention(image, image, text).to(self._dtype)
-        conditioning = Conditioning(text, self._states(1), image, style, [self._scales])
-        x = torch.empty(2 * pairs, *self.latent)
-        return predict(self._unet, doubled(conditioning), x, torch.zeros(len(x)))
+        scales = self._scales if guided else Scales(image=1, style=1, text=1)
+        conditioning = Conditioning(text, self._states(1), image, style, [scales])
+        x = torch.empty(edits * inputs, *self.latent)
+        return predict(self._unet, repeated(conditioning, edits), x, torch.zeros(len(x)))
 
     def encode(self, frames: int) -> None:
         self._vae.encode(self._empty(frames, 3, *self._size))

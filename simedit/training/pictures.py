@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,19 +26,19 @@ def save_grid(
     edits: np.ndarray,
     winners: np.ndarray,
     styles: np.ndarray,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[Sequence[str]] | None = None,
 ) -> None:
-    """A picture with a row for each of N pairs: input, both edits, style image.
+    """A picture with a row for each of N inputs: input, its G edits, style image.
 
-    The better edit has a green frame, the other one a grey frame. Small frames are shown enlarged.
+    The best edit has a green frame, the others grey ones. Small frames are shown enlarged.
 
     Args:
         path: the PNG to write.
         inputs: uint8 [N, H, W, 3].
-        edits: uint8 [N, 2, H, W, 3].
-        winners: int [N], 0 or 1, or -1 for a pair that is not learned from.
+        edits: uint8 [N, G, H, W, 3].
+        winners: int [N], the best edit, or -1 for an input that is not learned from.
         styles: uint8 [N, H, W, 3].
-        labels: N captions, of one line or more, shown below the edits.
+        labels: N times a caption for each edit, of one line or more, shown below it.
 
     Raises:
         SimeditError: the path cannot be written.
@@ -49,10 +48,11 @@ def save_grid(
     size = (width * scale, height * scale)
     font = ImageFont.load_default(_FONT)
     line = _FONT + 4
-    lines = max((label.count("\n") + 1 for label in labels or ()), default=0)
+    lines = max((label.count("\n") + 1 for row in labels or () for label in row), default=0)
+    count = edits.shape[1]
     step_x, step_y = size[0] + 2 * _FRAME + _GAP, size[1] + 2 * _FRAME + _GAP + lines * line
     top = _GAP + line
-    sheet = Image.new("RGB", (_GAP + 4 * step_x, top + _GAP + len(inputs) * step_y), _PAPER)
+    sheet = Image.new("RGB", (_GAP + (2 + count) * step_x, top + _GAP + len(inputs) * step_y), _PAPER)
     draw = ImageDraw.Draw(sheet)
 
     def left(column: float) -> int:
@@ -62,32 +62,41 @@ def save_grid(
         middle = left(column) + (step_x - _GAP) / 2
         draw.multiline_text((middle, y), words, _INK, font, anchor="ma", spacing=4, align="center")
 
-    for column, words in enumerate(("input", "edit 1", "edit 2", "style")):
+    for column, words in enumerate(("input", *(f"edit {g + 1}" for g in range(count)), "style")):
         text(column, _GAP, words)
     for i, winner in enumerate(winners):
         y = top + _GAP + i * step_y
-        frames = (inputs[i], edits[i, 0], edits[i, 1], styles[i])
-        colours = [_PAPER, *(_WON if winner == edit else _LOST for edit in (0, 1)), _PAPER]
+        frames = (inputs[i], *edits[i], styles[i])
+        colours = [_PAPER, *(_WON if winner == edit else _LOST for edit in range(count)), _PAPER]
         for column, (frame, colour) in enumerate(zip(frames, colours, strict=True)):
             box = (left(column), y, left(column) + size[0] + 2 * _FRAME - 1, y + size[1] + 2 * _FRAME - 1)
             draw.rectangle(box, outline=colour, width=_FRAME)
             picture = Image.fromarray(frame).resize(size, Image.Resampling.NEAREST)
             sheet.paste(picture, (left(column) + _FRAME, y + _FRAME))
-        if labels is not None:
-            text(1.5, y + size[1] + 2 * _FRAME + 4, labels[i])
+        for column, label in enumerate(labels[i] if labels is not None else (), 1):
+            text(column, y + size[1] + 2 * _FRAME + 4, label)
         if winner < 0:
             text(0, y + size[1] + 2 * _FRAME + 4, "not learned from")
     with whole(Path(path)) as draft:
         sheet.save(draft)
 
 
-def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
+def save_curves(
+    path: str | Path,
+    records: Sequence[Mapping[str, Any]],
+    scores: Sequence[str],
+    loss: tuple[str, float],
+    watched: Mapping[str, str],
+) -> None:
     """A picture of small plots over the training steps.
 
     Args:
         path: the PNG to write.
         records: one or more, as `simedit.training.trainer.Trainer` writes them into metrics.jsonl; any value
             but the step may be missing.
+        scores: their names.
+        loss: the title of its curve, and what is taken from it.
+        watched: what an objective tells beside the loss, with the curves' titles.
 
     Raises:
         SimeditError: the path cannot be written.
@@ -108,30 +117,34 @@ def save_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
         if len(series) > 1:
             axes.legend(fontsize=8, frameon=False)
 
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
-    grid = figure.subplots(2, 4)
-    for name, axes in zip(("structural", "semantic"), grid[0], strict=False):
+    count = len(scores) + len(watched) + 5
+    rows = -(-count // 4)
+    figure = Figure(figsize=(13, 2.8 * rows), layout="constrained")
+    plots = list(figure.subplots(rows, 4).flat)
+    for spare in plots[count:]:
+        spare.remove()
+    panels = iter(plots[:count])
+    for name in scores:
         both = ((name, _BLUE, "all edits"), (f"{name}_winner", _GREEN, "winners"))
-        plot(axes, f"{name} score (lower is better)", *both)
-    plot(grid[0, 2], "win margin", ("total_margin", _BLUE, ""))
-    plot(
-        grid[0, 3], "pairs not learned from", ("dropped", "#d1495b", "no score"), ("tied", "#8a8f98", "tied")
-    )
-    # ln 2 is the loss of a policy that is still the reference; it moves little from there.
-    plot(grid[1, 0], "loss - ln 2 (below 0: winners got likelier)", ("loss", _BLUE, ""), above=math.log(2))
-    plot(grid[1, 1], "share of clamped ratios", ("clamped", _BLUE, ""))
-    plot(grid[1, 2], "gradient norm before clipping", ("gradient_norm", _BLUE, ""))
-    _stack_seconds(grid[1, 3], steps, records)
-    grid[0, 3].set_ylim(0, max(1, grid[0, 3].get_ylim()[1]))
-    grid[1, 1].set_ylim(bottom=0)
-    for axes in grid.flat:
+        plot(next(panels), f"{name} score (lower is better)", *both)
+    plot(next(panels), "win margin", ("total_margin", _BLUE, ""))
+    unused, title = next(panels), "inputs not learned from"
+    plot(unused, title, ("dropped", "#d1495b", "no score"), ("tied", "#8a8f98", "tied"))
+    unused.set_ylim(0, max(1, unused.get_ylim()[1]))
+    plot(next(panels), loss[0], ("loss", _BLUE, ""), above=loss[1])
+    for name, title in watched.items():
+        plot(axes := next(panels), title, (name, _BLUE, ""))
+        axes.set_ylim(bottom=0)
+    plot(next(panels), "gradient norm before clipping", ("gradient_norm", _BLUE, ""))
+    _stack_seconds(next(panels), steps, records)
+    for axes in plots[:count]:
         axes.set_xlim(min(steps) - 0.6, max(steps) + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
         axes.set_axisbelow(True)
         axes.tick_params(labelsize=8)
-    for axes in grid[1]:
+    for axes in plots[count - 4 : count]:
         axes.set_xlabel("training step", fontsize=9)
     with whole(Path(path)) as draft:
         figure.savefig(draft, dpi=110)

@@ -15,6 +15,9 @@ from simedit.pipeline import Conditioning, SpecialistPipeline, predict
 from simedit.settings import Scales
 from simedit.specialist import Specialist, adapter_weights, lora_config, set_weights
 
+REFERENCE = "reference"
+"""The name of the copy that feedback started from."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -35,8 +38,8 @@ class Policy:
     """A specialist in training. With `reference()` it is what the feedback started from: the base, or the
     specialist after its warm start.
 
-    Both share one U-Net: of what is trained a copy is kept, and put in place meanwhile. What is trained is
-    float32 even where the base is less.
+    All share one U-Net: of what is trained copies are kept by name, and put in place meanwhile. What is
+    trained is float32 even where the base is less.
 
     Args:
         pipeline: the base, on its device; its U-Net gains the adapter in place.
@@ -72,7 +75,8 @@ class Policy:
         self.parameters += list(self.style_attention.parameters())
         for parameter in self.parameters:
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
-        self._reference = [parameter.detach().clone() for parameter in self.parameters]
+        self._copies: dict[str, list[Tensor]] = {}
+        self.keep(REFERENCE)
         self._scales = scales
         self._bf16 = bf16
         with torch.no_grad():
@@ -82,23 +86,27 @@ class Policy:
     def device(self) -> torch.device:
         return self.parameters[0].device
 
-    @contextlib.contextmanager
-    def reference(self) -> Iterator[None]:
+    def reference(self) -> contextlib.AbstractContextManager[None]:
         """Inside, predictions are the reference's; nothing may be learned there."""
-        self._exchange()
+        return self.being(REFERENCE)
+
+    @contextlib.contextmanager
+    def being(self, name: str) -> Iterator[None]:
+        """Inside, it is its copy of that name; nothing may be learned there."""
+        self._exchange(name)
         try:
             yield
         finally:
-            self._exchange()
+            self._exchange(name)
 
-    def refer_to_this(self) -> None:
-        """Make what it is now the reference."""
-        for kept, parameter in zip(self._reference, self.parameters, strict=True):
-            kept.copy_(parameter.detach())
+    def keep(self, name: str) -> None:
+        """Make what it is now the copy of that name."""
+        self._copies[name] = [parameter.detach().clone() for parameter in self.parameters]
 
-    def _exchange(self) -> None:
+    def _exchange(self, name: str) -> None:
+        kept = self._copies[name]
         for i, parameter in enumerate(self.parameters):
-            parameter.data, self._reference[i] = self._reference[i], parameter.data
+            parameter.data, kept[i] = kept[i], parameter.data
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import monotonic
 
-NOT_IN_FIRST = "reference"
-"""The phase that the first step does without."""
-
 
 class Remaining:
     """Told what a training tells `show`, knows how much of it is left.
@@ -18,6 +15,7 @@ class Remaining:
     Args:
         weights: the phases of a training step in their order, and what they are taken to cost until they
             were measured.
+        skipped: one of them that the first step does without.
 
     Attributes:
         weights: as given.
@@ -25,10 +23,10 @@ class Remaining:
         phase: the one in progress; None between steps.
     """
 
-    def __init__(self, weights: Mapping[str, float]):
+    def __init__(self, weights: Mapping[str, float], skipped: str | None = None):
         self.step = self.steps = 0
         self.phase: str | None = None
-        self.weights = dict(weights)
+        self.weights, self._skipped = dict(weights), skipped
         self._seconds: dict[str, float] = {}  # of whole phases, as measured
         self._share = 0.0  # of the phase in progress
         self._at: float | None = None  # when anything was told last
@@ -97,8 +95,8 @@ class Remaining:
     def _parts(self) -> tuple[float, float]:
         """Of the step in progress: done, left."""
         each = self._each()
-        if self.step == 0:
-            each[NOT_IN_FIRST] = 0.0
+        if self.step == 0 and self._skipped in each:
+            each[self._skipped] = 0.0
         order = list(each)
         at = -1 if self.phase is None else order.index(self.phase)
         begun = 0.0 if self.phase is None else each[self.phase] * self._share

@@ -1,9 +1,9 @@
-"""One batch of a training step: inputs and styles encoded, pairs of edits sampled, decoded and scored."""
+"""One batch of a training step: inputs and styles encoded, edits sampled, decoded and scored."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -14,9 +14,9 @@ from simedit.errors import SimeditError
 from simedit.scores import Score, Targets
 from simedit.training.config import TrainConfig
 from simedit.training.data import Draw, Inputs, fit
-from simedit.training.pairs import Pairs, sample_pairs
 from simedit.training.policy import Encoded, Policy
 from simedit.training.regions import fit_style_masks
+from simedit.training.rollout import Rollout, sample_edits
 
 AT_ONCE = 4
 """Inputs whose edits are scored at once."""
@@ -35,19 +35,18 @@ class Material:
         styles: the style images, uint8 [h, w, 3] each.
         masks: of inputs.
         style_masks: one bool [h, w] for each style image.
-        structural, semantic: the scores.
+        scores: by the names that the config weighs them by.
     """
 
     inputs: Inputs
     styles: tuple[np.ndarray, ...]
     masks: Masks
     style_masks: Sequence[np.ndarray]
-    structural: Score
-    semantic: Score
+    scores: Mapping[str, Score]
 
 
 class Sampler:
-    """Samples pairs and has them scored. What stays the same over a training is computed once, here.
+    """Samples edits and has them scored. What stays the same over a training is computed once, here.
 
     Args:
         config: with the style's name filled in.
@@ -79,8 +78,8 @@ class Sampler:
             )
 
     @torch.no_grad()
-    def batch(self, draws: Sequence[Draw], seconds: dict[str, float]) -> Pairs:
-        """Sample and score one pair for each of N draws; adds to the seconds of "sample" and "score"."""
+    def batch(self, draws: Sequence[Draw], seconds: dict[str, float]) -> Rollout:
+        """Sample and score the edits of each of N draws; adds to the seconds of "sample" and "score"."""
         device, started = self.policy.device, time.perf_counter()
         found = [self.material.inputs[draw.input] for draw in draws]
         frames = np.stack([frame for frame, _ in found])
@@ -88,13 +87,16 @@ class Sampler:
         wording = torch.tensor([draw.wording for draw in draws])
         style = torch.tensor([draw.style for draw in draws])
         image = self.policy.pipeline.encode_images(inputs)
-        latents, log_probs = sample_pairs(
+        latents, log_probs = sample_edits(
             self.policy,
             Encoded(self._text[wording], image, self._style[style]),
             self.schedule,
             [draw.noise_seed for draw in draws],
             getattr(torch, self.config.sampling.storage),
+            self.config.sampling.edits,
         )
+        if not self.config.objective.trajectories:
+            latents, log_probs = latents[:, :, -1:], log_probs[:, :, :0]
         edits = self.decode(latents[:, :, -1])
         # Brought to the host before the clock is read, for a GPU works on while Python goes ahead.
         latents, log_probs, image = latents.cpu(), log_probs.cpu(), image.cpu()
@@ -108,41 +110,42 @@ class Sampler:
             styles=_images(self.style_frames[style.numpy()]).to(device),
             style_masks=torch.from_numpy(self._style_masks[style.numpy()]).to(device),
         )
-        structural, semantic = (
-            _scored(score, edits, targets) for score in (self.material.structural, self.material.semantic)
-        )
+        scores = {name: _scored(score, edits, targets) for name, score in self.material.scores.items()}
         seconds["score"] += time.perf_counter() - now
-        return Pairs(latents, log_probs, image, wording, style, structural, semantic)
+        return Rollout(latents, log_probs, image, wording, style, scores)
 
-    def check(self, pairs: Pairs, draws: Sequence[Draw]) -> None:
-        """Check that pairs read from a file are the first of a step's.
+    def check(self, rollout: Rollout, draws: Sequence[Draw]) -> None:
+        """Check that a rollout read from a file is the first part of a step's.
 
         Args:
-            draws: what that step's are made from.
+            draws: what that step's is made from.
 
         Raises:
-            SimeditError: they are not, or have other shapes or types than `batch` gives them.
+            SimeditError: it is not, or has other scores, shapes or types than `batch` gives it.
         """
-        n, steps, latent = len(pairs), len(self.schedule), tuple(self._style.shape[1:])
-        noisy, stored = len(self.schedule.noisy_steps), getattr(torch, self.config.sampling.storage)
+        n, latent, edits = len(rollout), tuple(self._style.shape[1:]), self.config.sampling.edits
+        whole, stored = self.config.objective.trajectories, getattr(torch, self.config.sampling.storage)
         wanted = {
-            "latents": (stored, (n, 2, steps + 1, *latent)),
-            "log_probs": (torch.float32, (n, 2, noisy)),
+            "latents": (stored, (n, edits, len(self.schedule) + 1 if whole else 1, *latent)),
+            "log_probs": (torch.float32, (n, edits, len(self.schedule.noisy_steps) if whole else 0)),
             "image": (self._style.dtype, (n, *latent)),
             "wording": (torch.int64, (n,)),
             "style": (torch.int64, (n,)),
-            "structural": (torch.float32, (n, 2)),
-            "semantic": (torch.float32, (n, 2)),
+            **dict.fromkeys(self.material.scores, (torch.float32, (n, edits))),
         }
+        tensors = rollout.tensors()
+        if strange := sorted(tensors.keys() ^ wanted.keys()):
+            raise SimeditError(f"its edits and this training's differ in {', '.join(strange)}")
         for name, (dtype, shape) in wanted.items():
-            found: Tensor = getattr(pairs, name)
+            found = tensors[name]
             if (found.dtype, tuple(found.shape)) != (dtype, shape):
                 raise SimeditError(
-                    f"its pairs' {name} is {found.dtype} {[*found.shape]} and should be {dtype} {[*shape]}"
+                    f"its edits' {name} is {found.dtype} {[*found.shape]} and should be {dtype} {[*shape]}"
                 )
         made = [(draw.wording, draw.style) for draw in draws[:n]]
-        if n > len(draws) or made != list(zip(pairs.wording.tolist(), pairs.style.tolist(), strict=True)):
-            raise SimeditError("its pairs are not those that this training draws in that step")
+        known = list(zip(rollout.wording.tolist(), rollout.style.tolist(), strict=True))
+        if n > len(draws) or made != known:
+            raise SimeditError("its edits are not those that this training draws in that step")
 
     def text(self, wording: Tensor) -> Tensor:
         """Text states [N, L, D] of wordings int64 [N]."""
@@ -152,25 +155,25 @@ class Sampler:
         """Latents [N, 4, h, w] of style images int64 [N]."""
         return self._style[index]
 
-    def encode(self, pairs: Pairs) -> Encoded:
-        """What the pairs are conditioned on, on the policy's device."""
-        image = pairs.image.to(self.policy.device)
-        return Encoded(self._text[pairs.wording], image, self._style[pairs.style])
+    def encode(self, rollout: Rollout, /) -> Encoded:
+        """What the edits are conditioned on, on the policy's device."""
+        image = rollout.image.to(self.policy.device)
+        return Encoded(self._text[rollout.wording], image, self._style[rollout.style])
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """float32 [N, 2, 3, H, W] in 0..1 of final latents [N, 2, 4, h, w]; pair by pair, to spare memory."""
+        """float32 [N, G, 3, H, W] in 0..1 of final latents [N, G, 4, h, w]; one input at once, for memory."""
         size = (self.config.height, self.config.width)
         return torch.stack(
             [
-                self.policy.pipeline.decode(pair.to(self.policy.device, torch.float32), *size)
-                for pair in latents
+                self.policy.pipeline.decode(edits.to(self.policy.device, torch.float32), *size)
+                for edits in latents
             ]
         )
 
 
 def _scored(score: Score, edits: Tensor, targets: Targets) -> Tensor:
-    """float32 [N, 2] on the CPU; few at once, for a depth model's maps of a whole batch fill a GPU."""
+    """float32 [N, G] on the CPU; few at once, for a depth model's maps of a whole batch fill a GPU."""
     parts = [
         score(
             edits[i : i + AT_ONCE],

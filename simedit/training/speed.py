@@ -40,7 +40,7 @@ def measured(config: TrainConfig, unet: Mapping[str, Any], device: str | torch.d
     device = torch.device(device)
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     most = 2e9 if device.type == "cpu" else 2e11  # operations in one run
-    frames = 2 * config.style.scales.branches * config.sampling.batch_size
+    frames = config.sampling.edits * config.style.scales.branches * config.sampling.batch_size
     operations = seconds = 0.0
     for level, width in enumerate(unet.get("block_out_channels", WIDTHS)):
         width = min(width, _WIDEST)

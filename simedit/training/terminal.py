@@ -25,11 +25,18 @@ def shown(console: Console, config: TrainConfig) -> Iterator[Show]:
     Args:
         config: phases are taken to cost what it asks for, until they were measured.
     """
-    steps, update = config.sampling.steps, config.update
-    learned = update.timesteps * (steps - 1) / steps
+    sampling, update, objective = config.sampling, config.update, config.objective
+    work = objective.work(sampling.steps - 1, sampling.edits)
+    branches = config.style.scales.branches
+    share = (1.0 if objective.guided else 1 / branches) / (sampling.edits * sampling.steps)
     passes = 3 if update.gradient_checkpointing else 2  # of the U-Net, the one backward among them
-    weights = {"sample": 1.0, "reference": learned, "update": passes * learned * update.epochs}
-    remaining = Remaining(weights)
+    weights = {
+        "sample": 1.0,
+        "reference": share * work.reference,
+        "update": share * passes * work.update * update.epochs,
+    }
+    skipped = "reference" if work.first == 0 else None
+    remaining = Remaining({phase: weight for phase, weight in weights.items() if weight}, skipped)
     if not console.is_terminal:
         yield _logged(console, remaining)
         return

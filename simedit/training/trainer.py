@@ -1,5 +1,5 @@
-"""The training loop: a warm start or a distillation if there is one, then sample pairs, score, rank, learn,
-save; the same step from the same seed every time."""
+"""The training loop: a warm start or a distillation if there is one, then roll out, score, learn, save; the
+same step from the same seed every time."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from simedit.training.checkpoint import Checkpoint, Progress
 from simedit.training.config import DistilledConfig, TrainConfig, check_counts
 from simedit.training.data import Draw, draws
 from simedit.training.distillation import Distillation, widened
+from simedit.training.feedback import Feedback, feedback
 from simedit.training.guards import stopping
 from simedit.training.log import PHASES, Log, finite
-from simedit.training.pairs import Pairs
 from simedit.training.photographs import central
 from simedit.training.pictures import save_curves, save_grid
-from simedit.training.policy import Policy
-from simedit.training.preference import total
+from simedit.training.policy import REFERENCE, Policy
+from simedit.training.rollout import Rollout
 from simedit.training.sampler import Material, Sampler
-from simedit.training.update import Ranked, accumulate, chosen_steps, reference_log_probs
+from simedit.training.update import Kept, accumulate
 from simedit.training.warm_start import WarmStart
 
 DROPPED = 0.1
-"""The share of a step's pairs that may lack a score before training stops."""
+"""The share of a step's inputs whose edits may lack a score before training stops."""
 
 GRID_ROWS = 8
 
 SAVE_EVERY = 25
 """Steps between two checkpoints of a warm start."""
 
-SUMS = ("updates", "terms", "loss", "clamped", "gradient_norm")
-"""What is summed up over a step's updates."""
+SUMS = ("updates", "gradient_norm", "terms", "loss")
+"""What is summed up over a step's updates, beside what the objective watches."""
 
 # The base is on the card already, and paths mean nothing elsewhere.
 PATHS: Any = {
@@ -116,13 +116,15 @@ class Trainer:
         self.teacher = teacher
         if teacher is not None:
             self.policy.load(widened(teacher, config.lora_rank, config.lora_alpha))
-            self.policy.refer_to_this()
+            self.policy.keep(REFERENCE)
+        for name in config.objective.copies:
+            self.policy.keep(name)
         self.sampler = Sampler(config, self.policy, material)
         self.optimizer = self._new_optimizer()
         self.done = Progress(step=0, processes=self.accelerator.num_processes)
         each = update.batch_size * update.accumulation * self.accelerator.num_processes
         self._updates = config.samples // each * update.epochs
-        self._pairs: Pairs | None = None
+        self._rollout: Rollout | None = None
         self._stop = False
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -139,7 +141,7 @@ class Trainer:
 
         Raises:
             SimeditError: it is broken, of another base, adapter or config, further than the config's steps,
-                or of another number of processes, which would share the pairs out otherwise.
+                or of another number of processes, which would share the inputs out otherwise.
         """
         found = checkpoints.load(path)
         if found.progress.step > self.config.steps:
@@ -156,11 +158,11 @@ class Trainer:
             checkpoints.set_optimizer_state(self.optimizer, found.optimizer)
         except SimeditError as error:
             raise checkpoints.broken(path, error) from error
-        if found.reference is not None:
-            self.policy.load(replace(found.specialist, weights=found.reference))
-            self.policy.refer_to_this()
+        for name, weights in found.copies.items():
+            self.policy.load(replace(found.specialist, weights=weights))
+            self.policy.keep(name)
         self.policy.load(found.specialist)
-        self.done, self._pairs = found.progress, found.pairs
+        self.done, self._rollout = found.progress, found.rollout
 
     def specialist(self) -> Specialist:
         """The specialist as it is now."""
@@ -200,11 +202,11 @@ class Trainer:
         Raises:
             Interrupted: Ctrl-C or SIGTERM; a second one stops at once, without saving. Where several
                 processes train, the first one does.
-            SimeditError: too many pairs without a score, a gradient or weights that are not finite, or the
+            SimeditError: too many inputs without a score, a gradient or weights that are not finite, or the
                 folder cannot be written.
         """
         log = Log(self.folder, self.done.step + 1) if self.accelerator.is_main_process else None
-        if self.done.step == 0 and self._pairs is None:
+        if self.done.step == 0 and self._rollout is None:
             self._save()
         # The checkpoint comes first and carries the step's record, so that none of both is lost or doubled
         # whatever fails in between.
@@ -229,25 +231,37 @@ class Trainer:
 
     def _check(self, found: Checkpoint) -> None:
         """Check that a checkpoint's step in progress is one of this training's."""
-        progress, pairs = found.progress, found.pairs
+        progress, rollout = found.progress, found.rollout
         wanted = self._warm_steps
         if (
             progress.warm > wanted
             or (progress.warm < wanted and progress.step)
-            or ((found.reference is None) != (wanted == 0 or progress.warm < wanted))
+            or found.copies.keys() != self._copies(progress.warm)
         ):
-            raise SimeditError(f"{progress.warm} steps of a warm start of {wanted} are done")
-        known = self._updates if pairs is not None and len(pairs) == self._share else 0
+            kept = ", ".join(sorted(found.copies)) or "nothing"
+            raise SimeditError(
+                f"{progress.warm} steps of a warm start of {wanted} are done, and it keeps {kept}"
+            )
+        known = self._updates if rollout is not None and len(rollout) == self._share else 0
         if progress.updates > known:
             raise SimeditError(f"{progress.updates} updates are done of {known}")
-        if not (progress.sums.keys() <= set(SUMS) and progress.seconds.keys() <= set(PHASES)):
+        if not (
+            progress.sums.keys() <= {*SUMS, *self.config.objective.watched}
+            and progress.seconds.keys() <= set(PHASES)
+        ):
             raise SimeditError(f"{checkpoints.PROGRESS} has sums or seconds of other names")
-        if pairs is not None:
-            self.sampler.check(pairs, self._draws(progress.step))
+        if rollout is not None:
+            self.sampler.check(rollout, self._draws(progress.step))
 
     @property
     def _warm_steps(self) -> int:
         return 0 if self.config.warm_start is None else self.config.warm_start.steps
+
+    def _copies(self, warm: int) -> set[str]:
+        """The copies of the policy that are kept when so many steps of the warm start are done."""
+        if warm < self._warm_steps:
+            return set()
+        return {*self.config.objective.copies, *([REFERENCE] if self._warm_steps else [])}
 
     def _warm_up(self) -> None:
         """What is left of the warm start; what it ends with is the feedback's reference."""
@@ -271,7 +285,8 @@ class Trainer:
             self._apply()
             self.done = replace(self.done, warm=step + 1)
         self.policy.unet.eval()
-        self.policy.refer_to_this()
+        for name in (REFERENCE, *self.config.objective.copies):
+            self.policy.keep(name)
         self.optimizer = self._new_optimizer()
         self._save()
 
@@ -295,36 +310,33 @@ class Trainer:
         seconds = dict.fromkeys(PHASES, 0.0) | self.done.seconds
         self.done = replace(self.done, seconds=seconds)  # it counts on
 
-        pairs = self._sample(mine, seconds)
-        scores = self._gather(torch.cat([pairs.structural, pairs.semantic], 1))
-        structural, semantic = scores[:, :2], scores[:, 2:]
-        lost = int((~scores.isfinite().all(1)).sum())
+        rollout = self._sample(mine, seconds)
+        names, edits = list(self.material.scores), config.sampling.edits
+        gathered = self._gather(torch.cat([rollout.scores[name] for name in names], 1))
+        scores = dict(zip(names, gathered.split(edits, 1), strict=True))
+        found = feedback(scores, config.scores.weights, clip=config.scores.clip)
+        lost, useful = int(found.lost.sum()), found.useful
         if lost > DROPPED * config.samples:
             raise SimeditError(
-                f"{lost} of {config.samples} pairs of step {step + 1} have no score (NaN or infinite): edits "
-                f"or a score's model overflow. Start anew with precision=fp32 or a lower update.learning_rate"
+                f"{lost} of {config.samples} inputs of step {step + 1} have no score (NaN or infinite): "
+                f"edits or a score's model overflow. Start anew with precision=fp32 or a lower "
+                f"update.learning_rate"
             )
-        ranks = total(structural, semantic, alpha=config.scores.alpha, clip=config.scores.clip)
-        margins = (ranks[:, 0] - ranks[:, 1]).abs()
-        # Equally good edits teach nothing; neither do those without a score, for NaN > 0 is False.
-        useful = margins > 0
-        winner = ranks.nan_to_num(torch.inf).argmin(1)
         if self.accelerator.is_main_process:
             with self._saved_if_it_fails():
-                self._grid(step, mine, pairs, torch.where(useful, winner, -1)[here], ranks[here])
-        ranked = self._ranked(step, mine, pairs, winner[here], seconds)
-        sums = self._learn(step, ranked, useful, seconds)
+                self._grid(step, mine, rollout, found)
+        kept = Kept(rollout, self._prepared(step, mine, rollout, found.totals[here], seconds))
+        sums = self._learn(step, kept, useful, seconds)
 
-        terms, updates, best = max(1, sums["terms"]), max(1, sums["updates"]), winner[useful, None]
+        terms, updates, best = max(1, sums["terms"]), max(1, sums["updates"]), found.best[useful, None]
+        of_useful = {name: score[useful] for name, score in scores.items()}
         record = {
             "step": step + 1,
-            "structural": _mean(structural[useful]),
-            "semantic": _mean(semantic[useful]),
-            "structural_winner": _mean(structural[useful].gather(1, best)),
-            "semantic_winner": _mean(semantic[useful].gather(1, best)),
-            "total_margin": _mean(margins[useful]),
+            **{name: _mean(score) for name, score in of_useful.items()},
+            **{f"{name}_winner": _mean(score.gather(1, best)) for name, score in of_useful.items()},
+            "total_margin": _mean(found.margins[useful]),
             "loss": sums["loss"] / terms,
-            "clamped": sums["clamped"] / terms,
+            **{name: sums[name] / terms for name in config.objective.watched},
             "gradient_norm": sums["gradient_norm"] / updates,
             "dropped": lost,
             "tied": int(len(useful) - useful.sum()) - lost,
@@ -334,29 +346,30 @@ class Trainer:
             "seconds": seconds,
             "peak_memory": torch.cuda.max_memory_allocated() if self.policy.device.type == "cuda" else None,
         }
+        config.objective.finish(self.policy)
         done = self.done
         self.done = Progress(step + 1, done.processes, warm=done.warm, record=finite(record))
-        self._pairs = None
+        self._rollout = None
 
     @property
     def _share(self) -> int:
-        """How many of a step's pairs are this process's."""
+        """How many of a step's inputs are this process's."""
         return self.config.samples // self.accelerator.num_processes
 
     @property
     def _here(self) -> slice:
-        """Which of a step's pairs are."""
+        """Which of a step's inputs are."""
         first = self.accelerator.process_index * self._share
         return slice(first, first + self._share)
 
     def _draws(self, step: int) -> list[Draw]:
-        """What this process's pairs of a step are made from."""
+        """What this process's edits of a step are made from."""
         counts = len(self.material.inputs), len(self.sampler.wordings), len(self.material.styles)
         return draws(self.config.seed, step, self.config.samples, *counts)[self._here]
 
-    def _sample(self, mine: list[Draw], seconds: dict[str, float]) -> Pairs:
-        """This process's pairs of the step, with their scores; those of an interrupted step come first."""
-        parts = [] if self._pairs is None else [self._pairs]
+    def _sample(self, mine: list[Draw], seconds: dict[str, float]) -> Rollout:
+        """This process's edits of the step, with their scores; those of an interrupted step come first."""
+        parts = [] if self._rollout is None else [self._rollout]
         done = sum(len(part) for part in parts)
         while done < len(mine):
             batch = mine[done : done + self.config.sampling.batch_size]
@@ -365,60 +378,56 @@ class Trainer:
             self.show("sample", done, len(mine))
             if self._stop:
                 break
-        self._pairs = Pairs.cat(parts)
+        self._rollout = Rollout.cat(parts)
         self._stop_if_asked()
-        return self._pairs
+        return self._rollout
 
-    def _ranked(
-        self, step: int, mine: list[Draw], pairs: Pairs, winner: Tensor, seconds: dict[str, float]
-    ) -> Ranked:
+    def _prepared(
+        self, step: int, mine: list[Draw], rollout: Rollout, totals: Tensor, seconds: dict[str, float]
+    ) -> dict[str, Tensor]:
+        """What the objective wants beside the rollout."""
+
         def tick(done: int) -> None:
-            self.show("reference", done, len(pairs))
+            self.show("reference", done, len(rollout))
             self._stop_if_asked()
 
-        started, noisy_steps = time.perf_counter(), len(self.sampler.schedule.noisy_steps)
-        noisy = chosen_steps([draw.noise_seed for draw in mine], noisy_steps, self.config.update.timesteps)
-        if step == 0:
-            # Before anything is learned the policy is the reference.
-            reference = pairs.log_probs.gather(2, noisy[:, None].expand(-1, 2, -1))
-        else:
-            reference = reference_log_probs(
-                self.policy,
-                self.sampler.encode,
-                pairs,
-                noisy,
-                self.sampler.schedule,
-                batch_size=self.config.sampling.batch_size,
-                tick=tick,
-            )
+        started = time.perf_counter()
+        prepared = self.config.objective.prepare(
+            self.sampler,
+            rollout,
+            totals,
+            seeds=[draw.noise_seed for draw in mine],
+            first=step == 0,
+            batch_size=self.config.sampling.batch_size,
+            tick=tick,
+        )
         seconds["reference"] += time.perf_counter() - started
-        return Ranked(pairs, winner, noisy, reference)
+        return prepared
 
-    def _learn(
-        self, step: int, ranked: Ranked, useful: Tensor, seconds: dict[str, float]
-    ) -> dict[str, float]:
-        """Update on group after group of pairs: this process takes its share of each."""
-        config, share = self.config.update, len(ranked)
+    def _learn(self, step: int, kept: Kept, useful: Tensor, seconds: dict[str, float]) -> dict[str, float]:
+        """Update on group after group of inputs: this process takes its share of each."""
+        config, objective, share = self.config.update, self.config.objective, len(kept)
         processes, mine = range(self.accelerator.num_processes), self.accelerator.process_index
         # Rows of each process's share, in an order that all processes know.
         orders = [
             [np.random.default_rng([self.config.seed, step, epoch, p]).permutation(share) for p in processes]
             for epoch in range(config.epochs)
         ]
-        size = config.batch_size * config.accumulation
-        groups = [[o[p][i : i + size] for p in processes] for o in orders for i in range(0, share, size)]
-        sums = dict.fromkeys(SUMS, 0.0) | self.done.sums
+        group = config.batch_size * config.accumulation
+        groups = [[o[p][i : i + group] for p in processes] for o in orders for i in range(0, share, group)]
+        names = (*SUMS, *objective.watched)
+        sums = dict.fromkeys(names, 0.0) | self.done.sums
         learn = useful.numpy()
         self.policy.unet.train()
         for i in range(self.done.updates, len(groups)):
             started = time.perf_counter()
-            kept = [torch.from_numpy(rows[learn[p * share + rows]]) for p, rows in enumerate(groups[i])]
-            if count := sum(len(rows) for rows in kept):
-                part, policy, encode = ranked[kept[mine]], self.policy, self.sampler.encode
-                found = accumulate(policy, encode, part, self.sampler.schedule, config, total=count)
-                values = self._reduce(torch.tensor([found.terms, found.loss, found.clamped]))
-                now = dict(zip(SUMS, (1.0, *values.tolist(), self._apply()), strict=True))
-                sums = {name: sums[name] + now[name] for name in SUMS}
+            some = [torch.from_numpy(rows[learn[p * share + rows]]) for p, rows in enumerate(groups[i])]
+            if count := sum(len(rows) for rows in some):
+                part, size = kept[some[mine]], config.batch_size
+                found = accumulate(self.sampler, objective, part, batch_size=size, total=count)
+                values = self._reduce(torch.tensor([found.terms, found.loss, *found.watched.values()]))
+                now = dict(zip(names, (1.0, self._apply(), *values.tolist()), strict=True))
+                sums = {name: sums[name] + now[name] for name in names}
             self.done = replace(self.done, updates=i + 1, sums=sums)
             seconds["update"] += time.perf_counter() - started
             self.show("update", i + 1, len(groups))
@@ -451,19 +460,23 @@ class Trainer:
         """The sum over all processes, on the accelerator's device."""
         return torch.as_tensor(self.accelerator.reduce(values.to(self.accelerator.device), "sum"))
 
-    def _grid(self, step: int, mine: list[Draw], pairs: Pairs, winner: Tensor, ranks: Tensor) -> None:
+    def _grid(self, step: int, mine: list[Draw], rollout: Rollout, found: Feedback) -> None:
         rows = np.unique(np.linspace(0, len(mine) - 1, min(GRID_ROWS, len(mine))).round().astype(int))
-        edits = self.sampler.decode(pairs.latents[rows][:, :, -1]).nan_to_num(0).cpu()
-        numbers = ((pairs.structural, "structural"), (pairs.semantic, "semantic"), (ranks, "total"))
+        edits = self.sampler.decode(rollout.latents[rows][:, :, -1]).nan_to_num(0).cpu()
+        best = torch.where(found.useful, found.best, -1)[self._here]
+        numbers = rollout.scores | {"total": found.totals[self._here]}
         labels = [
-            "\n".join(f"{values[row, 0]:.3f}  {name}  {values[row, 1]:.3f}" for values, name in numbers)
+            [
+                "\n".join(f"{name} {of[row, g]:.3f}" for name, of in numbers.items())
+                for g in range(edits.shape[1])
+            ]
             for row in rows
         ]
         save_grid(
             self.folder / f"grid_{step + 1:04d}.png",
             np.stack([self.material.inputs[mine[row].input][0] for row in rows]),
             (edits * 255).round().byte().permute(0, 1, 3, 4, 2).numpy(),
-            winner[rows].numpy(),
+            best[rows].numpy(),
             self.sampler.style_frames[[mine[row].style for row in rows]],
             labels,
         )
@@ -471,11 +484,11 @@ class Trainer:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             state = checkpoints.optimizer_state(self.optimizer)
-            reference = None
-            if self._warm_steps and self.done.warm == self._warm_steps:
-                with self.policy.reference():
-                    reference = {k: v.detach().cpu().clone() for k, v in self.policy.weights().items()}
-            found = Checkpoint(self.specialist(), state, self.done, self._pairs, reference)
+            copies: dict[str, dict[str, Tensor]] = {}
+            for name in sorted(self._copies(self.done.warm)):
+                with self.policy.being(name):
+                    copies[name] = {k: v.detach().cpu().clone() for k, v in self.policy.weights().items()}
+            found = Checkpoint(self.specialist(), state, self.done, self._rollout, copies)
             checkpoints.save(self.folder / "checkpoints", found, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
 
@@ -486,11 +499,15 @@ class Trainer:
             return
         if not log.records or log.records[-1]["step"] < record["step"]:
             log.write(record)
-        save_curves(self.folder / "curves.png", log.records)
+        objective = self.config.objective
+        loss = (objective.loss_title, objective.loss_at_first)
+        save_curves(
+            self.folder / "curves.png", log.records, list(self.material.scores), loss, objective.watched
+        )
 
     @contextlib.contextmanager
     def _saved_if_it_fails(self) -> Iterator[None]:
-        """What cannot be written can be after a mistake is mended; the pairs are there then."""
+        """What cannot be written can be after a mistake is mended; the edits are there then."""
         try:
             yield
         except SimeditError:

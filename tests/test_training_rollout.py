@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -7,8 +9,8 @@ from simedit import samplers
 from simedit.samplers import Schedule
 from simedit.settings import Scales
 from simedit.tiny import tiny_pipeline
-from simedit.training.pairs import Pairs, doubled, log_probs, sample_pairs
 from simedit.training.policy import Encoded, Policy
+from simedit.training.rollout import Rollout, chosen_steps, log_probs, repeated, sample_edits
 
 SEEDS = (11, 12, 13)
 
@@ -31,50 +33,62 @@ def encoded(policy: Policy) -> Encoded:
 
 
 def _rescored(policy: Policy, encoded: Encoded, latents: torch.Tensor, schedule: Schedule) -> torch.Tensor:
-    conditioning = doubled(policy.conditioning(encoded))
-    steps = [torch.full((len(latents),), step) for step in schedule.noisy_steps]
+    n, edits = latents.shape[:2]
+    conditioning, every = repeated(policy.conditioning(encoded), edits), torch.arange(edits).expand(n, -1)
+    steps = [torch.full((n,), step) for step in schedule.noisy_steps]
     with torch.no_grad():
-        return torch.stack([log_probs(policy, conditioning, latents, schedule, s) for s in steps], 2)
+        found = [log_probs(policy, conditioning, latents, schedule, every, one) for one in steps]
+    return torch.stack(found, 2)
 
 
 @pytest.mark.parametrize("storage", [torch.float32, torch.float16, torch.bfloat16])
 def test_what_was_recorded_while_sampling_is_what_the_stored_trajectory_scores(
     policy: Policy, encoded: Encoded, schedule: Schedule, storage: torch.dtype
 ) -> None:
-    latents, recorded = sample_pairs(policy, encoded, schedule, SEEDS, storage)
+    latents, recorded = sample_edits(policy, encoded, schedule, SEEDS, storage, 3)
     assert latents.dtype == storage
-    assert latents.shape == (3, 2, 7, 4, 2, 2)
-    assert recorded.shape == (3, 2, 5)
+    assert latents.shape == (3, 3, 7, 4, 2, 2)
+    assert recorded.shape == (3, 3, 5)
     found = _rescored(policy, encoded, latents, schedule)
     torch.testing.assert_close(found, recorded, atol=1e-5, rtol=1e-5)
 
 
-def test_both_edits_start_from_the_same_noise_and_part_at_the_first_step(
+def test_edits_start_from_the_same_noise_and_part_at_the_first_step(
     policy: Policy, encoded: Encoded, schedule: Schedule
 ) -> None:
-    latents, _ = sample_pairs(policy, encoded, schedule, SEEDS, torch.float32)
-    assert (latents[:, 0, 0] == latents[:, 1, 0]).all()
-    assert (latents[:, 0, 1:] != latents[:, 1, 1:]).flatten(2).any(2).all()
+    latents, _ = sample_edits(policy, encoded, schedule, SEEDS, torch.float32, 4)
+    for one, other in itertools.combinations(range(4), 2):
+        assert (latents[:, one, 0] == latents[:, other, 0]).all()
+        assert (latents[:, one, 1:] != latents[:, other, 1:]).flatten(2).any(2).all()
 
 
-def test_a_pair_depends_neither_on_its_batch_nor_on_the_global_generator(
+def test_the_first_edits_do_not_depend_on_how_many_follow(
     policy: Policy, encoded: Encoded, schedule: Schedule
 ) -> None:
-    together, _ = sample_pairs(policy, encoded, schedule, SEEDS, torch.float32)
+    two, four = (sample_edits(policy, encoded, schedule, SEEDS, torch.float32, edits)[0] for edits in (2, 4))
+    torch.testing.assert_close(two, four[:, :2], atol=1e-4, rtol=1e-4)
+
+
+def test_an_input_depends_neither_on_its_batch_nor_on_the_global_generator(
+    policy: Policy, encoded: Encoded, schedule: Schedule
+) -> None:
+    together, _ = sample_edits(policy, encoded, schedule, SEEDS, torch.float32, 2)
     for i, seed in enumerate(SEEDS):
         alone = Encoded(*(v[i : i + 1] for v in (encoded.text, encoded.image, encoded.style)))
         torch.manual_seed(i)
-        found, _ = sample_pairs(policy, alone, schedule, [seed], torch.float32)
+        found, _ = sample_edits(policy, alone, schedule, [seed], torch.float32, 2)
         torch.testing.assert_close(found[0], together[i], atol=1e-4, rtol=1e-4)
 
 
-def test_steps_may_differ_between_pairs(policy: Policy, encoded: Encoded, schedule: Schedule) -> None:
-    latents, recorded = sample_pairs(policy, encoded, schedule, SEEDS, torch.float32)
-    steps = torch.tensor([3, 0, 4])
-    conditioning = doubled(policy.conditioning(encoded))
+def test_steps_and_edits_may_differ_between_inputs(
+    policy: Policy, encoded: Encoded, schedule: Schedule
+) -> None:
+    latents, recorded = sample_edits(policy, encoded, schedule, SEEDS, torch.float32, 2)
+    steps, edits = torch.tensor([3, 0, 4]), torch.tensor([[0, 1], [1, 0], [1, 1]])
+    conditioning = repeated(policy.conditioning(encoded), 2)
     with torch.no_grad():
-        found = log_probs(policy, conditioning, latents, schedule, steps)
-    expected = torch.stack([recorded[i, :, step] for i, step in enumerate(steps)])
+        found = log_probs(policy, conditioning, latents, schedule, edits, steps)
+    expected = torch.stack([recorded[i, edits[i], step] for i, step in enumerate(steps)])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -95,34 +109,44 @@ def test_storage_rounds_each_latent_before_the_next_step_starts_from_it() -> Non
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 2, 5), (1, 4, 2, 2), (3, 4, 1, 1), (3, 1, 2, 2)])
-def test_pairs_lie_in_memory_as_files_hold_them(shape: tuple[int, ...]) -> None:
+def test_rollouts_lie_in_memory_as_files_hold_them(shape: tuple[int, ...]) -> None:
     n, image = shape[0], torch.rand(shape)
-    pairs = Pairs(
+    rollout = Rollout(
         latents=torch.rand(2, n, 3, *shape[1:]).transpose(0, 1),
         log_probs=torch.rand(1, 2, n).permute(2, 1, 0),
         image=image.to(memory_format=torch.channels_last),
         wording=torch.arange(2 * n)[::2],
         style=torch.zeros(1, dtype=torch.int64).expand(n),
-        structural=torch.rand(2, n).T,
-        semantic=torch.rand(n, 2),
+        scores={"structural": torch.rand(2, n).T, "semantic": torch.rand(n, 2)},
     )
-    assert torch.equal(pairs.image, image)
-    for value in vars(pairs).values():
+    assert torch.equal(rollout.image, image)
+    for value in rollout.tensors().values():
         assert value.stride() == torch.empty(value.shape).stride()
 
 
-def test_pairs_can_be_taken_apart_and_put_together() -> None:
+def test_rollouts_can_be_taken_apart_and_put_together() -> None:
     n = 5
-    pairs = Pairs(
+    rollout = Rollout(
         latents=torch.rand(n, 2, 3, 4, 2, 2),
         log_probs=torch.rand(n, 2, 1),
         image=torch.rand(n, 4, 2, 2),
         wording=torch.arange(n),
         style=torch.arange(n),
-        structural=torch.rand(n, 2),
-        semantic=torch.rand(n, 2),
+        scores={"structural": torch.rand(n, 2), "semantic": torch.rand(n, 2)},
     )
-    again = Pairs.cat([pairs[torch.arange(2)], pairs[torch.arange(2, n)]])
+    again = Rollout.cat([rollout[torch.arange(2)], rollout[torch.arange(2, n)]])
     assert len(again) == n
-    assert (again.latents == pairs.latents).all()
-    assert (again.wording == pairs.wording).all()
+    found, expected = again.tensors(), rollout.tensors()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert again.scores.keys() == {"structural", "semantic"}
+
+
+def test_chosen_steps_are_the_inputs_own() -> None:
+    every = chosen_steps([7, 8, 9], 20, 20)
+    assert (every.sort(1).values == torch.arange(20)).all()
+    few = chosen_steps([7, 8, 9], 20, 5)
+    assert few.shape == (3, 5)
+    assert (few == chosen_steps([7, 8, 9], 20, 5)).all()
+    assert (few[1:2] == chosen_steps([8], 20, 5)).all()
+    assert len({tuple(sorted(row.tolist())) for row in few}) == 3

@@ -1,0 +1,172 @@
+"""The rollout: G edits of each input from the same initial noise, with all that learning from them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from simedit import samplers
+from simedit.pipeline import Conditioning
+from simedit.samplers import Schedule
+from simedit.training.policy import Encoded, Policy
+
+CHOICE = 3
+"""The stream of a sample's seed that objectives draw from; the others are its noise."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """G edits of each of N inputs, as tensors on the CPU.
+
+    Whatever order in memory they come in, they are laid out row by row, as files hold them: some processors
+    take other kernels for other orders, whose last bits differ, and a training that goes on from a file is to
+    do what one that never stopped does.
+
+    Attributes:
+        latents: storage dtype [N, G, L, 4, h, w]: trajectories of S steps (L = S + 1), or their ends (L = 1).
+        log_probs: float32 [N, G, K], of the schedule's K noisy steps, under the policy that sampled them;
+            K = 0 where only the ends are kept.
+        image: [N, 4, h, w], the inputs' latents.
+        wording, style: int64 [N], which instruction and which style image.
+        scores: by name float32 [N, G], lower is better.
+    """
+
+    latents: Tensor
+    log_probs: Tensor
+    image: Tensor
+    wording: Tensor
+    style: Tensor
+    scores: dict[str, Tensor]
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            laid = {k: _by_row(v) for k, v in value.items()} if f.name == "scores" else _by_row(value)
+            object.__setattr__(self, f.name, laid)
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, which: Tensor) -> Rollout:
+        return Rollout.of({name: value[which] for name, value in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name, the scores' among them, as a file holds them."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "scores"} | self.scores
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Rollout:
+        """The reverse of `tensors`.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        own = [f.name for f in fields(cls) if f.name != "scores"]
+        scores = {name: value for name, value in tensors.items() if name not in own}
+        return cls(**{name: tensors[name] for name in own}, scores=scores)
+
+    @classmethod
+    def cat(cls, parts: Sequence[Rollout]) -> Rollout:
+        found = [part.tensors() for part in parts]
+        return cls.of({name: torch.cat([one[name] for one in found]) for name in found[0]})
+
+
+def sample_edits(
+    policy: Policy,
+    encoded: Encoded,
+    schedule: Schedule,
+    noise_seeds: Sequence[int],
+    storage: torch.dtype,
+    edits: int,
+) -> tuple[Tensor, Tensor]:
+    """Sample edits of each of N inputs; an input's share the initial noise and differ by the ancestral one.
+
+    All noise of an input's edits comes from its seed, whatever the batch and the device.
+
+    Args:
+        encoded: of the N inputs.
+        noise_seeds: N integers, 0 or more.
+        storage: see `simedit.samplers.sample`.
+        edits: G, of each input.
+
+    Returns:
+        Latents, storage dtype [N, G, S+1, 4, h, w], and log-probabilities, float32 [N, G, K], both on the
+        policy's device.
+    """
+    shape, device = encoded.image.shape, policy.device
+
+    def generators(stream: int) -> list[torch.Generator]:
+        states = (np.random.SeedSequence([seed, stream]).generate_state(1)[0] for seed in noise_seeds)
+        return [torch.Generator().manual_seed(int(state)) for state in states]
+
+    def normal(source: list[torch.Generator]) -> Tensor:
+        return randn_tensor(shape, generator=source, device=device, dtype=torch.float32)
+
+    initial = normal(generators(0)) * schedule.init_scale
+    ancestral = [generators(edit + 1 + (edit + 1 >= CHOICE)) for edit in range(edits)]
+    with torch.no_grad():
+        conditioning = repeated(policy.conditioning(encoded), edits)
+        trajectory = samplers.sample(
+            lambda x, t: policy.predict(conditioning, x, t),
+            torch.cat([initial] * edits),
+            schedule,
+            lambda _: torch.cat([normal(source) for source in ancestral]),
+            storage,
+        )
+    latents, log_probs = (
+        torch.stack(value.split(len(initial)), 1) for value in (trajectory.latents, trajectory.log_probs)
+    )
+    return latents, log_probs
+
+
+def log_probs(
+    policy: Policy,
+    conditioning: Conditioning,
+    latents: Tensor,
+    schedule: Schedule,
+    edits: Tensor,
+    steps: Tensor,
+) -> Tensor:
+    """[N, P], under the policy as it is now, of one denoising step of P edits of each of N inputs.
+
+    Args:
+        conditioning: of the inputs, `repeated` P times.
+        latents: [N, G, S+1, 4, h, w].
+        edits: int64 [N, P], which of each input's.
+        steps: int64 [N] on the CPU, each input's step.
+    """
+    rows, dtype = torch.arange(len(steps))[:, None], torch.promote_types(latents.dtype, torch.float32)
+    x, after = (
+        latents[rows, edits, steps[:, None] + k].transpose(0, 1).flatten(0, 1).to(policy.device, dtype)
+        for k in (0, 1)
+    )
+
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        return policy.predict(conditioning, x, t)
+
+    each = edits.shape[1]
+    return samplers.score(model, x, after, steps.repeat(each), schedule).unflatten(0, (each, -1)).T
+
+
+def chosen_steps(noise_seeds: Sequence[int], noisy: int, count: int) -> Tensor:
+    """int64 [N, count]: for each input, that many of the `noisy` steps, in random order; its seed alone
+    decides."""
+    orders = [np.random.default_rng([seed, CHOICE]).permutation(noisy)[:count] for seed in noise_seeds]
+    return torch.from_numpy(np.stack(orders))
+
+
+def repeated(conditioning: Conditioning, edits: int) -> Conditioning:
+    """The conditioning of several edits of each input: first all first edits, then all second ones."""
+    c = conditioning
+    text, image, style = (torch.cat([value] * edits) for value in (c.text, c.image, c.style))
+    return replace(c, text=text, image=image, style=style)
+
+
+def _by_row(value: Tensor) -> Tensor:
+    # Not `contiguous`, which leaves the odd strides of dimensions of one as they are.
+    return torch.empty(value.shape, dtype=value.dtype).copy_(value)
