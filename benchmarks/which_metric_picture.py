@@ -27,7 +27,8 @@ def save_picture(path: Path, sets: Mapping[str, Any], metrics: Sequence[str]) ->
         _correlations(axes, found["groups"]["all"], metrics)
         axes.set_title(f"{name}, {len(found['arms'])} arms", fontsize=10)
     columns[0].set_ylim(len(metrics) - 0.5, -0.5)
-    columns[0].legend(loc="lower left", fontsize=8)
+    handles, labels = columns[0].get_legend_handles_labels()
+    left.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     arms = next(iter(sets.values()))["arms"]
     for axes, metric in zip(right.subplots(2, 2, sharey=True).flat, SHOWN, strict=True):
         _arms(axes, arms, metric)
