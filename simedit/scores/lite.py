@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ SIDE, STRIDE = 224, 16
 """Pixels of a side that the network sees; pixels of a patch."""
 
 
-def load_lite(device: torch.device | str) -> Callable[[Tensor], Tensor]:
-    """An encoder: images [N, 3, h, w] in 0..1 to features [N, 14, 14, 112]: the last layer of stride 16.
+def load_network(device: torch.device | str) -> Any:
+    """The network itself, in evaluation mode, as efficientnet-lite-pytorch has it.
+
+    It was trained on (0..255 - 127) / 128.
 
     Raises:
         SimeditError: the packages are not there, or their file is broken.
@@ -34,11 +37,19 @@ def load_lite(device: torch.device | str) -> Callable[[Tensor], Tensor]:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # of a broken file torch raises whatever comes
         raise SimeditError(f"cannot load EfficientNet-Lite0's weights from {path}: {error}") from error
-    network = network.to(device).eval().requires_grad_(False)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def load_lite(device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    """An encoder: images [N, 3, h, w] in 0..1 to features [N, 14, 14, 112]: the last layer of stride 16.
+
+    Raises:
+        SimeditError: as `load_network`.
+    """
+    network = load_network(device)
 
     @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
-        # The model was trained on (0..255 - 127) / 128.
         x = (resize(images.float(), SIDE, SIDE) * 255 - 127) / 128
         x, last = network._swish(network._bn0(network._conv_stem(x))), None
         for block in network._blocks:
