@@ -51,6 +51,7 @@ def small_rollout(seed: int, n: int = 2) -> Rollout:
         latents=torch.randn(n, 2, 5, 4, 2, 2, generator=random).half(),
         log_probs=torch.randn(n, 2, 3, generator=random),
         image=torch.randn(n, 4, 2, 2, generator=random),
+        input=torch.arange(n),
         wording=torch.arange(n),
         style=torch.arange(n),
         scores={"structural": torch.tensor([[torch.nan, 1.0]] * n), "b": torch.randn(n, 2, generator=random)},

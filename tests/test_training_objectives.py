@@ -48,7 +48,7 @@ class Setting:
             self.policy, self.encoded, self.schedule, range(N), torch.float64, 3
         )
         numbers = torch.arange(N)
-        self.rollout = Rollout(latents, log_probs, image, numbers, numbers, {})
+        self.rollout = Rollout(latents, log_probs, image, numbers, numbers, numbers, {})
         with torch.no_grad():
             for parameter in self.policy.parameters:
                 parameter += 0.01 * torch.randn(parameter.shape, generator=random, dtype=torch.float64)

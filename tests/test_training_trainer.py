@@ -304,7 +304,7 @@ class Following(DPO):
 
     copies: ClassVar[tuple[str, ...]] = ("before",)
 
-    def finish(self, policy: Policy) -> None:
+    def finish(self, policy: Policy, step: int) -> None:
         policy.keep("before")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Discriminator,
@@ -196,6 +196,7 @@ class DepthConfig(Config):
     """Structural score by depth maps (eq. 8): hub id or directory of a Depth Anything V2 of transformers."""
 
     kind: Literal["depth"] = "depth"
+    differentiable: ClassVar[bool] = True
     model: Place = "depth-anything/Depth-Anything-V2-Large-hf"
 
 
@@ -208,6 +209,7 @@ class CannyConfig(Config):
     """
 
     kind: Literal["canny"] = "canny"
+    differentiable: ClassVar[bool] = False
     low: NonNegativeFloat = 100
     high: NonNegativeFloat = 200
     blur: NonNegativeFloat = 0
@@ -226,6 +228,7 @@ class SemanticConfig(Config):
     encoder: Literal["dreamsim", "dinov2", "clip", "lite", "texture"] = "dreamsim"
     model: Place | None = None
     outside: NonNegativeFloat = 0.5
+    differentiable: ClassVar[bool] = True
 
 
 class ScoresConfig(Config):
@@ -233,19 +236,27 @@ class ScoresConfig(Config):
 
     Attributes:
         structural, semantic: the two scores.
+        structural_weight: the structural score's weight; a score that weighs nothing is only told.
         alpha: the semantic score's weight against the structural one.
         clip: bound on either score's advantage.
     """
 
     structural: Annotated[DepthConfig | CannyConfig, Field(discriminator="kind")] = DepthConfig()
     semantic: SemanticConfig = SemanticConfig()
+    structural_weight: NonNegativeFloat = 1.0
     alpha: NonNegativeFloat = 1.0
     clip: PositiveFloat = 5.0
 
     @property
     def weights(self) -> dict[str, float]:
         """Of the scores, by name."""
-        return {"structural": 1.0, "semantic": self.alpha}
+        return {"structural": self.structural_weight, "semantic": self.alpha}
+
+    @model_validator(mode="after")
+    def _something_weighs(self) -> ScoresConfig:
+        if not any(self.weights.values()):
+            raise ValueError("no score weighs anything: structural_weight or alpha must be above 0")
+        return self
 
 
 class SamplingConfig(Config):
@@ -411,6 +422,14 @@ class TrainConfig(Config):
         if sampling.steps < 2 and info.data.get("steps"):
             raise ValueError("feedback learns from noise between denoising steps: steps must be 2 or more")
         return sampling
+
+    @field_validator("objective")
+    @classmethod
+    def _of_the_rest(cls, objective: AnyObjective, info: ValidationInfo) -> AnyObjective:
+        scores, sampling = info.data.get("scores"), info.data.get("sampling")
+        if scores is not None and sampling is not None:  # whose own mistakes are told
+            objective.check(scores=scores, sampling=sampling)
+        return objective
 
     @field_validator("objective")
     @classmethod

@@ -32,6 +32,7 @@ class Rollout:
         log_probs: float32 [N, G, K], of the schedule's K noisy steps, under the policy that sampled them;
             K = 0 where only the ends are kept.
         image: [N, 4, h, w], the inputs' latents.
+        input: int64 [N], which input.
         wording, style: int64 [N], which instruction and which style image.
         scores: by name float32 [N, G], lower is better.
     """
@@ -39,6 +40,7 @@ class Rollout:
     latents: Tensor
     log_probs: Tensor
     image: Tensor
+    input: Tensor
     wording: Tensor
     style: Tensor
     scores: dict[str, Tensor]
@@ -64,9 +66,11 @@ class Rollout:
         """The reverse of `tensors`.
 
         Raises:
-            KeyError: one is missing.
+            ValueError: one is missing.
         """
         own = [f.name for f in fields(cls) if f.name != "scores"]
+        if missing := [name for name in own if name not in tensors]:
+            raise ValueError(f"its edits lack {', '.join(missing)}, as of older versions of simedit")
         scores = {name: value for name, value in tensors.items() if name not in own}
         return cls(**{name: tensors[name] for name in own}, scores=scores)
 

@@ -346,7 +346,7 @@ class Trainer:
             "seconds": seconds,
             "peak_memory": torch.cuda.max_memory_allocated() if self.policy.device.type == "cuda" else None,
         }
-        config.objective.finish(self.policy)
+        config.objective.finish(self.policy, step + 1)
         done = self.done
         self.done = Progress(step + 1, done.processes, warm=done.warm, record=finite(record))
         self._rollout = None

@@ -62,8 +62,9 @@ class DPO(Objective):
         import torch
 
         from simedit.training.feedback import best_and_worst
+        from simedit.training.policy import REFERENCE
         from simedit.training.rollout import CHOICE
-        from simedit.training.update import under_reference
+        from simedit.training.update import under_copy
 
         policy, shape = setting.policy, (self.levels, *rollout.image.shape[1:])
         trained = len(policy.pipeline.scheduler.alphas_cumprod)
@@ -77,7 +78,7 @@ class DPO(Objective):
             found = [_errors(policy, conditioning, latents, edits[rows], *term) for term in terms]
             return torch.stack(found, 2)
 
-        reference = under_reference(setting, self, rollout, evaluate, batch_size=batch_size, tick=tick)
+        reference = under_copy(setting, self, rollout, evaluate, REFERENCE, batch_size=batch_size, tick=tick)
         return {"edits": edits, "winner": winner, "t": t, "noise": noise, "reference": reference}
 
     def loss(
