@@ -125,8 +125,8 @@ def sample_edits(
 
 
 def drawn_noise(noise_seeds: Sequence[int], edits: int, steps: range, shape: Sequence[int]) -> Tensor:
-    """float32 [N, G, K, *shape] on the CPU, what `sample_edits` draws for K of the noisy steps, by their place
-    among these."""
+    """float32 [N, G, K, *shape] on the CPU, what `sample_edits` draws for some of the noisy steps, named by
+    their place among these."""
     size, drawn = (len(noise_seeds), *shape), torch.empty(len(noise_seeds), edits, len(steps), *shape)
     for edit, source in enumerate(_ancestral(noise_seeds, edits)):
         for step in range(steps.stop):
