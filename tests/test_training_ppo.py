@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +11,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from simedit.training.objectives.ppo import PPO, ppo_loss
+from simedit.training.update import Kept
 
-EDITS = 3
+EDITS, CLIP = 3, 0.03
 TOTALS = torch.randn(N, EDITS, generator=torch.Generator().manual_seed(3))
 SETTINGS = {
     "euler": ("euler_ancestral", range(4)),
@@ -70,14 +70,13 @@ def _plain(setting: Setting, clip: float, kl: float) -> tuple[Tensor, dict[str, 
             reference = _plain_step(setting, row, edit, step)
         before = setting.rollout.log_probs[row, edit, k]
         ratio = (found.log_prob(setting.latents[row, edit, step + 1]).mean() - before).exp()
-        advantage, divergence = -TOTALS[row, edit].double(), kl_divergence(found, reference).mean()
-        kept = min(max(float(ratio), 1 - clip), 1 + clip)
+        advantage, divergence = -TOTALS[row, edit].item(), kl_divergence(found, reference).mean()
+        kept = min(max(ratio.item(), 1 - clip), 1 + clip)
         # The smaller gain counts, and where that is the clipped one there is no slope.
-        unclipped = float(advantage * ratio) <= float(advantage * kept)
-        gain = advantage * ratio if unclipped else advantage * kept
+        gain = advantage * (ratio if advantage * ratio.item() <= advantage * kept else ratio.new_tensor(kept))
         terms.append(-gain + kl * divergence)
-        ratios.append(float(ratio))
-        divergences.append(float(divergence))
+        ratios.append(ratio.item())
+        divergences.append(divergence.item())
     found = torch.tensor(ratios, dtype=torch.float64)
     watched = {
         "clipped": float(((found - 1).abs() > clip).float().mean()),
@@ -108,4 +107,79 @@ def test_loss_and_gradient_are_those_derived_by_hand(setting: Setting, kl: float
     for parameter, gradient in zip(setting.policy.parameters, found, strict=True):
         expected = torch.zeros_like(gradient) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(gradient, expected, atol=1e-6 * largest, rtol=1e-6)
-CLIP = 1e-3
+
+
+def test_before_anything_is_learned_ratios_are_1_and_the_gradient_is_the_policys() -> None:
+    """-A times that of the log-likelihood: the divergence adds nothing where the reference is."""
+    setting = Setting()
+    asked: list[int] = []
+    kept = {
+        kl: Kept(
+            setting.rollout,
+            PPO(kl=kl).prepare(
+                setting,
+                setting.rollout,
+                TOTALS,
+                seeds=range(N),
+                first=True,
+                batch_size=3,
+                tick=asked.append,
+            ),
+        )
+        for kl in (0.0, 0.7)
+    }
+    assert asked == [3, 4]  # of the reference, for the divergence alone
+    policy = setting.policy
+    with policy.reference():
+        gradients = {kl: setting.gradients(PPO(kl=kl), one) for kl, one in kept.items()}
+        for parameter in policy.parameters:
+            parameter.grad = None
+        likely = [
+            -TOTALS[row, edit].item()
+            * _plain_step(setting, row, edit, step).log_prob(setting.latents[row, edit, step + 1]).mean()
+            for row in range(N)
+            for edit in range(EDITS)
+            for step in setting.schedule.noisy_steps
+        ]
+        (-torch.stack(likely).mean()).backward()
+    for gradient, sums in gradients.values():
+        told = {name: value / sums.terms for name, value in sums.watched.items()}
+        # Sampling ran in float32.
+        assert told == pytest.approx(dict.fromkeys(told, 0) | {"ratio": 1}, abs=1e-5)
+        largest = max(float(one.abs().max()) for one in gradient)
+        for parameter, one in zip(policy.parameters, gradient, strict=True):
+            expected = torch.zeros_like(one) if parameter.grad is None else parameter.grad
+            torch.testing.assert_close(one, expected, atol=1e-4 * largest, rtol=1e-4)
+
+
+def test_a_clipped_ratio_has_no_gradient() -> None:
+    log_ratios = torch.tensor([0.2, 0.2, -0.2, -0.2, 0.05, -0.05], requires_grad=True)
+    better = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
+    ppo_loss(log_ratios, better, clip=0.1).sum().backward()
+    assert log_ratios.grad is not None
+    expected = torch.where(
+        torch.tensor([False, True, True, False, True, True]), -better * log_ratios.exp(), 0
+    )
+    torch.testing.assert_close(log_ratios.grad, expected, atol=0, rtol=1e-6)
+
+
+def test_where_all_is_clipped_nothing_is_learned() -> None:
+    setting = Setting()
+    kept = setting.kept(PPO(), -TOTALS.abs())
+    kept.prepared["sampled"].sub_(1)  # all edits are better, and far likelier already
+    gradients, sums = setting.gradients(PPO(), kept)
+    assert sums.watched["clipped"] == sums.terms
+    assert not any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("timesteps", [1.0, 0.5])
+def test_neither_batches_nor_processes_change_the_gradient(setting: Setting, timesteps: float) -> None:
+    objective = PPO(clip=CLIP, kl=0.7, timesteps=timesteps)
+    kept = setting.kept(objective, TOTALS)
+    whole, sums = setting.gradients(objective, kept)
+    assert sums.terms == N * objective.terms(len(setting.schedule.noisy_steps))
+    shares = [setting.gradients(objective, kept[torch.tensor(rows)])[0] for rows in ([0], [1, 2, 3])]
+    added = [one + rest for one, rest in zip(*shares, strict=True)]
+    for parts in (added, *(setting.gradients(objective, kept, batch_size=n)[0] for n in (1, 3))):
+        for one, other in zip(whole, parts, strict=True):
+            torch.testing.assert_close(other, one, atol=1e-12, rtol=1e-6)
