@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simedit.samplers import Schedule
+from simedit.samplers import Schedule, windowed
 from simedit.settings import Scales
 from simedit.tiny import tiny_pipeline
 from simedit.training.objectives import Objective
@@ -41,12 +41,13 @@ class Setting:
     """A tiny policy in float64 that has left its reference, and three edits of each input from before.
     Its copy "old" is half way."""
 
-    def __init__(self) -> None:
+    def __init__(self, sampler: str = "euler_ancestral", window: range = range(4)) -> None:
         random = torch.Generator().manual_seed(1)
         scales = Scales(image=1.25, style=1.5, text=2.0)
         pipeline = tiny_pipeline().to(dtype=torch.float64)
         self.policy = Policy(pipeline, rank=4, alpha=4, seed=0, scales=scales)
-        self.schedule: Schedule = pipeline.schedule("euler_ancestral", 5)
+        noisy, plain = (pipeline.schedule(sampler, 5, eta=eta) for eta in (1.0, 0.0))
+        self.schedule: Schedule = windowed(noisy, plain, window)
         image, style = torch.randn(2, N, 4, 2, 2, generator=random, dtype=torch.float64)
         with torch.no_grad():
             text = pipeline.encode_text(["paint it", "gold", "wood", "stone"])
@@ -55,7 +56,8 @@ class Setting:
         latents, log_probs = sample_edits(
             self.policy, self.encoded, self.schedule, range(N), torch.float64, 3
         )
-        numbers = torch.arange(N)
+        numbers, self.latents = torch.arange(N), latents
+        latents = latents[:, :, [*window, window[-1] + 1, -1]]
         self.rollout = Rollout(latents, log_probs, image, numbers, numbers, numbers, {})
         with torch.no_grad():
             for parameter in self.policy.parameters:

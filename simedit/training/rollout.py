@@ -28,7 +28,8 @@ class Rollout:
     do what one that never stopped does.
 
     Attributes:
-        latents: storage dtype [N, G, L, 4, h, w]: trajectories of S steps (L = S + 1), or their ends (L = 1).
+        latents: storage dtype [N, G, L, 4, h, w]: those around the K noisy steps, which follow one another,
+            and the last (L = K + 2; without a window that is all); or the last alone (L = 1).
         log_probs: float32 [N, G, K], of the schedule's K noisy steps, under the policy that sampled them;
             K = 0 where only the ends are kept.
         image: [N, 4, h, w], the inputs' latents.
@@ -146,23 +147,39 @@ def log_probs(
 ) -> Tensor:
     """[N, P], under the policy as it is now, of one denoising step of P edits of each of N inputs.
 
+    Args: as `scored`'s.
+    """
+    return scored(policy, conditioning, latents, schedule, edits, steps)[0]
+
+
+def scored(
+    policy: Policy,
+    conditioning: Conditioning,
+    latents: Tensor,
+    schedule: Schedule,
+    edits: Tensor,
+    steps: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`log_probs`, and where these steps lead without their noise, [N, P, 4, h, w].
+
     Args:
         conditioning: of the inputs, `repeated` P times.
-        latents: [N, G, S+1, 4, h, w].
+        latents: [N, G, L, 4, h, w], a `Rollout`'s.
         edits: int64 [N, P], which of each input's.
-        steps: int64 [N] on the CPU, each input's step.
+        steps: int64 [N] on the CPU, each input's step, one of the schedule's noisy ones.
     """
     rows, dtype = torch.arange(len(steps))[:, None], torch.promote_types(latents.dtype, torch.float32)
+    at = steps[:, None] - schedule.noisy_steps[0]
     x, after = (
-        latents[rows, edits, steps[:, None] + k].transpose(0, 1).flatten(0, 1).to(policy.device, dtype)
-        for k in (0, 1)
+        latents[rows, edits, at + k].transpose(0, 1).flatten(0, 1).to(policy.device, dtype) for k in (0, 1)
     )
 
     def model(x: Tensor, t: Tensor) -> Tensor:
         return policy.predict(conditioning, x, t)
 
     each = edits.shape[1]
-    return samplers.score(model, x, after, steps.repeat(each), schedule).unflatten(0, (each, -1)).T
+    found, expected = samplers.score(model, x, after, steps.repeat(each), schedule)
+    return found.unflatten(0, (each, -1)).T, expected.unflatten(0, (each, -1)).transpose(0, 1)
 
 
 def chosen_steps(noise_seeds: Sequence[int], noisy: int, count: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from simedit.errors import SimeditError
+from simedit.samplers import windowed
 from simedit.scores import Differentiable, Score, Targets
 from simedit.training.config import TrainConfig
 from simedit.training.data import Draw, Inputs, fit
@@ -55,7 +56,7 @@ class Sampler:
         material: the inputs, the styles, the scores.
 
     Attributes:
-        schedule: of the denoising steps.
+        schedule: of the denoising steps, as the training step that it is `at` takes them.
         wordings: the prompts that samples draw from.
         style_frames: uint8 [M, H, W, 3], the style images as the VAE and the scores see them.
     """
@@ -63,7 +64,7 @@ class Sampler:
     def __init__(self, config: TrainConfig, policy: Policy, material: Material):
         self.config, self.policy, self.material = config, policy, material
         pipeline = policy.pipeline
-        self.schedule = pipeline.schedule(config.sampler, config.sampling.steps)
+        self.at(0)
         self.wordings = (config.style.instruction, *config.style.wordings)
         size = (config.width, config.height)
         self.style_frames = np.stack([fit(image, *size) for image in material.styles])
@@ -77,6 +78,15 @@ class Sampler:
                     for image in material.styles
                 ]
             )
+
+    def at(self, step: int) -> None:
+        """Be at a training step, of 0 and on: it says which denoising steps draw noise."""
+        config, schedule = self.config, self.policy.pipeline.schedule
+        if config.sampler == "consistency":
+            self.schedule = schedule(config.sampler, config.sampling.steps)
+        else:
+            noisy, plain = (schedule(config.sampler, config.sampling.steps, eta=eta) for eta in (1.0, 0.0))
+            self.schedule = windowed(noisy, plain, config.sampling.noisy_at(step))
 
     @torch.no_grad()
     def batch(self, draws: Sequence[Draw], seconds: dict[str, float]) -> Rollout:
@@ -98,7 +108,10 @@ class Sampler:
                 getattr(torch, self.config.sampling.storage),
                 self.config.sampling.edits,
             )
-        if not objective.trajectories:
+        if objective.trajectories:
+            noisy = self.schedule.noisy_steps
+            latents = latents[:, :, [*noisy, noisy[-1] + 1, -1]]
+        else:
             latents, log_probs = latents[:, :, -1:], log_probs[:, :, :0]
         edits = self.decode(latents[:, :, -1])
         # Brought to the host before the clock is read, for a GPU works on while Python goes ahead.
@@ -122,9 +135,10 @@ class Sampler:
         """
         n, latent, edits = len(rollout), tuple(self._style.shape[1:]), self.config.sampling.edits
         whole, stored = self.config.objective.trajectories, getattr(torch, self.config.sampling.storage)
+        noisy = self.config.sampling.noisy
         wanted = {
-            "latents": (stored, (n, edits, len(self.schedule) + 1 if whole else 1, *latent)),
-            "log_probs": (torch.float32, (n, edits, len(self.schedule.noisy_steps) if whole else 0)),
+            "latents": (stored, (n, edits, noisy + 2 if whole else 1, *latent)),
+            "log_probs": (torch.float32, (n, edits, noisy if whole else 0)),
             "image": (self._style.dtype, (n, *latent)),
             "input": (torch.int64, (n,)),
             "wording": (torch.int64, (n,)),

@@ -39,6 +39,8 @@ class DRaFT(Objective):
                     f"it learns from the scores' gradients, and the {name} score of this kind has none: let "
                     f"it weigh nothing (scores.{name}_weight=0), or take another kind"
                 )
+        if sampling.window is not None:
+            raise ValueError("it learns from the last denoising steps, whatever sampling.window says: drop it")
         if self.last > sampling.steps:
             raise ValueError(f"last: {self.last} is more than there are denoising steps ({sampling.steps})")
 
