@@ -121,6 +121,18 @@ def test_an_objective_at_all_noise_levels_does_not_follow_a_distillation():
     assert parse_config(TrainConfig, data | {"steps": 0}, where="c.yaml").steps == 0
 
 
+def test_scores_without_gradients_are_refused_where_they_are_to_be_followed():
+    canny, draft = {"structural": {"kind": "canny"}}, {"objective": {"kind": "draft"}}
+    with pytest.raises(SimeditError, match=r"of this kind has none.*scores\.structural_weight=0"):
+        parse_config(TrainConfig, draft | {"scores": canny}, where="c.yaml")
+    told = parse_config(TrainConfig, draft | {"scores": canny | {"structural_weight": 0}}, where="c.yaml")
+    assert told.scores.weights == {"structural": 0, "semantic": 1}
+    assert parse_config(TrainConfig, draft, where="c.yaml").scores.weights["structural"] == 1
+    few = {"objective": {"kind": "draft", "last": 5}, "sampling": {"steps": 4}}
+    with pytest.raises(SimeditError, match=r"last: 5 is more than there are denoising steps \(4\)"):
+        parse_config(TrainConfig, few, where="c.yaml")
+
+
 def test_canny_needs_no_weights_but_the_bases():
     config = load("canny")
     assert isinstance(config.scores.structural, CannyConfig)
@@ -148,6 +160,7 @@ def test_photo_looks_for_nouns_in_a_folder_of_images():
         ({"inputs": {"kind": "run", "path": ""}, "regions": {"inputs": "full-frame"}}, "path: "),
         ({"base": "a\0b"}, "base: "),
         ({"scores": {"semantic": {"model": ""}}}, "model: "),
+        ({"scores": {"structural_weight": 0, "alpha": 0}}, "no score weighs anything"),
         ({"objective": {"kind": "d3p"}}, "unknown kind 'd3p': did you mean 'd3po'?"),
         ({"objective": {"beta": 1}}, "objective: the key 'kind' is required"),
         (

@@ -75,6 +75,32 @@ def test_an_objective_says_what_it_costs(base: str) -> None:
     assert found.needs.update < 0.6 * estimate(config(base)).needs.update
 
 
+def test_a_gradient_through_the_decoder_and_several_steps_is_counted(base: str) -> None:
+    data = config(base).model_dump()
+    data["sampling"]["edits"] = 3
+    light = {"structural": {"kind": "canny"}, "structural_weight": 0}
+    one, two = (
+        estimate(
+            parse_config(
+                TrainConfig,
+                data | {"objective": {"kind": "draft", "last": last}, "scores": light},
+                where="test",
+            )
+        )
+        for last in (1, 2)
+    )
+    assert one.phases["update"].each == 16 * 3 * 4
+    assert two.phases["update"].each == 16 * 3 * 2 * 4
+    assert one.phases["reference"].total == two.phases["reference"].total == 0
+    assert one.trajectory_bytes == 16 * 3 * 11 * 4 * 4 * 4 * 4
+    data["objective"] = {"kind": "nft", "levels": 3}
+    nft = estimate(parse_config(TrainConfig, data, where="test"))
+    assert nft.phases["reference"].total == nft.phases["update"].total == 3 * 16 * 3 * 3
+    assert nft.trajectory_bytes == 16 * 3 * 4 * 4 * 4 * 4
+    # U-Net batches of 6 and of 24; then the decoder's activations, and as many again of the U-Net.
+    assert 2 * nft.needs.update < one.needs.update < two.needs.update - nft.needs.update
+
+
 def test_memory_adds_up(base: str) -> None:
     found = estimate(config(base))
     assert found.trajectory_bytes == 16 * 2 * 11 * 4 * 4 * 4 * 4
