@@ -379,16 +379,18 @@ class SpecialistPipeline(DiffusionPipeline):
         Args:
             sampler: its name.
             steps: of denoising.
-            eta: how much noise they draw, of 0 to 1: by default Euler's all, DDIM's none. Consistency steps
-                have no such choice.
+            eta: how much noise they draw, of 0 to 1: by default Euler's all, DDIM's none.
 
         Raises:
-            SimeditError: unknown sampler, steps out of range or no integer, eta not in 0..1.
+            SimeditError: unknown sampler, steps out of range or no integer, eta not in 0..1, or given to
+                consistency steps.
         """
         alphas, config = self.scheduler.alphas_cumprod, self.scheduler.config
         if sampler == "euler_ancestral":
             return samplers.euler_ancestral(alphas, steps, eta=1.0 if eta is None else eta)
         if sampler == "consistency":
+            if eta is not None:
+                raise SimeditError("consistency steps draw all of their noise: eta is for the other samplers")
             return samplers.consistency(alphas, steps)
         if sampler == "ddim":
             final = 1.0 if config.get("set_alpha_to_one", False) else None

@@ -234,18 +234,20 @@ def test_a_signal_between_two_steps_stops_there(capsys, trained: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "objective",
+    "settings",
     [
         (),
         ("objective={kind: nft, levels: 2}",),
         ("objective={kind: draft, last: 2}", "scores.structural_weight=0"),
+        ("objective={kind: ppo}", "scores.baseline=prompt", "scores.min_count=2", "sampling.window=2"),
     ],
+    ids=["d3po", "nft", "draft", "ppo"],
 )
-def test_two_processes_learn_what_one_does(objective: tuple[str, ...]):
+def test_two_processes_learn_what_one_does(settings: tuple[str, ...]):
     """One update a step: processes sum in another order, which shows in the last bits, no more. AdamW blows
     that up to whole updates where a gradient is next to nothing: after the second step its moments are
     compared, and a low rate keeps one step's differences from showing in the next one's gradients."""
-    slow = ("update.learning_rate=1e-5", *objective)
+    slow = ("update.learning_rate=1e-5", *settings)
     out = ("--out", "runs/two", "--specialist", "specialists/two", "--set", *slow)
     launch = (
         "-m",
@@ -273,10 +275,11 @@ def test_two_processes_learn_what_one_does(objective: tuple[str, ...]):
         assert largest > 1e-5
         near = min(1e-6, 1e-3 * largest)
         torch.testing.assert_close(two.optimizer, one.optimizer, atol=near, rtol=0)
+        torch.testing.assert_close(two.newest, one.newest)
     lines = Path("runs/two/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     for line, record in zip(lines, metrics(Path()), strict=True):
         numbers = {key: value for key, value in record.items() if value is not None}
-        assert {key: json.loads(line)[key] for key in numbers} == pytest.approx(numbers, rel=1e-3)
+        assert {key: json.loads(line)[key] for key in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-6)
 
 
 def test_an_update_may_be_on_one_pair():

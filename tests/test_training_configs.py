@@ -12,6 +12,7 @@ from simedit.training.config import (
     CannyConfig,
     DepthConfig,
     ImagesConfig,
+    SamplingConfig,
     StyleConfig,
     TrainConfig,
     TwinConfig,
@@ -133,6 +134,23 @@ def test_scores_without_gradients_are_refused_where_they_are_to_be_followed():
         parse_config(TrainConfig, few, where="c.yaml")
 
 
+@pytest.mark.parametrize("sampling", [{"sampler": "ddim"}, {"window": 2}])
+def test_after_a_distillation_steps_are_consistency_steps(sampling: dict[str, Any]):
+    style = {"scales": {"image": 1, "style": 1, "text": 1}}
+    data = {"warm_start": {"kind": "distilled", "teacher": "x"}, "style": style, "sampling": sampling}
+    with pytest.raises(SimeditError, match="drop sampler and window"):
+        parse_config(TrainConfig, data, where="c.yaml")
+
+
+def test_a_window_moves_from_the_noisiest_step_to_the_last_and_begins_anew():
+    found = SamplingConfig(steps=6, window=2, window_every=3)
+    assert found.noisy == 2
+    assert [found.noisy_at(step)[0] for step in range(15)] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [0] * 3
+    assert found.noisy_at(9) == range(3, 5)  # the last of six steps draws none
+    without = SamplingConfig(steps=6)
+    assert (without.noisy, without.noisy_at(0), without.noisy_at(7)) == (5, range(5), range(5))
+
+
 def test_canny_needs_no_weights_but_the_bases():
     config = load("canny")
     assert isinstance(config.scores.structural, CannyConfig)
@@ -169,6 +187,12 @@ def test_photo_looks_for_nouns_in_a_folder_of_images():
         ),
         ({"objective": {"kind": "d3po", "clamp": 0.2}, "update": {"clamp": 0.1}}, "drop one of them"),
         ({"update": {"clamp": 2}}, "objective.d3po.clamp: "),
+        ({"scores": {"buffer_size": 8}}, "buffer_size and min_count are of baseline: 'prompt'"),
+        ({"scores": {"baseline": "prompt", "min_count": 300}}, "is never reached"),
+        ({"scores": {"baseline": "input"}}, "of two edits baseline: 'input' says which is better"),
+        ({"sampling": {"steps": 4, "window": 4}}, "a window has fewer than steps"),
+        ({"sampling": {"window_every": 4}}, "say how many steps it has, window: 4"),
+        ({"sampling": {"window": 4}, "objective": {"kind": "dpo"}}, "it learns from no denoising step"),
     ],
 )
 def test_a_mistake_is_told_in_short(data: dict[str, Any], message: str) -> None:

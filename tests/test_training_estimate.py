@@ -101,6 +101,19 @@ def test_a_gradient_through_the_decoder_and_several_steps_is_counted(base: str) 
     assert 2 * nft.needs.update < one.needs.update < two.needs.update - nft.needs.update
 
 
+@pytest.mark.parametrize(("kl", "reference"), [(0.0, 0), (0.1, 1)])
+def test_a_window_is_all_that_is_learned_from(base: str, kl: float, reference: int) -> None:
+    data = config(base, epochs=2).model_dump() | {"objective": {"kind": "ppo", "kl": kl}}
+    data["sampling"] |= {"edits": 5, "window": 4, "sampler": "ddim"}
+    found = estimate(parse_config(TrainConfig, data, where="test"))
+    sample, known, update = (found.phases[name] for name in ("sample", "reference", "update"))
+    assert sample.each == 16 * 5 * 10 * 4
+    each = 16 * 5 * 4 * 4  # of all five edits, at four denoising steps, with four branches
+    assert (known.each, known.total) == (reference * each, 3 * reference * each)
+    assert (update.each, update.total) == (2 * each, 3 * 2 * each)
+    assert found.trajectory_bytes == 16 * 5 * (4 + 2) * 4 * 4 * 4 * 4
+
+
 def test_memory_adds_up(base: str) -> None:
     found = estimate(config(base))
     assert found.trajectory_bytes == 16 * 2 * 11 * 4 * 4 * 4 * 4

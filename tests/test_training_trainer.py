@@ -43,6 +43,7 @@ from simedit.training.objectives.d3po import D3PO
 from simedit.training.objectives.dpo import DPO
 from simedit.training.objectives.draft import DRaFT
 from simedit.training.objectives.nft import NFT
+from simedit.training.objectives.ppo import PPO
 from simedit.training.policy import Policy
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
@@ -449,6 +450,84 @@ def test_following_the_scores_gradients_lowers_them(tmp_path: Path) -> None:
     trainer.run()
     semantic = [record["semantic"] for record in _records(tmp_path)]
     assert semantic[-1] < semantic[0] - 0.02
+
+
+PROMPTS: Any = {
+    "objective": PPO(kl=0.1),
+    "scores": ScoresConfig(baseline="prompt", buffer_size=9, min_count=5),
+    "samples": 4,
+    "steps": 3,
+    "sampling": {"sampler": "ddim", "steps": 4, "window": 2, "batch_size": 2, "edits": 3},
+    "update": {"batch_size": 2, "accumulation": 1, "epochs": 2},
+}
+
+
+def test_prompts_statistics_and_a_window_stopped_at_every_chance_change_no_bit(
+    tmp_path: Path, layouts: Layouts
+) -> None:
+    whole = _trainer(tmp_path / "whole", **PROMPTS)
+    expected = whole.run()
+    chances: list[tuple[int, str, int]] = []
+    windows: dict[int, list[int]] = {}
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase in ("sample", "reference", "update"):
+            windows[trainer.done.step] = trainer.sampler.schedule.noisy_steps
+            if (chance := (trainer.done.step, phase, done)) not in chances:
+                chances.append(chance)
+                trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path, show=show, **PROMPTS)
+        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert len(chances) == 3 * (2 + 2 + 4)
+    assert windows == {0: [0, 1], 1: [1, 2], 2: [0, 1]}
+    _assert_same(specialist, expected)
+    moments = (checkpoints.optimizer_state(one.optimizer) for one in (trainer, whole))
+    for one, other in zip(*moments, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert _records(tmp_path) == _records(tmp_path / "whole")
+    records = _records(tmp_path)
+    assert all(record["updates"] == 4 and record["clipped"] > 0 for record in records)
+    assert all(record["kl_reference"] > 0 for record in records)
+    assert specialist.card.sampler == "ddim"
+    last = tmp_path / "run" / "checkpoints" / "step_0003"
+    newest = checkpoints.load(last).newest
+    assert newest.keys() == {f"{name}.{i}" for name in ("structural", "semantic") for i in range(2)}
+    assert sum(len(newest[f"semantic.{i}"]) for i in range(2)) == 2 * 9
+
+
+@pytest.mark.parametrize("damage", ["missing", "of others", "long"])
+def test_statistics_that_are_not_this_trainings_are_refused(tmp_path: Path, damage: str) -> None:
+    _trainer(tmp_path, **PROMPTS | {"steps": 1}).run()
+    last = tmp_path / "run" / "checkpoints" / "step_0001"
+    scores = load_file(last / "scores.safetensors")
+    (last / "scores.safetensors").unlink()
+    if damage != "missing":
+        scores["semantic.2" if damage == "of others" else "semantic.0"] = torch.ones(10)
+        save_file(scores, last / "scores.safetensors")
+    with pytest.raises(SimeditError, match=r"broken.*scores\.safetensors does not hold"):
+        _trainer(tmp_path, **PROMPTS).resume(last)
+
+
+def test_of_a_window_no_more_is_kept_than_is_learned_from(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, sampling={"steps": 6, "window": 2, "edits": 3})
+    whole = _trainer(tmp_path / "whole", sampling={"steps": 6, "edits": 3})
+    for step in (0, 3):
+        trainer.sampler.at(step)
+        some = [t.sampler.batch(t._draws(step)[:2], {"sample": 0, "score": 0}) for t in (trainer, whole)]
+        assert [tuple(one.latents.shape[:3]) for one in some] == [(2, 3, 4), (2, 3, 7)]
+        assert some[0].log_probs.shape == (2, 3, 2)
+        latents = some[0].latents
+        # Where the window begins, edits have not parted, but for rounding.
+        torch.testing.assert_close(latents[:, 1:, 0], latents[:, :1, 0].expand(-1, 2, -1, -1, -1))
+        assert (latents[:, 1, 1] != latents[:, 0, 1]).any()
+        same = torch.equal(latents[:, :, :3], some[1].latents[:, :, :3])
+        assert same == (step == 0)  # as without a window as long as both draw noise
 
 
 WARM: Any = {

@@ -423,7 +423,7 @@ class TrainConfig(Config):
     regions: RegionsConfig = Field(default=RegionsConfig(), validate_default=True)
     scores: ScoresConfig = ScoresConfig()
     warm_start: WarmStartConfig | None = Field(default=None, validate_default=True)
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = Field(default=SamplingConfig(), validate_default=True)
     objective: AnyObjective = D3PO()
     update: UpdateConfig = UpdateConfig()
     lora_rank: PositiveInt = 8

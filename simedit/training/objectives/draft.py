@@ -40,7 +40,9 @@ class DRaFT(Objective):
                     f"it weigh nothing (scores.{name}_weight=0), or take another kind"
                 )
         if sampling.window is not None:
-            raise ValueError("it learns from the last denoising steps, whatever sampling.window says: drop it")
+            raise ValueError(
+                "it learns from the last denoising steps, whatever sampling.window says: drop it"
+            )
         if self.last > sampling.steps:
             raise ValueError(f"last: {self.last} is more than there are denoising steps ({sampling.steps})")
 
