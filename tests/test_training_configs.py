@@ -132,6 +132,8 @@ def test_scores_without_gradients_are_refused_where_they_are_to_be_followed():
     few = {"objective": {"kind": "draft", "last": 5}, "sampling": {"steps": 4}}
     with pytest.raises(SimeditError, match=r"last: 5 is more than there are denoising steps \(4\)"):
         parse_config(TrainConfig, few, where="c.yaml")
+    with pytest.raises(SimeditError, match=r"drop sampling\.window"):
+        parse_config(TrainConfig, draft | {"sampling": {"window": 2}}, where="c.yaml")
 
 
 @pytest.mark.parametrize("sampling", [{"sampler": "ddim"}, {"window": 2}])

@@ -41,7 +41,7 @@ class DRaFT(Objective):
                 )
         if sampling.window is not None:
             raise ValueError(
-                "it learns from the last denoising steps, whatever sampling.window says: drop it"
+                "it learns from the last denoising steps, not from a window: drop sampling.window"
             )
         if self.last > sampling.steps:
             raise ValueError(f"last: {self.last} is more than there are denoising steps ({sampling.steps})")
