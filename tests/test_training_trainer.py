@@ -561,11 +561,23 @@ def test_a_warm_start_stopped_at_every_chance_changes_no_bit(tmp_path: Path) -> 
     assert specialist.card.training["warm_start"] == 4
 
 
-def test_a_gpu_trains_as_the_cpu_does_also_after_a_stop(tmp_path: Path, gpu: Gpu) -> None:
+@pytest.mark.parametrize(
+    "objective",
+    [
+        D3PO(),
+        pytest.param(NFT(levels=2), marks=pytest.mark.slow),
+        pytest.param(DRaFT(last=2), marks=pytest.mark.slow),
+    ],
+)
+def test_a_gpu_trains_as_the_cpu_does_also_after_a_stop(
+    tmp_path: Path, gpu: Gpu, objective: Objective
+) -> None:
     options: Any = WARM | {"steps": 2, "precision": "bf16", "update": {"gradient_checkpointing": True}}
-    options |= {"structural": Canny(), "score": Semantic(Texture())}
+    options |= {"structural": Canny(), "score": Semantic(Texture()), "objective": objective}
+    options |= {"scores": SCORES} if objective.differentiates else {}
     expected = _trainer(tmp_path / "cpu", **options).run()
     stops = [("warm start", 2), ("sample", 2), ("reference", 2), ("update", 1)]
+    stops = [stop for stop in stops if stop[0] != "reference" or objective.work(2, 2).reference]
 
     def show(phase: str, done: int, of: int) -> None:
         if stops and (phase, done) == stops[0]:
