@@ -46,7 +46,7 @@ def _plain_step(setting: Setting, row: int, edit: int, step: int) -> Normal:
 
     if setting.schedule.init_scale == 1:  # DDIM (arXiv 2010.02502, eq. 12 and 16, eta 1)
         t = 801 - 200 * step
-        now, after = alphas[t], alphas[max(0, t - 200)]
+        now, after = alphas[t], alphas[t - 200]
         std = ((1 - after) / (1 - now) * (1 - now / after)).sqrt()
         eps = noise(x, float(t))
         clean = (x - (1 - now).sqrt() * eps) / now.sqrt()
