@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -228,24 +229,41 @@ class SemanticConfig(Config):
     outside: NonNegativeFloat = 0.5
 
 
+class AttentionConfig(Config):
+    """Attention score: does a noun's attention map stay as it was? (InstructRL4Pix, arXiv 2406.09973)
+
+    Attributes:
+        weight: against the structural score.
+        noun: whose map, a word or more of the style's instruction; null is the style's noun.
+        steps: noise levels at which the base looks at each picture.
+    """
+
+    weight: PositiveFloat = 1.0
+    noun: Annotated[str, Field(min_length=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=100)] = 4
+
+
 class ScoresConfig(Config):
     """How edits are ranked.
 
     Attributes:
-        structural, semantic: the two scores.
+        structural, semantic: the paper's two scores.
+        attention: a third; null for none.
         alpha: the semantic score's weight against the structural one.
-        clip: bound on either score's advantage.
+        clip: bound on each score's advantage.
     """
 
     structural: Annotated[DepthConfig | CannyConfig, Field(discriminator="kind")] = DepthConfig()
     semantic: SemanticConfig = SemanticConfig()
+    attention: AttentionConfig | None = None
     alpha: NonNegativeFloat = 1.0
     clip: PositiveFloat = 5.0
 
     @property
     def weights(self) -> dict[str, float]:
         """Of the scores, by name."""
-        return {"structural": 1.0, "semantic": self.alpha}
+        weights = {"structural": 1.0, "semantic": self.alpha}
+        return weights if self.attention is None else weights | {"attention": self.attention.weight}
 
 
 class SamplingConfig(Config):
@@ -390,6 +408,18 @@ class TrainConfig(Config):
         rest = {key: value for key, value in before.items() if key not in moved}
         return data | {"update": rest, "objective": {"kind": "d3po"} | told | moved}
 
+    @field_validator("scores")
+    @classmethod
+    def _noun_said(cls, scores: ScoresConfig, info: ValidationInfo) -> ScoresConfig:
+        style = info.data.get("style")
+        if scores.attention is not None and style is not None:
+            noun = scores.attention.noun or style.noun
+            if noun is None or not said(noun, style.instruction):
+                raise ValueError(
+                    f"attention.noun (or style.noun) must be words of style.instruction, not {noun!r}"
+                )
+        return scores
+
     @field_validator("warm_start")
     @classmethod
     def _something_to_do(
@@ -444,6 +474,11 @@ class TrainConfig(Config):
                     "inputs: 'files' with masks by region needs inputs.region: where the edit belongs"
                 )
         return regions
+
+
+def said(words: str, text: str) -> list[int]:
+    """Where a text says some words, whole and in either case: the index of each first letter."""
+    return [found.start() for found in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE)]
 
 
 def check_counts(config: TrainConfig, processes: int) -> None:
