@@ -40,10 +40,11 @@ def edits_of(inputs: Tensor, count: int) -> Tensor:
     return torch.lerp(inputs[:, None].expand_as(noise), noise, 0.5)
 
 
-def by_hand(pipeline: SpecialistPipeline, latents: Tensor, inputs: Tensor, steps: int) -> Tensor:
+def by_hand(pipeline: SpecialistPipeline, pictures: Tensor, steps: int) -> Tensor:
     """The maps from what the layers of the base as it is get to see."""
     unet: Any = pipeline.unet
-    text, (n, _, height, width) = pipeline.encode_text([TEXT]), latents.shape
+    text, latents = pipeline.encode_text([TEXT]), pipeline.encode_images(pictures)
+    n, _, height, width = latents.shape
     seen: list[tuple[Any, Tensor]] = []
     hooks = [
         layer.register_forward_pre_hook(
@@ -58,7 +59,7 @@ def by_hand(pipeline: SpecialistPipeline, latents: Tensor, inputs: Tensor, steps
         alpha = pipeline.scheduler.alphas_cumprod[t].double()
         noise = torch.randn(latents.shape[1:], generator=random).double()
         noisy = alpha.sqrt() * latents * pipeline.vae.config.scaling_factor + (1 - alpha).sqrt() * noise
-        unet(torch.cat([noisy, inputs, 0 * inputs], 1), t, encoder_hidden_states=text.expand(n, -1, -1))
+        unet(torch.cat([noisy, 0 * noisy, 0 * noisy], 1), t, encoder_hidden_states=text.expand(n, -1, -1))
     for hook in hooks:
         hook.remove()
     assert len(seen) == steps * len(hooks) > 0
@@ -77,9 +78,9 @@ def by_hand(pipeline: SpecialistPipeline, latents: Tensor, inputs: Tensor, steps
 @torch.no_grad()
 def test_maps_are_what_a_plain_computation_gives() -> None:
     pipeline = tiny_pipeline().to(torch.float64)
-    latents, inputs = torch.randn(2, 3, 4, 4, 6, generator=torch.manual_seed(0), dtype=torch.float64)
-    maps = Attention(pipeline, TEXT, NOUN, steps=3).maps(latents, inputs)
-    assert torch.allclose(maps, by_hand(pipeline, latents, inputs, 3), rtol=0, atol=1e-6)
+    pictures = torch.rand(3, 3, *SIZE, generator=torch.manual_seed(0), dtype=torch.float64)
+    maps = Attention(pipeline, TEXT, NOUN, steps=3).maps(pictures)
+    assert torch.allclose(maps, by_hand(pipeline, pictures, 3), rtol=0, atol=1e-6)
     assert (maps > 0).all()
     assert torch.allclose(maps.sum((1, 2)), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-9)
     assert (maps[0] - maps[1]).abs().max() > 1e-4  # they depend on what is seen

@@ -26,8 +26,8 @@ class Attention:
     A picture's map is what the base's cross-attentions give the noun's tokens while it denoises that picture,
     noised to `steps` levels with noise that is always the same: the mean over layers, heads and the noun's
     tokens, brought to the latents' size and summed over the levels (DAAM, arXiv 2210.04885), and scaled to
-    the sum 1. For both pictures the base sees the input as its image, and no style, so that what is denoised
-    alone makes the difference.
+    the sum 1. The base is told the instruction and sees zeros where its image and style go, as where training
+    left them out: shown the input there, it looks for the noun in that, and less in the picture.
 
     The paper's own distance, layers and levels are not known to us: there is no code.
 
@@ -60,26 +60,20 @@ class Attention:
     def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
         """As `Score`; a NaN in an edit makes its score NaN."""
         pictures = torch.cat([targets.inputs.unsqueeze(1), edits], 1)
-        latents = self._pipeline.encode_images(pictures.flatten(0, 1))
-        inputs = latents[:: pictures.shape[1]].repeat_interleave(pictures.shape[1], 0)
-        maps = self.maps(latents, inputs).unflatten(0, pictures.shape[:2])
+        maps = self.maps(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
         return (maps[:, 1:] - maps[:, :1]).abs().sum((-2, -1)) / 2
 
-    def maps(self, latents: Tensor, inputs: Tensor) -> Tensor:
-        """The noun's maps, float32 [N, h, w], each of sum 1.
-
-        Args:
-            latents: [N, C, h, w], of the pictures, as `SpecialistPipeline.encode_images` gives them.
-            inputs: the same of what the base sees as its image.
-        """
+    def maps(self, pictures: Tensor) -> Tensor:
+        """The noun's maps, float32 [N, h, w], each of sum 1, of pictures [N, 3, H, W] in 0..1."""
+        latents = self._pipeline.encode_images(pictures)
         x = latents.to(torch.promote_types(latents.dtype, torch.float32))
         x, noise = x * self._pipeline.vae.config.scaling_factor, torch.Generator().manual_seed(SEED)
         total = x.new_zeros(len(x), *x.shape[-2:])
         for t in self._timesteps:
             a = self._pipeline.scheduler.alphas_cumprod[t].to(x)
             drawn = torch.randn(x.shape[1:], generator=noise, dtype=torch.float32).to(x)
-            noisy = (a.sqrt() * x + (1 - a).sqrt() * drawn).to(inputs.dtype)
-            given = torch.cat([noisy, inputs, torch.zeros_like(inputs)], 1)
+            noisy = (a.sqrt() * x + (1 - a).sqrt() * drawn).to(latents.dtype)
+            given = torch.cat([noisy, *[torch.zeros_like(noisy)] * 2], 1)
             self._found.clear()
             self._unet(given, t, encoder_hidden_states=self._text.expand(len(x), -1, -1))
             for found in self._found:
