@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class Attention:
         places = noun_places(pipeline.tokenizer, instruction, noun)
         for layer in self._unet.modules():
             if isinstance(layer, Layer) and layer.is_cross_attention:
-                layer.set_processor(_Reading(layer.processor, places, self._found))  # type: ignore[arg-type]
+                layer.set_processor(Reading(layer.processor, places, self._found))  # type: ignore[arg-type]
         with torch.no_grad():
             self._text = pipeline.encode_text([instruction])
         levels = len(pipeline.scheduler.alphas_cumprod)
@@ -76,20 +77,17 @@ class Attention:
             given = torch.cat([noisy, *[torch.zeros_like(noisy)] * 2], 1)
             self._found.clear()
             self._unet(given, t, encoder_hidden_states=self._text.expand(len(x), -1, -1))
-            for found in self._found:
-                side = round((x[0, 0].numel() / found.shape[1]) ** 0.5)
-                grid = found.unflatten(1, [edge // side for edge in x.shape[-2:]])
-                total += interpolate(grid.unsqueeze(1), x.shape[-2:], mode="bilinear").squeeze(1)
+            total += together(self._found, *x.shape[-2:])
         return total / total.sum((-2, -1), keepdim=True)
 
 
-class _Reading:
+class Reading:
     """A layer's processor that notes how much of each place's attention some tokens get.
 
     Args:
         usual: does the layer's work.
         places: the tokens'.
-        found: gains [N, P], the mean over heads and tokens.
+        found: gains [N, P], the mean over heads and tokens, for the layer's P places.
     """
 
     def __init__(self, usual: Any, places: list[int], found: list[Tensor]):
@@ -105,6 +103,16 @@ class _Reading:
         shares = attn.get_attention_scores(query, key)[..., self._places].mean(-1)
         self._found.append(shares.unflatten(0, (-1, attn.heads)).mean(1))
         return self._usual(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+
+
+def together(found: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """[N, height, width], the sum of what `Reading` found in layers of that size or a whole part of it."""
+    total = found[0].new_zeros(len(found[0]), height, width)
+    for each in found:
+        side = round((height * width / each.shape[1]) ** 0.5)
+        grid = each.unflatten(1, (height // side, width // side)).unsqueeze(1)
+        total = total + interpolate(grid, (height, width), mode="bilinear").squeeze(1)
+    return total
 
 
 def noun_places(tokenizer: Any, instruction: str, noun: str) -> list[int]:
