@@ -1,13 +1,14 @@
 """Does the attention score keep an edit at the thing that is named? One drawer's front, in the lab.
 
-    python benchmarks/localisation.py runs/localisation   # all of it, one core; resumable; needs the extra sim
+    python benchmarks/localisation.py runs/localisation   # all of it; resumable; needs the extra sim
 
-The base that ships is told of cupboards alone. First it is taught 'make the top drawer out of gold', of any of
-the three drawers: to paint the drawer's front, and, by a loss of its own, to attend to it at the words `top
-drawer`. Then it is looked at: where its attention at these words lies, with and without that lesson, and what the
-score says of planted edits. Last come trainings with feedback from there, with the score and without, whose raw
-edits, no mask laid over them, are measured on frames that no training saw: of the pixels that changed (by a
-tenth of the range, in the mean over colours), how many lie on the drawer's front, and how many of those changed.
+The base that ships is told of cupboards alone. First it is taught 'make the top drawer out of gold', of any
+of the three drawers: to paint the drawer's front, and, by a loss of its own, to attend to it at the words
+`top drawer`. Then it is looked at: where its attention at these words lies, with and without that lesson, and
+what the score says of planted edits. Last come trainings with feedback from there, with the score and
+without. Their raw edits, no mask laid over them, are measured on frames that no training saw: of the pixels
+that changed (by a tenth of the range, in the mean over colours), how many lie on the drawer's front, and how
+many of those changed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ ARMS: dict[str, tuple[str, ...]] = {
     "and attention, thrice": ("scores.attention={weight: 3}",),
     "and the mask's outside": ("scores.semantic.outside=10",),
 }
-"""By what edits are ranked: eq. 9 inside the mask and Canny's edges; with the score; with eq. 9's pixel error."""
+"""By what edits are ranked: eq. 9 inside the mask and edges; with the score; with eq. 9's pixel error."""
+FIRST = next(iter(ARMS))
 
 
 def told(drawer: str, style: str = "{style}") -> str:
@@ -94,7 +96,7 @@ def number_of(arm: str) -> str:
 
 
 def render(folder: Path) -> None:
-    """frames.npz and held-out.npz: frames with the cabinet's parts; images of the first and masks of TARGET."""
+    """frames.npz and held-out.npz: frames and the cabinet's parts; of the first images and TARGET's masks."""
     from simedit.envs.drawer.inputs import TwinInputs
     from simedit.training.config import TwinConfig
 
@@ -188,9 +190,7 @@ def teach(folder: Path) -> None:
         painted = (weight * (velocity - (a.sqrt() * noise - (1 - a).sqrt() * x)) ** 2).mean()
         seen = together(maps, *x.shape[-2:]).flatten(1)
         wanted = share.flatten(1) / share.flatten(1).sum(1, keepdim=True)
-        apart = nn.functional.kl_div(
-            (seen / seen.sum(1, keepdim=True)).log(), wanted, reduction="batchmean"
-        )
+        apart = nn.functional.kl_div((seen / seen.sum(1, keepdim=True)).log(), wanted, reduction="batchmean")
         return painted + MAP * apart
 
     fit(module, loss, steps=STEPS, learning_rate=1e-3, folder=folder / "lesson", title="base", decay=0.99)
@@ -209,7 +209,9 @@ def look(folder: Path) -> None:
     photograph = np.array(Image.fromarray(style_photographs(STYLE)[0]).resize((WIDTH, HEIGHT)))
     regions = {drawer: front(parts, drawer) for drawer in DRAWERS} | {"cabinet": parts >= 0}
     planted = {
-        name: tensor([paint(f, m, photograph, frame_shading(f, USUAL)) for f, m in zip(frames, masks, strict=True)])
+        name: tensor(
+            [paint(f, m, photograph, frame_shading(f, USUAL)) for f, m in zip(frames, masks, strict=True)]
+        )
         for name, masks in regions.items()
     }
     edits, inputs = torch.stack([*planted.values()], 1), tensor(frames)
@@ -283,17 +285,19 @@ def train(folder: Path, arm: str, seed: int) -> None:
 def show(folder: Path, jobs: Sequence[tuple[str, int]]) -> None:
     """Print the tables; write localisation.png."""
     looked = read_json(folder / "look.json")
-    print_table([*looked[0]], [[v if isinstance(v, (str, int)) else f"{v:.3f}" for v in r.values()] for r in looked])
+    print_table(
+        [*looked[0]], [[v if isinstance(v, (str, int)) else f"{v:.3f}" for v in r.values()] for r in looked]
+    )
     rows, pictures = [], {}
     with np.load(folder / "held-out.npz") as made:
         frames = made["frames"]
     for arm, seed in jobs:
         run = folder / number_of(arm) / str(seed)
         found = read_json(run / "found.json")
-        for name in ("before", "after")[seed > 0 or arm != [*ARMS][0] :]:
+        for name in ("before", "after")[seed > 0 or arm != FIRST :]:
             rows.append([arm, seed, name, *(f"{value:.3f}" for value in found[name].values())])
         if seed == 0:
-            for name in ("before", "after")[arm != [*ARMS][0] :]:
+            for name in ("before", "after")[arm != FIRST :]:
                 with np.load(run / f"{name}.npz") as made:
                     pictures[f"{arm}, {name}" if name == "before" else arm] = made["edits"]
     print_table(["ranked by", "seed", "", "inside", "inside, weighed", "covered", "spilled"], rows)

@@ -24,6 +24,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_clip import save_clip
 from small_training import SIDE, write_config, write_inputs, write_photos
 
 from simedit.cli import main as edit
@@ -640,8 +641,10 @@ def test_more_steps_can_be_asked_for_and_replace_the_runs_own_specialist(trained
     assert training["steps"] == 5
 
 
-def test_attention_is_a_third_score_also_of_a_training_that_goes_on():
-    settings = ("--set", "scores.attention={weight: 2}")
+def test_further_scores_count_also_in_a_training_that_goes_on():
+    save_clip(Path("clip"))
+    caption = "scores.caption={text: 'made of {style}', model: clip}"
+    settings = ("--set", "scores.attention={weight: 2}", caption)
     assert main([*NEW, *settings, "steps=2"]) == 0
     weights = load_file("specialists/gold/adapter.safetensors")
     whole = metrics(Path())
@@ -650,9 +653,13 @@ def test_attention_is_a_third_score_also_of_a_training_that_goes_on():
     assert main(["--resume", "runs/other", "--cpu", "--set", "steps=2"]) == 0
     again = load_file("other/adapter.safetensors")
     assert all(torch.equal(again[key], weights[key]) for key in weights)
-    assert all(0 < record["attention"] < 1 for record in whole)
+    assert all(0 < record["attention"] < 1 and 0 < record["caption"] < 2 for record in whole)
     lines = Path("runs/other/metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["attention"] for line in lines] == [record["attention"] for record in whole]
+    for name in ("attention", "caption"):
+        assert [json.loads(line)[name] for line in lines] == [record[name] for record in whole]
+    assert json.loads(Path("runs/train/gold/run.json").read_text())["config"]["scores"]["caption"][
+        "text"
+    ] == ("made of gold")
 
 
 def test_a_style_file_must_say_the_noun_of_the_attention(capsys):

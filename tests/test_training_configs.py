@@ -17,6 +17,7 @@ from simedit.training.config import (
     TwinConfig,
     UpdateConfig,
     check_counts,
+    said,
 )
 from simedit.training.objectives.d3po import D3PO
 
@@ -73,6 +74,22 @@ def test_photo_edits_name_what_becomes_what(name):
     assert all(str(style.style_noun) in prompt for prompt in (style.instruction, *style.wordings))
 
 
+TASKS = ("insert", "remove", "replace", "transform")
+"""InstructRL4Pix's."""
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_scored_by_attention_and_caption_in_its_own_words(name: str) -> None:
+    config = load(name).named("an_apple")
+    scores = config.scores
+    assert scores.attention is not None
+    assert scores.caption is not None
+    assert said(str(scores.attention.noun), config.style.instruction)
+    assert "{" not in scores.caption.text + str(scores.attention.noun)
+    assert config.style.wordings == ()
+    assert list(scores.weights) == ["structural", "semantic", "attention", "caption"]
+
+
 def load(name: str) -> TrainConfig:
     return load_config(TrainConfig, CONFIGS / "train" / f"{name}.yaml")
 
@@ -80,7 +97,7 @@ def load(name: str) -> TrainConfig:
 def test_each_training_counts_right():
     names = {path.stem for path in (CONFIGS / "train").iterdir()}
     push_t = {"push_t_background", "push_t_block"}
-    assert names == {"material", "canny", "photo", "distill", *push_t}
+    assert names == {"material", "canny", "photo", "distill", *push_t, *TASKS}
     for name in names - {"distill"}:
         config = load(name)
         for processes in (1, 2, 4):
@@ -119,6 +136,19 @@ def test_an_objective_at_all_noise_levels_does_not_follow_a_distillation():
     with pytest.raises(SimeditError, match="a distilled specialist knows few"):
         parse_config(TrainConfig, data, where="c.yaml")
     assert parse_config(TrainConfig, data | {"steps": 0}, where="c.yaml").steps == 0
+
+
+def test_the_specialists_name_is_filled_in_wherever_a_config_says_style():
+    scores = {"attention": {"noun": "{style}"}, "caption": {"text": "a shelf of {style}", "weight": 2}}
+    data = {"style": {"instruction": "make a shelf of {style}"}, "scores": scores}
+    config = parse_config(TrainConfig, data, where="c.yaml").named("old_teak")
+    assert config.style.instruction == "make a shelf of old teak"
+    assert config.scores.attention is not None
+    assert config.scores.attention.noun == "old teak"
+    assert config.scores.caption is not None
+    assert config.scores.caption.text == "a shelf of old teak"
+    assert config.scores.weights == {"structural": 1, "semantic": 1, "attention": 1, "caption": 2}
+    assert TrainConfig().named("x").scores == TrainConfig().scores
 
 
 def test_canny_needs_no_weights_but_the_bases():

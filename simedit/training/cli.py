@@ -131,7 +131,7 @@ def train(
                 f"--name {name!r} must be of letters, digits, - and _ (read as a space): it names a folder"
             )
         check_name(name, "--name")
-        training = training.model_copy(update={"style": training.style.named(name)})
+        training = training.named(name)
         folder = out or RUNS / name
         target = specialist or SPECIALISTS / name
         run = Run(name=name, id=secrets.token_hex(8), specialist=str(target))
@@ -447,22 +447,21 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
 def _scores(config: TrainConfig, pipeline: SpecialistPipeline, device: torch.device) -> dict[str, Score]:
     """The scores by name; `pipeline` is the base as it was loaded."""
     from simedit.scores.attention import Attention
+    from simedit.scores.caption import Caption
     from simedit.scores.encoders import load_encoder
     from simedit.scores.semantic import Semantic
     from simedit.scores.structural import load_structural
 
-    structural, semantic, attention = (
-        config.scores.structural,
-        config.scores.semantic,
-        config.scores.attention,
-    )
+    wanted = config.scores
     found: dict[str, Score] = {
-        "structural": load_structural(structural, device),
-        "semantic": Semantic(load_encoder(semantic, device), semantic.outside),
+        "structural": load_structural(wanted.structural, device),
+        "semantic": Semantic(load_encoder(wanted.semantic, device), wanted.semantic.outside),
     }
-    if attention is not None:
+    if (attention := wanted.attention) is not None:
         noun = attention.noun or config.style.noun or ""
         found["attention"] = Attention(pipeline, config.style.instruction, noun, attention.steps)
+    if wanted.caption is not None:
+        found["caption"] = Caption.load(wanted.caption, device)
     return found
 
 

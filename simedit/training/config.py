@@ -50,19 +50,19 @@ class StyleConfig(Config):
 
     def named(self, name: str) -> StyleConfig:
         """The same with {style} filled in from the specialist's name."""
-        words = name.replace("_", " ")
-
-        def fill(text: str | None) -> str | None:
-            return text if text is None else text.replace("{style}", words)
-
         return self.model_copy(
             update={
-                "instruction": fill(self.instruction),
-                "wordings": tuple(str(fill(wording)) for wording in self.wordings),
-                "noun": fill(self.noun),
-                "style_noun": fill(self.style_noun),
+                "instruction": filled(self.instruction, name),
+                "wordings": tuple(str(filled(wording, name)) for wording in self.wordings),
+                "noun": filled(self.noun, name),
+                "style_noun": filled(self.style_noun, name),
             }
         )
+
+
+def filled(text: str | None, name: str) -> str | None:
+    """A text with {style} filled in from the specialist's name."""
+    return text if text is None else text.replace("{style}", name.replace("_", " "))
 
 
 MasksConfig = Annotated[
@@ -234,7 +234,8 @@ class AttentionConfig(Config):
 
     Attributes:
         weight: against the structural score.
-        noun: whose map, a word or more of the style's instruction; null is the style's noun.
+        noun: whose map, a word or more of the style's instruction, in which {style} stands for the
+            specialist's name too; null is the style's noun.
         steps: noise levels at which the base looks at each picture.
     """
 
@@ -243,12 +244,26 @@ class AttentionConfig(Config):
     steps: Annotated[int, Field(ge=1, le=100)] = 4
 
 
+class CaptionConfig(Config):
+    """Caption score: does the edit show what a text says? (CLIP's cosine, arXiv 2103.00020)
+
+    Attributes:
+        text: what the edit should show, such as "a table with {style} on it".
+        weight: against the structural score.
+        model: hub id or directory of a CLIP of transformers; null for the usual one.
+    """
+
+    text: Annotated[str, Field(min_length=1)]
+    weight: PositiveFloat = 1.0
+    model: Place | None = None
+
+
 class ScoresConfig(Config):
     """How edits are ranked.
 
     Attributes:
         structural, semantic: the paper's two scores.
-        attention: a third; null for none.
+        attention, caption: further ones; null for none.
         alpha: the semantic score's weight against the structural one.
         clip: bound on each score's advantage.
     """
@@ -256,14 +271,24 @@ class ScoresConfig(Config):
     structural: Annotated[DepthConfig | CannyConfig, Field(discriminator="kind")] = DepthConfig()
     semantic: SemanticConfig = SemanticConfig()
     attention: AttentionConfig | None = None
+    caption: CaptionConfig | None = None
     alpha: NonNegativeFloat = 1.0
     clip: PositiveFloat = 5.0
 
     @property
     def weights(self) -> dict[str, float]:
         """Of the scores, by name."""
-        weights = {"structural": 1.0, "semantic": self.alpha}
-        return weights if self.attention is None else weights | {"attention": self.attention.weight}
+        further = {"attention": self.attention, "caption": self.caption}
+        found = {name: score.weight for name, score in further.items() if score is not None}
+        return {"structural": 1.0, "semantic": self.alpha, **found}
+
+    def named(self, name: str) -> ScoresConfig:
+        """The same with {style} filled in from the specialist's name."""
+        noun, text = (
+            one and one.model_copy(update={key: filled(getattr(one, key), name)})
+            for one, key in ((self.attention, "noun"), (self.caption, "text"))
+        )
+        return self.model_copy(update={"attention": noun, "caption": text})
 
 
 class SamplingConfig(Config):
@@ -451,6 +476,10 @@ class TrainConfig(Config):
                 "it learns at all noise levels, and a distilled specialist knows few: take 'd3po'"
             )
         return objective
+
+    def named(self, name: str) -> TrainConfig:
+        """The same with {style} filled in from the specialist's name, in all that is said."""
+        return self.model_copy(update={"style": self.style.named(name), "scores": self.scores.named(name)})
 
     @property
     def sampler(self) -> Literal["euler_ancestral", "consistency"]:
