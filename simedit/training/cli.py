@@ -241,7 +241,7 @@ def train_in(
             regions = Regions(shown_in, config.style, styles, segmenter)
             if shown_in.cut and fresh:
                 styles = regions.cut(styles)
-            scores = _scores(config, pipeline, device)
+            scores = scores_of(config, pipeline, device)
         masks = warning_masks(regions, config.style, console) if main else regions.inputs
         if config.after is not None:
             inputs = edited = _edited(config, inputs, folder, device)
@@ -444,7 +444,7 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
     return RunInputs(config.inputs, config.width, config.height)
 
 
-def _scores(config: TrainConfig, pipeline: SpecialistPipeline, device: torch.device) -> dict[str, Score]:
+def scores_of(config: TrainConfig, pipeline: SpecialistPipeline, device: torch.device) -> dict[str, Score]:
     """The scores by name; `pipeline` is the base as it was loaded."""
     from simedit.scores.attention import Attention
     from simedit.scores.caption import Caption
