@@ -311,7 +311,7 @@ def train_style(
             overrides=(f"base={base}", *settings),
         )
         return
-    wanted = config.model_copy(update={"style": config.style.named(name)})
+    wanted = config.named(name)
     if differing := _differing(run, newest, wanted, photographs, target):
         raise SimeditError(
             f"{run} holds a training of {name!r} that was begun otherwise: {'; '.join(differing)}. Give the "

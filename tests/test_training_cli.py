@@ -24,6 +24,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_clip import save_clip
 from small_training import SIDE, write_config, write_inputs, write_photos
 
 from simedit.cli import main as edit
@@ -348,6 +349,8 @@ def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
         (("--specialist", "photos", "--overwrite"), "photos exists and is not a specialist's folder"),
         (("--specialist", "small.yaml/gold"), "small.yaml is a file: choose another --out or --specialist"),
         (("--out", "small.yaml"), "small.yaml is a file: choose another --out or --specialist"),
+        (("--set", "scores.attention={noun: board}"), "must be words of style.instruction, not 'board'"),
+        (("--set", "scores.attention={}", "style.noun=null"), "words of style.instruction, not None"),
     ],
 )
 def test_a_mistake_is_explained_before_any_work(capsys, change: tuple[str, ...], message: str):
@@ -649,6 +652,33 @@ def test_more_steps_can_be_asked_for_and_replace_the_runs_own_specialist(trained
     training = Specialist.load("specialists/gold").card.training
     assert training is not None
     assert training["steps"] == 5
+
+
+def test_further_scores_count_also_in_a_training_that_goes_on():
+    save_clip(Path("clip"))
+    caption = "scores.caption={text: 'made of {style}', model: clip}"
+    settings = ("--set", "scores.attention={weight: 2}", caption)
+    assert main([*NEW, *settings, "steps=2"]) == 0
+    weights = load_file("specialists/gold/adapter.safetensors")
+    whole = metrics(Path())
+    other = ("--out", "runs/other", "--specialist", "other")
+    assert main([*NEW, *settings, "steps=1", *other]) == 0
+    assert main(["--resume", "runs/other", "--cpu", "--set", "steps=2"]) == 0
+    again = load_file("other/adapter.safetensors")
+    assert all(torch.equal(again[key], weights[key]) for key in weights)
+    assert all(0 < record["attention"] < 1 and 0 < record["caption"] < 2 for record in whole)
+    lines = Path("runs/other/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    for name in ("attention", "caption"):
+        assert [json.loads(line)[name] for line in lines] == [record[name] for record in whole]
+    assert json.loads(Path("runs/train/gold/run.json").read_text())["config"]["scores"]["caption"][
+        "text"
+    ] == ("made of gold")
+
+
+def test_a_style_file_must_say_the_noun_of_the_attention(capsys):
+    Path("rain.yaml").write_text("{instruction: add rain, noun: road, style_noun: null}", encoding="utf-8")
+    said = refused(capsys, *NEW, "--style", "rain.yaml", "--set", "scores.attention={}")
+    assert "no attention to the noun 'road': the instruction 'add rain' does not say it" in said
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from simedit.training.config import (
     TwinConfig,
     UpdateConfig,
     check_counts,
+    said,
 )
 from simedit.training.objectives.d3po import D3PO
 
@@ -74,6 +75,22 @@ def test_photo_edits_name_what_becomes_what(name):
     assert all(str(style.style_noun) in prompt for prompt in (style.instruction, *style.wordings))
 
 
+TASKS = ("insert", "remove", "replace", "transform")
+"""InstructRL4Pix's."""
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_scored_by_attention_and_caption_in_its_own_words(name: str) -> None:
+    config = load(name).named("an_apple")
+    scores = config.scores
+    assert scores.attention is not None
+    assert scores.caption is not None
+    assert said(str(scores.attention.noun), config.style.instruction)
+    assert "{" not in scores.caption.text + str(scores.attention.noun)
+    assert config.style.wordings == ()
+    assert list(scores.weights) == ["structural", "semantic", "attention", "caption"]
+
+
 def load(name: str) -> TrainConfig:
     return load_config(TrainConfig, CONFIGS / "train" / f"{name}.yaml")
 
@@ -81,7 +98,7 @@ def load(name: str) -> TrainConfig:
 def test_each_training_counts_right():
     names = {path.stem for path in (CONFIGS / "train").iterdir()}
     push_t = {"push_t_background", "push_t_block"}
-    assert names == {"material", "canny", "photo", "distill", *push_t}
+    assert names == {"material", "canny", "photo", "distill", *push_t, *TASKS}
     for name in names - {"distill"}:
         config = load(name)
         for processes in (1, 2, 4):
@@ -134,6 +151,13 @@ def test_scores_without_gradients_are_refused_where_they_are_to_be_followed():
         parse_config(TrainConfig, few, where="c.yaml")
     with pytest.raises(SimeditError, match=r"drop sampling\.window"):
         parse_config(TrainConfig, draft | {"sampling": {"window": 2}}, where="c.yaml")
+    with pytest.raises(SimeditError, match=r"drop scores\.baseline"):
+        parse_config(TrainConfig, draft | {"scores": {"baseline": "prompt"}}, where="c.yaml")
+    looks = {"scores": {"attention": {"noun": "cupboard"}}}
+    with pytest.raises(SimeditError, match="the attention score of this kind has none"):
+        parse_config(TrainConfig, draft | looks, where="c.yaml")
+    reads = {"scores": {"caption": {"text": "a cupboard"}}}
+    assert parse_config(TrainConfig, draft | reads, where="c.yaml").scores.weights["caption"] == 1
 
 
 @pytest.mark.parametrize("sampling", [{"sampler": "ddim"}, {"window": 2}])
@@ -151,6 +175,19 @@ def test_a_window_moves_from_the_noisiest_step_to_the_last_and_begins_anew():
     assert found.noisy_at(9) == range(3, 5)  # the last of six steps draws none
     without = SamplingConfig(steps=6)
     assert (without.noisy, without.noisy_at(0), without.noisy_at(7)) == (5, range(5), range(5))
+
+
+def test_the_specialists_name_is_filled_in_wherever_a_config_says_style():
+    scores = {"attention": {"noun": "{style}"}, "caption": {"text": "a shelf of {style}", "weight": 2}}
+    data = {"style": {"instruction": "make a shelf of {style}"}, "scores": scores}
+    config = parse_config(TrainConfig, data, where="c.yaml").named("old_teak")
+    assert config.style.instruction == "make a shelf of old teak"
+    assert config.scores.attention is not None
+    assert config.scores.attention.noun == "old teak"
+    assert config.scores.caption is not None
+    assert config.scores.caption.text == "a shelf of old teak"
+    assert config.scores.weights == {"structural": 1, "semantic": 1, "attention": 1, "caption": 2}
+    assert TrainConfig().named("x").scores == TrainConfig().scores
 
 
 def test_canny_needs_no_weights_but_the_bases():

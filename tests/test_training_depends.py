@@ -27,6 +27,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_inputs(folder / "styles", 1)
     (folder / "depth").mkdir()
     (folder / "depth" / "config.json").write_text("{}")
+    (folder / "clip").mkdir()
+    (folder / "clip" / "config.json").write_text("{}")
     (folder / "gold").mkdir()
     (folder / "gold" / "card.json").write_text("{}")
     (folder / "tabletop" / "1_gold").mkdir(parents=True)
@@ -52,7 +54,11 @@ def config(**sections: Any) -> TrainConfig:
 ALL = {
     "inputs": {"kind": "images", "path": "inputs", "masks": "masks"},
     "regions": {"inputs": "files", "styles": "files", "style_masks": "styles"},
-    "scores": {"structural": {"kind": "depth", "model": "depth"}, "semantic": {"encoder": "texture"}},
+    "scores": {
+        "structural": {"kind": "depth", "model": "depth"},
+        "semantic": {"encoder": "texture"},
+        "caption": {"text": "gold", "model": "clip"},
+    },
 }
 RUN = {"inputs": {"kind": "run", "path": "run"}}
 AFTER = {
@@ -91,6 +97,7 @@ def _append(name: str) -> Callable[[Path], object]:
         (ALL, _append("masks/input_0.png"), "the masks in masks"),
         (ALL, _append("styles/input_0.png"), "the style masks in styles"),
         (ALL, _append("depth/config.json"), "the model depth"),
+        (ALL, _append("clip/config.json"), "the model clip"),
         (RUN, _append("run/media/one.mp4"), "the videos in run"),
         (AFTER, _append("masks/input_0.png"), "the masks in masks"),
         (AFTER, _append("styles/input_0.png"), "the masks in styles"),

@@ -114,6 +114,13 @@ def test_a_window_is_all_that_is_learned_from(base: str, kl: float, reference: i
     assert found.trajectory_bytes == 16 * 5 * (4 + 2) * 4 * 4 * 4 * 4
 
 
+def test_the_attention_score_looks_at_each_input_and_its_edits(base: str) -> None:
+    data = config(base).model_dump() | {"scores": {"attention": {"steps": 5}}}
+    attention = estimate(parse_config(TrainConfig, data, where="test")).phases["attention"]
+    assert (attention.each, attention.total, attention.forwards) == (240, 720, 720)
+    assert "attention" not in estimate(config(base)).phases
+
+
 def test_memory_adds_up(base: str) -> None:
     found = estimate(config(base))
     assert found.trajectory_bytes == 16 * 2 * 11 * 4 * 4 * 4 * 4

@@ -66,11 +66,15 @@ class Clip:
             frames: uint8 [N, H, W, 3].
             captions: one or more; what is longer than the model's context is cut.
         """
+        return self.vectors(tensors(frames, self.model.device), captions)
+
+    def vectors(self, images: Tensor, captions: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """As `embed`, of images float32 [N, 3, H, W] in 0..1; differentiable in them."""
         device = self.model.device
         words = self._tokenizer(
             list(captions), padding=True, truncation=True, max_length=self._context, return_tensors="pt"
         ).to(device)
-        pixels = self._pixels(tensors(frames, device)).to(self.model.dtype)
+        pixels = self._pixels(images).to(self.model.dtype)
         found = self.model(
             input_ids=words.input_ids, attention_mask=words.attention_mask, pixel_values=pixels
         )

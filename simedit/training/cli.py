@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import torch
 
     from simedit.pipeline import SpecialistPipeline
+    from simedit.scores import Score
     from simedit.specialist import Card, Specialist
     from simedit.training.after import EditedInputs
     from simedit.training.data import Inputs
@@ -130,7 +131,7 @@ def train(
                 f"--name {name!r} must be of letters, digits, - and _ (read as a space): it names a folder"
             )
         check_name(name, "--name")
-        training = training.model_copy(update={"style": training.style.named(name)})
+        training = training.named(name)
         folder = out or RUNS / name
         target = specialist or SPECIALISTS / name
         run = Run(name=name, id=secrets.token_hex(8), specialist=str(target))
@@ -185,10 +186,7 @@ def train_in(
     from accelerate.utils import InitProcessGroupKwargs
 
     from simedit.pipeline import SpecialistPipeline, silence_loading
-    from simedit.scores.encoders import load_encoder
     from simedit.scores.grounded_sam2 import GroundedSam2
-    from simedit.scores.semantic import Semantic
-    from simedit.scores.structural import load_structural
     from simedit.training.depends import machine
     from simedit.training.guards import enough_memory
     from simedit.training.photographs import doubts
@@ -243,9 +241,7 @@ def train_in(
             regions = Regions(shown_in, config.style, styles, segmenter)
             if shown_in.cut and fresh:
                 styles = regions.cut(styles)
-            structural = load_structural(config.scores.structural, device)
-            semantic = config.scores.semantic
-            encoder = load_encoder(semantic, device)
+            scores = scores_of(config, pipeline, device)
         masks = warning_masks(regions, config.style, console) if main else regions.inputs
         if config.after is not None:
             inputs = edited = _edited(config, inputs, folder, device)
@@ -255,7 +251,7 @@ def train_in(
             styles=styles,
             masks=masks,
             style_masks=regions.styles,
-            scores={"structural": structural, "semantic": Semantic(encoder, semantic.outside)},
+            scores=scores,
         )
         base = str(Path(config.base).resolve()) if Path(config.base).is_dir() else config.base
         trainer = Trainer(
@@ -304,9 +300,9 @@ def train_in(
             raise SimeditError(f"{str(error).rstrip('.')}. {go_on}") from error
         accelerator.end_training()
         if main:
-            del trainer, pipeline
+            del trainer, pipeline, scores, material
             base = SpecialistPipeline.from_pretrained(config.base, torch_dtype=dtype).to(device)
-            _tell_worth(result, teacher, base, inputs, material.masks, folder, target)
+            _tell_worth(result, teacher, base, inputs, masks, folder, target)
             print(f"specialist: {target}")
             if config.steps:
                 print(f"pictures:   {folder / 'curves.png'}, grid_*.png beside it")
@@ -446,6 +442,27 @@ def _inputs(config: TrainConfig, stack: contextlib.ExitStack) -> Inputs:
     from simedit.eval.inputs import RunInputs
 
     return RunInputs(config.inputs, config.width, config.height)
+
+
+def scores_of(config: TrainConfig, pipeline: SpecialistPipeline, device: torch.device) -> dict[str, Score]:
+    """The scores by name; `pipeline` is the base as it was loaded."""
+    from simedit.scores.attention import Attention
+    from simedit.scores.caption import Caption
+    from simedit.scores.encoders import load_encoder
+    from simedit.scores.semantic import Semantic
+    from simedit.scores.structural import load_structural
+
+    wanted = config.scores
+    found: dict[str, Score] = {
+        "structural": load_structural(wanted.structural, device),
+        "semantic": Semantic(load_encoder(wanted.semantic, device), wanted.semantic.outside),
+    }
+    if (attention := wanted.attention) is not None:
+        noun = attention.noun or config.style.noun or ""
+        found["attention"] = Attention(pipeline, config.style.instruction, noun, attention.steps)
+    if wanted.caption is not None:
+        found["caption"] = Caption.load(wanted.caption, device)
+    return found
 
 
 def _edited(config: TrainConfig, inputs: Inputs, folder: Path, device: torch.device) -> EditedInputs:

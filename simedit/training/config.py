@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -49,19 +50,19 @@ class StyleConfig(Config):
 
     def named(self, name: str) -> StyleConfig:
         """The same with {style} filled in from the specialist's name."""
-        words = name.replace("_", " ")
-
-        def fill(text: str | None) -> str | None:
-            return text if text is None else text.replace("{style}", words)
-
         return self.model_copy(
             update={
-                "instruction": fill(self.instruction),
-                "wordings": tuple(str(fill(wording)) for wording in self.wordings),
-                "noun": fill(self.noun),
-                "style_noun": fill(self.style_noun),
+                "instruction": filled(self.instruction, name),
+                "wordings": tuple(str(filled(wording, name)) for wording in self.wordings),
+                "noun": filled(self.noun, name),
+                "style_noun": filled(self.style_noun, name),
             }
         )
+
+
+def filled(text: str | None, name: str) -> str | None:
+    """A text with {style} filled in from the specialist's name."""
+    return text if text is None else text.replace("{style}", name.replace("_", " "))
 
 
 MasksConfig = Annotated[
@@ -231,14 +232,46 @@ class SemanticConfig(Config):
     differentiable: ClassVar[bool] = True
 
 
+class AttentionConfig(Config):
+    """Attention score: does a noun's attention map stay as it was? (InstructRL4Pix, arXiv 2406.09973)
+
+    Attributes:
+        weight: against the structural score.
+        noun: whose map, a word or more of the style's instruction, in which {style} stands for the
+            specialist's name too; null is the style's noun.
+        steps: noise levels at which the base looks at each picture.
+    """
+
+    differentiable: ClassVar[bool] = False
+    weight: PositiveFloat = 1.0
+    noun: Annotated[str, Field(min_length=1)] | None = None
+    steps: Annotated[int, Field(ge=1, le=100)] = 4
+
+
+class CaptionConfig(Config):
+    """Caption score: does the edit show what a text says? (CLIP's cosine, arXiv 2103.00020)
+
+    Attributes:
+        text: what the edit should show, such as "a table with {style} on it".
+        weight: against the structural score.
+        model: hub id or directory of a CLIP of transformers; null for the usual one.
+    """
+
+    differentiable: ClassVar[bool] = True
+    text: Annotated[str, Field(min_length=1)]
+    weight: PositiveFloat = 1.0
+    model: Place | None = None
+
+
 class ScoresConfig(Config):
     """How edits are ranked.
 
     Attributes:
-        structural, semantic: the two scores.
+        structural, semantic: the paper's two scores.
+        attention, caption: further ones; null for none.
         structural_weight: the structural score's weight; a score that weighs nothing is only told.
         alpha: the semantic score's weight against the structural one.
-        clip: bound on either score's advantage.
+        clip: bound on each score's advantage.
         baseline: what a score becomes an advantage against, by mean and deviation: "step", all of its step's
             (the paper's); "input", those of the input's own edits, three or more; "prompt", the newest of the
             prompt's wording, in this step and those before.
@@ -248,6 +281,8 @@ class ScoresConfig(Config):
 
     structural: Annotated[DepthConfig | CannyConfig, Field(discriminator="kind")] = DepthConfig()
     semantic: SemanticConfig = SemanticConfig()
+    attention: AttentionConfig | None = None
+    caption: CaptionConfig | None = None
     structural_weight: NonNegativeFloat = 1.0
     alpha: NonNegativeFloat = 1.0
     clip: PositiveFloat = 5.0
@@ -268,13 +303,23 @@ class ScoresConfig(Config):
     @property
     def weights(self) -> dict[str, float]:
         """Of the scores, by name."""
-        return {"structural": self.structural_weight, "semantic": self.alpha}
+        further = {"attention": self.attention, "caption": self.caption}
+        found = {name: score.weight for name, score in further.items() if score is not None}
+        return {"structural": self.structural_weight, "semantic": self.alpha, **found}
 
     @model_validator(mode="after")
     def _something_weighs(self) -> ScoresConfig:
         if not any(self.weights.values()):
             raise ValueError("no score weighs anything: structural_weight or alpha must be above 0")
         return self
+
+    def named(self, name: str) -> ScoresConfig:
+        """The same with {style} filled in from the specialist's name."""
+        noun, text = (
+            one and one.model_copy(update={key: filled(getattr(one, key), name)})
+            for one, key in ((self.attention, "noun"), (self.caption, "text"))
+        )
+        return self.model_copy(update={"attention": noun, "caption": text})
 
 
 class SamplingConfig(Config):
@@ -447,6 +492,18 @@ class TrainConfig(Config):
         rest = {key: value for key, value in before.items() if key not in moved}
         return data | {"update": rest, "objective": {"kind": "d3po"} | told | moved}
 
+    @field_validator("scores")
+    @classmethod
+    def _noun_said(cls, scores: ScoresConfig, info: ValidationInfo) -> ScoresConfig:
+        style = info.data.get("style")
+        if scores.attention is not None and style is not None:
+            noun = scores.attention.noun or style.noun
+            if noun is None or not said(noun, style.instruction):
+                raise ValueError(
+                    f"attention.noun (or style.noun) must be words of style.instruction, not {noun!r}"
+                )
+        return scores
+
     @field_validator("warm_start")
     @classmethod
     def _something_to_do(
@@ -506,6 +563,10 @@ class TrainConfig(Config):
             )
         return objective
 
+    def named(self, name: str) -> TrainConfig:
+        """The same with {style} filled in from the specialist's name, in all that is said."""
+        return self.model_copy(update={"style": self.style.named(name), "scores": self.scores.named(name)})
+
     @property
     def sampler(self) -> Literal["euler_ancestral", "ddim", "consistency"]:
         """What denoising steps are, in training and on the card."""
@@ -528,6 +589,11 @@ class TrainConfig(Config):
                     "inputs: 'files' with masks by region needs inputs.region: where the edit belongs"
                 )
         return regions
+
+
+def said(words: str, text: str) -> list[int]:
+    """Where a text says some words, whole and in either case: the index of each first letter."""
+    return [found.start() for found in re.finditer(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE)]
 
 
 def check_counts(config: TrainConfig, processes: int) -> None:

@@ -47,6 +47,8 @@ def fingerprints(config: TrainConfig, assets: Iterable[Path] = ()) -> dict[str, 
     models: list[str | None] = [scores.semantic.model]
     if isinstance(scores.structural, DepthConfig):
         models.append(scores.structural.model)
+    if scores.caption is not None:
+        models.append(scores.caption.model)
     if "grounded-sam2" in (regions.inputs, regions.styles):
         models += [regions.detector, regions.segmenter]
     return found | _models(models)

@@ -46,8 +46,8 @@ class Estimate:
         config: the training.
         processes: devices it runs on.
         updates: of the weights, in one training step.
-        phases: "sample", "reference" and "update"; before them "warm start", or "teacher" and "distillation".
-            Those of no training step are left out.
+        phases: "sample", "attention", "reference" and "update"; before them "warm start", or "teacher" and
+            "distillation". Those that nothing is done in are left out.
         needs: of each device.
         assumed: the base is not at hand, so the sizes are Stable Diffusion 1.5's.
     """
@@ -119,6 +119,9 @@ def estimate(config: TrainConfig, processes: int = 1, teacher: Card | None = Non
         phases["warm start"] = phase(warm.batch_size, warm.steps, needs.learning)
     if steps:
         phases["sample"] = phase(guided * sampling.edits * sampling.steps, steps, needs.forward)
+        if (attention := config.scores.attention) is not None:
+            looks = config.samples * (1 + sampling.edits) * attention.steps
+            phases["attention"] = phase(looks, steps, needs.forward)
         first = learned * work.first
         phases["reference"] = phase(learned * work.reference, steps - 1, needs.forward, first)
         phases["update"] = phase(learned * work.update * update.epochs, steps, needs.learning)

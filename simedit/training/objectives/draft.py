@@ -36,9 +36,11 @@ class DRaFT(Objective):
         for name, weight in scores.weights.items():
             if weight and not getattr(scores, name).differentiable:
                 raise ValueError(
-                    f"it learns from the scores' gradients, and the {name} score of this kind has none: let "
-                    f"it weigh nothing (scores.{name}_weight=0), or take another kind"
+                    f"it learns from the scores' gradients, and the {name} score of this kind has none: drop "
+                    f"it or take another kind (the structural one may weigh 0: scores.structural_weight=0)"
                 )
+        if scores.baseline != "step":
+            raise ValueError("it takes the scores as they are, against no baseline: drop scores.baseline")
         if sampling.window is not None:
             raise ValueError(
                 "it learns from the last denoising steps, not from a window: drop sampling.window"
