@@ -38,6 +38,13 @@ ARMS: dict[str, tuple[str, ...]] = {
     "d3po": ("steps=10",),
     "d3po, 3 denoising steps": ("steps=10", "sampling.steps=3"),
     "dpo": ("steps=10", "objective={kind: dpo}"),
+    "nft": ("steps=10", "update.learning_rate=3e-4", "objective={kind: nft}"),
+    "draft": (
+        "steps=10",
+        "update.learning_rate=3e-4",
+        "objective={kind: draft, last: 4}",
+        "scores.structural_weight=0",  # Canny has no gradient
+    ),
 }
 """Settings of each, on top of `COMMON`. The first is what the others are compared with."""
 COMMON = ("sampling.steps=8",)

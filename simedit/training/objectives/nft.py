@@ -41,7 +41,7 @@ class NFT(Objective):
     """
 
     kind: Literal["nft"] = "nft"
-    beta: PositiveFloat = 1.0
+    beta: PositiveFloat = 0.1
     clip: PositiveFloat = 1.0
     levels: PositiveInt = 8
     lag: NonNegativeFloat = 0.001
