@@ -34,18 +34,24 @@ from simedit.lab.photographs import save_style
 from simedit.packaged import lab_data
 from simedit.progress import tracked
 
-PPO = ("objective={kind: ppo}", "scores.baseline=input")
 ARMS: dict[str, tuple[str, ...]] = {
     "d3po": ("steps=10",),
     "d3po, 3 denoising steps": ("steps=10", "sampling.steps=3"),
-    "d3po, window 2": ("steps=10", "sampling.window=2"),
-    "dpo": ("steps=10", "objective={kind: dpo}"),
-    "ppo": ("steps=10", "sampling.edits=4", *PPO),
-    "ppo, window 2": ("steps=10", "sampling.edits=4", "sampling.window=2", *PPO),
+    "d3po, window of 2": ("steps=10", "sampling.window=2"),
+    "ppo, window of 2": (
+        "steps=10",
+        "sampling={window: 2, edits: 4}",
+        "scores.baseline=input",
+        "objective={kind: ppo}",
+    ),
+    "dpo": ("steps=8", "objective={kind: dpo, beta: 500}"),
+    "nft": ("steps=8", "objective={kind: nft}"),
+    "draft": ("steps=10", "objective={kind: draft}", "scores.structural_weight=0"),  # Canny has no gradient
 }
-"""Settings of each, on top of `COMMON`. The first is what the others are compared with."""
-COMMON = ("sampling.steps=8",)
-MATERIALS, SEEDS = ("gold", "leather"), 3
+"""Settings of each, on top of `COMMON`. The first is what the others are compared with; none takes more
+evaluations."""
+COMMON = ("sampling.steps=8", "update.learning_rate=3e-4")
+MATERIALS, SEEDS = ("gold", "white_marble"), 3
 WIDTH, HEIGHT, FRAMES, HELD_OUT = 160, 128, 64, 16
 METRICS = ("semantic", "structural", "lite_patches", "ssim")
 LOWER = ("semantic", "structural")

@@ -194,7 +194,7 @@ def _plain_nft(setting: Setting, kept: Kept) -> Tensor:
                 found = velocity(pair, noisy, t)
                 with torch.no_grad(), policy.being("old"):
                     old = velocity(pair, noisy, t)
-                advantage = float(TOTALS[pair].mean() - TOTALS[pair, edit])
+                advantage = float(TOTALS[pair].mean() - TOTALS[pair, edit]) / math.sqrt(2 / 3)
                 good = 0.5 + 0.5 * min(1.0, max(-1.0, advantage / 1.5))
                 for share, v in (
                     (good, (1 - beta) * old + beta * found),
@@ -371,6 +371,17 @@ def test_a_copy_follows_the_policy_and_lags() -> None:
     NFT(lag=0).finish(new.policy, 9)
     assert all(torch.equal(*pair) for pair in zip(new.policy._copies["old"], now, strict=True))
     assert all(torch.equal(*pair) for pair in zip(new.policy.parameters, now, strict=True))
+
+
+def test_optimality_is_the_inputs_own() -> None:
+    totals = torch.tensor([[3.0, 5.0, 4.0], [30.0, 50.0, 40.0], [1.0, 1.0, 1.0]])
+    good = 0.5 + math.sqrt(3 / 2) / 2 / 2
+    wanted = torch.tensor([[good, 1 - good, 0.5], [good, 1 - good, 0.5], [0.5, 0.5, 0.5]])
+    torch.testing.assert_close(NFT(clip=2).optimality(totals), wanted)
+    torch.testing.assert_close(NFT().optimality(totals[:, :2])[:2], torch.tensor([[1.0, 0], [1, 0]]))
+    better = 0.5 + math.sqrt(1 / 3) / 2
+    outlier = NFT().optimality(torch.tensor([[0.0, 9.0, 0.0, 0.0]]))
+    torch.testing.assert_close(outlier, torch.tensor([[better, 0, better, better]]))
 
 
 def test_edits_neither_good_nor_bad_hold_the_policy_to_the_old_one() -> None:

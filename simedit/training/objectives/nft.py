@@ -27,21 +27,22 @@ class NFT(Objective):
     public code, but without the term there that holds to the reference. It learns from conditional
     predictions alone.
 
-    An edit's optimality, 0..1, is 1/2 + advantage / (2 clip). Advantages are over the step's deviation, as
-    the paper's are; here they are centred on their input's mean, as the paper's are on their prompt's.
+    An edit's optimality, 0..1, is 1/2 + advantage / (2 clip), with advantages of zero mean and unit deviation
+    among an input's edits. (The paper's are among a prompt's pictures, and its public code's over the
+    deviation of all. Edits from one noise differ so little that all would be near 1/2.)
 
     Attributes:
         beta: how far the two implicit policies lie from the old one, in steps from it to the policy.
-        clip: the advantage from which on an edit is as good, or as bad, as can be.
+        clip: the advantage from which on an edit is as good, or as bad, as can be; of two edits it is 1.
         levels: how many of the base's timesteps each input is learned from, drawn anew, each with one noise
             for all its edits.
-        lag: the old policy's share that it keeps in step i is lag x i,
-        most_lag: and at most this.
+        lag, most_lag: after step i the old policy keeps a share of itself, lag x i and at most most_lag, and
+            has the rest from the policy.
     """
 
     kind: Literal["nft"] = "nft"
-    beta: PositiveFloat = 1.0
-    clip: PositiveFloat = 5.0
+    beta: PositiveFloat = 0.1
+    clip: PositiveFloat = 1.0
     levels: PositiveInt = 8
     lag: NonNegativeFloat = 0.001
     most_lag: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -90,7 +91,8 @@ class NFT(Objective):
 
     def optimality(self, totals: Tensor) -> Tensor:
         """[N, G] in 0..1 of totals [N, G]."""
-        advantages = totals.mean(1, keepdim=True) - totals
+        deviations = totals.std(1, correction=0, keepdim=True)
+        advantages = (totals.mean(1, keepdim=True) - totals) / (deviations + 1e-8)
         return (1 + (advantages / self.clip).clamp(-1, 1)) / 2
 
     def loss(
