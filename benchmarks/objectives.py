@@ -34,6 +34,7 @@ from simedit.lab.photographs import save_style
 from simedit.packaged import lab_data
 from simedit.progress import tracked
 
+WITHOUT_CANNY = ("scores.structural_weight=0",)  # it has no gradient
 ARMS: dict[str, tuple[str, ...]] = {
     "d3po": ("steps=10",),
     "d3po, 3 denoising steps": ("steps=10", "sampling.steps=3"),
@@ -47,7 +48,8 @@ ARMS: dict[str, tuple[str, ...]] = {
     ),
     "dpo": ("steps=8", "objective={kind: dpo, beta: 500}"),
     "nft": ("steps=8", "objective={kind: nft}"),
-    "draft": ("steps=10", "objective={kind: draft}", "scores.structural_weight=0"),  # Canny has no gradient
+    "draft": ("steps=10", "objective={kind: draft}", *WITHOUT_CANNY),
+    "draft, last 4": ("steps=4", "objective={kind: draft, last: 4}", *WITHOUT_CANNY),
 }
 """Settings of each, on top of `COMMON`. The first is what the others are compared with; none takes more
 evaluations."""
