@@ -259,8 +259,8 @@ def tell(folder: Path, jobs: list[Job]) -> None:
                 "best": float(curve.min()),
                 "evaluations": cost[-1],
                 "seconds": float(spent[-1]),
-                "evaluations_to_goal": None if at is None else float(np.interp(at, range(len(cost)), cost)),
-                "seconds_to_goal": None if at is None else float(np.interp(at, range(len(spent)), spent)),
+                "evaluations_to_goal": None if at is None else cost[at],
+                "seconds_to_goal": None if at is None else float(spent[at]),
             }
             results.append(told)
             rows.append(
@@ -270,7 +270,7 @@ def tell(folder: Path, jobs: list[Job]) -> None:
                     str(len(several)),
                     *(f"{told[m][0]:.3f} > {told[m][1]:.3f}" for m in METRICS),
                     f"{cost[-1]:,}",
-                    "never" if at is None else f"{told['evaluations_to_goal']:,.0f}",
+                    "never" if at is None else f"{told['evaluations_to_goal']:,}",
                     f"{spent[-1]:.0f}",
                     "never" if at is None else f"{told['seconds_to_goal']:.0f}",
                 ]
@@ -281,12 +281,9 @@ def tell(folder: Path, jobs: list[Job]) -> None:
     _figure(folder / "objectives.png", arms, found)
 
 
-def reached(curve: np.ndarray, goal: float) -> float | None:
-    """The step, interpolated, at which a falling curve is first at the goal; None if it never is."""
-    for k, value in enumerate(curve):
-        if value <= goal:
-            return float(k if k == 0 else k - 1 + (curve[k - 1] - goal) / (curve[k - 1] - value))
-    return None
+def reached(curve: np.ndarray, goal: float) -> int | None:
+    """The first step after which a curve is at the goal or below; None if it never is."""
+    return next((k for k, value in enumerate(curve) if value <= goal), None)
 
 
 def _figure(path: Path, arms: list[str], found: dict[tuple[str, str, int], Any]) -> None:
@@ -308,7 +305,7 @@ def _figure(path: Path, arms: list[str], found: dict[tuple[str, str, int], Any])
                 f"{material}: {metric} ({'lower' if metric in LOWER else 'higher'} is better)", fontsize=9
             )
             axis.set_xlabel("U-Net evaluations" if over == "evaluations" else "seconds, one thread")
-    grid[0][0].legend(fontsize=7)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=len(arms))
     with whole(path) as draft:
         figure.savefig(draft, dpi=110, format="png")
 
