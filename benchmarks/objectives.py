@@ -34,10 +34,14 @@ from simedit.lab.photographs import save_style
 from simedit.packaged import lab_data
 from simedit.progress import tracked
 
+PPO = ("objective={kind: ppo}", "scores.baseline=input")
 ARMS: dict[str, tuple[str, ...]] = {
     "d3po": ("steps=10",),
     "d3po, 3 denoising steps": ("steps=10", "sampling.steps=3"),
+    "d3po, window 2": ("steps=10", "sampling.window=2"),
     "dpo": ("steps=10", "objective={kind: dpo}"),
+    "ppo": ("steps=10", "sampling.edits=4", *PPO),
+    "ppo, window 2": ("steps=10", "sampling.edits=4", "sampling.window=2", *PPO),
 }
 """Settings of each, on top of `COMMON`. The first is what the others are compared with."""
 COMMON = ("sampling.steps=8",)

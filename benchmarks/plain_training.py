@@ -126,7 +126,7 @@ def step_seconds(
             return predict(network, attention, batch, x, t.to(x))
 
         steps = torch.full((len(latents),), i)
-        edits = [score(model, edit[:, i], edit[:, i + 1], steps, schedule) for edit in latents.unbind(1)]
+        edits = [score(model, edit[:, i], edit[:, i + 1], steps, schedule)[0] for edit in latents.unbind(1)]
         return torch.stack(edits, 1)
 
     everything = [(batch, pair, i) for batch, pairs, _ in sampled for i, pair in enumerate(pairs)]

@@ -372,22 +372,30 @@ class SpecialistPipeline(DiffusionPipeline):
         velocity = self.scheduler.config.get("prediction_type", "epsilon") == "v_prediction"
         return self.scheduler.alphas_cumprod if velocity else None
 
-    def schedule(self, sampler: str, steps: int, *, eta: float = 0.0) -> Schedule:
+    def schedule(self, sampler: str, steps: int, *, eta: float | None = None) -> Schedule:
         """The schedule of `sampler` ("euler_ancestral" on Karras' sigmas, "ddim" or "consistency") from the
         base's betas.
 
+        Args:
+            sampler: its name.
+            steps: of denoising.
+            eta: how much noise they draw, of 0 to 1: by default Euler's all, DDIM's none.
+
         Raises:
-            SimeditError: unknown sampler, steps out of range or no integer, eta not in 0..1.
+            SimeditError: unknown sampler, steps out of range or no integer, eta not in 0..1, or given to
+                consistency steps.
         """
         alphas, config = self.scheduler.alphas_cumprod, self.scheduler.config
         if sampler == "euler_ancestral":
-            return samplers.euler_ancestral(alphas, steps)
+            return samplers.euler_ancestral(alphas, steps, eta=1.0 if eta is None else eta)
         if sampler == "consistency":
+            if eta is not None:
+                raise SimeditError("consistency steps draw all of their noise: eta is for the other samplers")
             return samplers.consistency(alphas, steps)
         if sampler == "ddim":
             final = 1.0 if config.get("set_alpha_to_one", False) else None
             offset = config.get("steps_offset", 1)
-            return samplers.ddim(alphas, steps, eta=eta, steps_offset=offset, final_alpha=final)
+            return samplers.ddim(alphas, steps, eta=eta or 0.0, steps_offset=offset, final_alpha=final)
         raise unknown("sampler", sampler, SAMPLERS)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,20 +67,23 @@ class Trajectory:
         return self.latents[:, -1]
 
 
-def euler_ancestral(alphas_cumprod: Tensor, steps: int, *, karras: bool = True) -> Schedule:
-    """Euler ancestral sampling, as k-diffusion's `sample_euler_ancestral` (eta 1).
+def euler_ancestral(alphas_cumprod: Tensor, steps: int, *, karras: bool = True, eta: float = 1.0) -> Schedule:
+    """Euler ancestral sampling, as k-diffusion's `sample_euler_ancestral`.
 
     Args:
         alphas_cumprod: [T], the base's cumulated alphas.
         steps: 1 to T.
+        eta: 0 draws no noise, which is Euler's method.
         karras: Karras' sigmas with rho 7 (arXiv 2206.00364, eq. 5) from the largest to the smallest trained
             sigma, with timesteps interpolated in log sigma; else timesteps evenly spaced over 0..T-1, as
             diffusers' `EulerAncestralDiscreteScheduler` with spacing "linspace".
 
     Raises:
-        SimeditError: steps out of range.
+        SimeditError: steps or eta out of range.
     """
     alphas = _float64(alphas_cumprod, steps)
+    if not 0 <= eta <= 1:
+        raise SimeditError(f"eta must be 0 to 1, got {eta}")
     trained = np.sqrt((1 - alphas) / alphas)
     if karras:
         ends = trained[[-1, 0]] ** (1 / 7)
@@ -91,7 +94,7 @@ def euler_ancestral(alphas_cumprod: Tensor, steps: int, *, karras: bool = True) 
         timesteps = np.linspace(0, len(trained) - 1, steps)[::-1]
         sigmas = np.interp(timesteps, np.arange(len(trained)), trained)
     after = np.append(sigmas[1:], 0.0)
-    up = after * np.sqrt(1 - (after / sigmas) ** 2)
+    up = eta * after * np.sqrt(1 - (after / sigmas) ** 2)
     down = np.sqrt(after**2 - up**2)
     return _schedule(timesteps, 1 / np.sqrt(sigmas**2 + 1), np.ones(steps), down - sigmas, up, sigmas[0])
 
@@ -155,6 +158,17 @@ def consistency(alphas_cumprod: Tensor, steps: int) -> Schedule:
     )
 
 
+def windowed(noisy: Schedule, plain: Schedule, window: range) -> Schedule:
+    """The steps of `noisy` in the window, and of `plain`, the same sampler without noise, outside (as MixGRPO
+    mixes them, arXiv 2507.21802)."""
+    inside = torch.zeros(len(noisy), dtype=torch.bool)
+    inside[window.start : window.stop] = True
+    keep, push, std = (
+        torch.where(inside, getattr(noisy, name), getattr(plain, name)) for name in ("keep", "push", "std")
+    )
+    return replace(noisy, keep=keep, push=push, std=std)
+
+
 def step(
     model_output: Tensor,
     x: Tensor,
@@ -182,7 +196,7 @@ def step(
         SimeditError: the log-probability of a step of zero variance was asked for, or neither noise nor a
             latent was given to a step that needs one.
     """
-    mean = _at(schedule.keep, i, x) * x + _at(schedule.push, i, x) * model_output
+    mean = _mean(model_output, x, i, schedule)
     std = _at(schedule.std, i, x)
     if next_latent is None:
         if noise is None:
@@ -237,8 +251,9 @@ def sample(
 
 def score(
     model: Callable[[Tensor, Tensor], Tensor], x: Tensor, next_latent: Tensor, i: Tensor, schedule: Schedule
-) -> Tensor:
-    """The log-probabilities [N] of steps that were taken before, differentiable in the model's output.
+) -> tuple[Tensor, Tensor]:
+    """The log-probabilities [N] of steps that were taken before, and where these lead without their noise,
+    [N, ...]; both are differentiable in the model's output.
 
     Args:
         model: (scaled latents [N, ...], timesteps float64 [N]) -> noise prediction [N, ...].
@@ -251,7 +266,7 @@ def score(
     eps = model(x * _at(schedule.input_scale, i, x), schedule.timesteps[i])
     log_prob = step(eps, x, i, schedule, next_latent=next_latent)[1]
     assert log_prob is not None  # a given latent is scored or refused
-    return log_prob
+    return log_prob, _mean(eps, x, i, schedule)
 
 
 def expected(model: Callable[[Tensor, Tensor], Tensor], x: Tensor, i: Tensor, schedule: Schedule) -> Tensor:
@@ -261,6 +276,10 @@ def expected(model: Callable[[Tensor, Tensor], Tensor], x: Tensor, i: Tensor, sc
         model, x, i: as `score`'s.
     """
     eps = model(x * _at(schedule.input_scale, i, x), schedule.timesteps[i])
+    return _mean(eps, x, i, schedule)
+
+
+def _mean(eps: Tensor, x: Tensor, i: int | Tensor, schedule: Schedule) -> Tensor:
     return _at(schedule.keep, i, x) * x + _at(schedule.push, i, x) * eps
 
 

@@ -441,10 +441,11 @@ def _make_checkpoint(folder: Path) -> None:
     n, scores = torch.arange(2), torch.ones(2, 2)
     latents, log_probs = torch.ones(2, 2, 5, 4, 2, 2), torch.ones(2, 2, 3)
     named = {"structural": scores, "semantic": scores + 0}
-    rollout = Rollout(latents, log_probs, torch.ones(2, 4, 2, 2), n, n + 0, named)
+    rollout = Rollout(latents, log_probs, torch.ones(2, 4, 2, 2), n, n + 0, n + 0, named)
     for step, kept in ((1, None), (2, None), (2, rollout)):
         progress = Progress(step, 1, 0, {"loss": 0.5})
-        checkpoints.save(folder / "checkpoints", Checkpoint(specialist, state, progress, kept), keep=2)
+        found = Checkpoint(specialist, state, progress, kept, newest={"semantic.0": scores.flatten()})
+        checkpoints.save(folder / "checkpoints", found, keep=2)
 
 
 def _checkpoint(folder: Path) -> None:

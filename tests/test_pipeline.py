@@ -423,6 +423,11 @@ def test_unknown_sampler(pipe: SpecialistPipeline) -> None:
         pipe.schedule("dimm", 3)
 
 
+def test_consistency_steps_have_no_eta(pipe: SpecialistPipeline) -> None:
+    with pytest.raises(SimeditError, match="eta is for the other samplers"):
+        pipe.schedule("consistency", 3, eta=0.0)
+
+
 def test_widen_keeps_the_prediction() -> None:
     torch.manual_seed(0)
     pipe = tiny_pipeline()

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler
+from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 
 from simedit.errors import SimeditError
-from simedit.samplers import Schedule, consistency, ddim, euler_ancestral, expected, sample, step
+from simedit.samplers import Schedule, consistency, ddim, euler_ancestral, expected, sample, step, windowed
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -115,6 +116,31 @@ def test_ddim_steps_are_those_of_diffusers(eta: float, alpha_to_one: bool) -> No
         mine, _ = step(eps, x, i, ours, noise=noise if i in ours.noisy_steps else None)
         x = theirs.step(eps, int(t), x, eta=eta, variance_noise=noise).prev_sample
         torch.testing.assert_close(mine, x, atol=1e-4, rtol=1e-5)
+
+
+def test_without_noise_euler_steps_are_those_of_diffusers() -> None:
+    ours, theirs = euler_ancestral(ALPHAS, 7, eta=0), EulerDiscreteScheduler(**SD, use_karras_sigmas=True)
+    theirs.set_timesteps(7)
+    x = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(1)) * ours.init_scale
+    for i, t in enumerate(theirs.timesteps):
+        eps = torch.randn(x.shape, generator=torch.Generator().manual_seed(i))
+        mine, log_prob = step(eps, x, i, ours)
+        theirs.scale_model_input(x, t)
+        x = theirs.step(eps, t, x).prev_sample
+        assert log_prob is None
+        torch.testing.assert_close(mine, x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", [euler_ancestral, ddim])
+def test_in_a_window_steps_draw_noise_and_elsewhere_none(sampler: Callable[..., Schedule]) -> None:
+    noisy, plain = sampler(ALPHAS, 6, eta=1.0), sampler(ALPHAS, 6, eta=0.0)
+    found = windowed(noisy, plain, range(2, 4))
+    assert found.noisy_steps == [2, 3]
+    assert found.init_scale == noisy.init_scale
+    for i in range(6):
+        of = noisy if i in (2, 3) else plain
+        for name in ("timesteps", "input_scale", "keep", "push", "std"):
+            assert getattr(found, name)[i] == getattr(of, name)[i]
 
 
 def test_karras_sigmas() -> None:
@@ -242,3 +268,9 @@ def test_ddim_refuses_what_has_no_meaning(options: dict[str, float]) -> None:
 def test_steps_are_whole_numbers(steps: object) -> None:
     with pytest.raises(SimeditError, match="steps must be 1 to 1000, got"):
         euler_ancestral(ALPHAS, steps)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan])
+def test_euler_refuses_noise_that_has_no_meaning(eta: float) -> None:
+    with pytest.raises(SimeditError, match="eta must be 0 to 1, got"):
+        euler_ancestral(ALPHAS, 10, eta=eta)

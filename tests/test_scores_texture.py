@@ -147,6 +147,16 @@ def test_odd_images() -> None:
     assert Texture()(extremes).isfinite().all()
 
 
+def test_flat_images_have_finite_gradients() -> None:
+    plain = torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64), torch.full((3, 64, 64), 0.3)])
+    random = torch.manual_seed(0)
+    images = torch.cat([plain, torch.rand(1, 3, 64, 64, generator=random)]).requires_grad_()
+    (Texture()(images) * torch.rand(4, 16, 16, 36, generator=random)).sum().backward()
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+    assert images.grad[2].any()  # its colour counts
+
+
 def test_grey_that_turns_brown_counts_more_than_grey_that_turns_lighter() -> None:
     def flat(*colour: int) -> Tensor:
         return (torch.tensor(colour) / 255).view(3, 1, 1).expand(3, 64, 64)

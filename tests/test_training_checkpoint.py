@@ -42,7 +42,8 @@ def checkpoint(step: int, *, pairs: bool = False, updates: int = 0) -> Checkpoin
         "reference": {"unet.a": torch.ones(3, 2)},
         "averaged": {k: v.clone() for k, v in weights.items()},
     }
-    return Checkpoint(specialist, state, progress, small_rollout(step) if pairs else None, copies)
+    newest = {"semantic.0": torch.randn(3, generator=random), "semantic.1": torch.ones(0)} if step else {}
+    return Checkpoint(specialist, state, progress, small_rollout(step) if pairs else None, copies, newest)
 
 
 def small_rollout(seed: int, n: int = 2) -> Rollout:
@@ -51,6 +52,7 @@ def small_rollout(seed: int, n: int = 2) -> Rollout:
         latents=torch.randn(n, 2, 5, 4, 2, 2, generator=random).half(),
         log_probs=torch.randn(n, 2, 3, generator=random),
         image=torch.randn(n, 4, 2, 2, generator=random),
+        input=torch.arange(n),
         wording=torch.arange(n),
         style=torch.arange(n),
         scores={"structural": torch.tensor([[torch.nan, 1.0]] * n), "b": torch.randn(n, 2, generator=random)},
@@ -68,6 +70,7 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
         (one.specialist.weights, other.specialist.weights),
         *zip(one.optimizer, other.optimizer, strict=True),
         *((one.copies[name], other.copies[name]) for name in one.copies.keys() | other.copies.keys()),
+        (one.newest, other.newest),
     ]
     for a, b in dicts:
         assert a.keys() == b.keys()

@@ -234,12 +234,22 @@ def test_a_signal_between_two_steps_stops_there(capsys, trained: Path):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does():
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("objective={kind: nft, levels: 2}",),
+        ("objective={kind: draft, last: 2}", "scores.structural_weight=0"),
+        ("objective={kind: ppo}", "scores.baseline=prompt", "scores.min_count=2", "sampling.window=2"),
+    ],
+    ids=["d3po", "nft", "draft", "ppo"],
+)
+def test_two_processes_learn_what_one_does(settings: tuple[str, ...]):
     """One update a step: processes sum in another order, which shows in the last bits, no more. AdamW blows
     that up to whole updates where a gradient is next to nothing: after the second step its moments are
     compared, and a low rate keeps one step's differences from showing in the next one's gradients."""
-    slow = "update.learning_rate=1e-5"
-    out = ("--out", "runs/two", "--specialist", "specialists/two", "--set", slow)
+    slow = ("update.learning_rate=1e-5", *settings)
+    out = ("--out", "runs/two", "--specialist", "specialists/two", "--set", *slow)
     launch = (
         "-m",
         "torch.distributed.run",
@@ -252,7 +262,7 @@ def test_two_processes_learn_what_one_does():
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert err.count("step 1 of 2") == 1
-    assert main([*NEW, "--set", slow, "update.accumulation=4"]) == 0
+    assert main([*NEW, "--set", *slow, "update.accumulation=4"]) == 0
     for step in (1, 2):
         one, two = (
             load_checkpoint(Path(f"{run}/checkpoints/step_{step:04d}"))
@@ -262,12 +272,15 @@ def test_two_processes_learn_what_one_does():
             torch.testing.assert_close(two.specialist.weights, one.specialist.weights, atol=1e-6, rtol=0)
             moved = [value.abs().max() for key, value in one.specialist.weights.items() if "lora_B" in key]
             assert max(moved) > 5e-6  # from zero
-        torch.testing.assert_close(two.optimizer, one.optimizer, atol=1e-6, rtol=0)
-        assert max(float(state["exp_avg"].abs().max()) for state in one.optimizer if state) > 1e-3
+        largest = max(float(state["exp_avg"].abs().max()) for state in one.optimizer if state)
+        assert largest > 1e-5
+        near = min(1e-6, 1e-3 * largest)
+        torch.testing.assert_close(two.optimizer, one.optimizer, atol=near, rtol=0)
+        torch.testing.assert_close(two.newest, one.newest)
     lines = Path("runs/two/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     for line, record in zip(lines, metrics(Path()), strict=True):
         numbers = {key: value for key, value in record.items() if value is not None}
-        assert {key: json.loads(line)[key] for key in numbers} == pytest.approx(numbers, rel=1e-3)
+        assert {key: json.loads(line)[key] for key in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-6)
 
 
 def test_an_update_may_be_on_one_pair():

@@ -12,6 +12,7 @@ from simedit.training.config import (
     CannyConfig,
     DepthConfig,
     ImagesConfig,
+    SamplingConfig,
     StyleConfig,
     TrainConfig,
     TwinConfig,
@@ -151,6 +152,37 @@ def test_the_specialists_name_is_filled_in_wherever_a_config_says_style():
     assert TrainConfig().named("x").scores == TrainConfig().scores
 
 
+def test_scores_without_gradients_are_refused_where_they_are_to_be_followed():
+    canny, draft = {"structural": {"kind": "canny"}}, {"objective": {"kind": "draft"}}
+    with pytest.raises(SimeditError, match=r"of this kind has none.*scores\.structural_weight=0"):
+        parse_config(TrainConfig, draft | {"scores": canny}, where="c.yaml")
+    told = parse_config(TrainConfig, draft | {"scores": canny | {"structural_weight": 0}}, where="c.yaml")
+    assert told.scores.weights == {"structural": 0, "semantic": 1}
+    assert parse_config(TrainConfig, draft, where="c.yaml").scores.weights["structural"] == 1
+    few = {"objective": {"kind": "draft", "last": 5}, "sampling": {"steps": 4}}
+    with pytest.raises(SimeditError, match=r"last: 5 is more than there are denoising steps \(4\)"):
+        parse_config(TrainConfig, few, where="c.yaml")
+    with pytest.raises(SimeditError, match=r"drop sampling\.window"):
+        parse_config(TrainConfig, draft | {"sampling": {"window": 2}}, where="c.yaml")
+
+
+@pytest.mark.parametrize("sampling", [{"sampler": "ddim"}, {"window": 2}])
+def test_after_a_distillation_steps_are_consistency_steps(sampling: dict[str, Any]):
+    style = {"scales": {"image": 1, "style": 1, "text": 1}}
+    data = {"warm_start": {"kind": "distilled", "teacher": "x"}, "style": style, "sampling": sampling}
+    with pytest.raises(SimeditError, match="drop sampler and window"):
+        parse_config(TrainConfig, data, where="c.yaml")
+
+
+def test_a_window_moves_from_the_noisiest_step_to_the_last_and_begins_anew():
+    found = SamplingConfig(steps=6, window=2, window_every=3)
+    assert found.noisy == 2
+    assert [found.noisy_at(step)[0] for step in range(15)] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [0] * 3
+    assert found.noisy_at(9) == range(3, 5)  # the last of six steps draws none
+    without = SamplingConfig(steps=6)
+    assert (without.noisy, without.noisy_at(0), without.noisy_at(7)) == (5, range(5), range(5))
+
+
 def test_canny_needs_no_weights_but_the_bases():
     config = load("canny")
     assert isinstance(config.scores.structural, CannyConfig)
@@ -178,6 +210,7 @@ def test_photo_looks_for_nouns_in_a_folder_of_images():
         ({"inputs": {"kind": "run", "path": ""}, "regions": {"inputs": "full-frame"}}, "path: "),
         ({"base": "a\0b"}, "base: "),
         ({"scores": {"semantic": {"model": ""}}}, "model: "),
+        ({"scores": {"structural_weight": 0, "alpha": 0}}, "no score weighs anything"),
         ({"objective": {"kind": "d3p"}}, "unknown kind 'd3p': did you mean 'd3po'?"),
         ({"objective": {"beta": 1}}, "objective: the key 'kind' is required"),
         (
@@ -186,6 +219,12 @@ def test_photo_looks_for_nouns_in_a_folder_of_images():
         ),
         ({"objective": {"kind": "d3po", "clamp": 0.2}, "update": {"clamp": 0.1}}, "drop one of them"),
         ({"update": {"clamp": 2}}, "objective.d3po.clamp: "),
+        ({"scores": {"buffer_size": 8}}, "buffer_size and min_count are of baseline: 'prompt'"),
+        ({"scores": {"baseline": "prompt", "min_count": 300}}, "is never reached"),
+        ({"scores": {"baseline": "input"}}, "of two edits baseline: 'input' says which is better"),
+        ({"sampling": {"steps": 4, "window": 4}}, "a window has fewer than steps"),
+        ({"sampling": {"window_every": 4}}, "say how many steps it has, window: 4"),
+        ({"sampling": {"window": 4}, "objective": {"kind": "dpo"}}, "it learns from no denoising step"),
     ],
 )
 def test_a_mistake_is_told_in_short(data: dict[str, Any], message: str) -> None:

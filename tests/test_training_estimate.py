@@ -82,6 +82,45 @@ def test_the_attention_score_looks_at_each_input_and_its_edits(base: str) -> Non
     assert "attention" not in estimate(config(base)).phases
 
 
+def test_a_gradient_through_the_decoder_and_several_steps_is_counted(base: str) -> None:
+    data = config(base).model_dump()
+    data["sampling"]["edits"] = 3
+    light = {"structural": {"kind": "canny"}, "structural_weight": 0}
+    one, two = (
+        estimate(
+            parse_config(
+                TrainConfig,
+                data | {"objective": {"kind": "draft", "last": last}, "scores": light},
+                where="test",
+            )
+        )
+        for last in (1, 2)
+    )
+    assert one.phases["update"].each == 16 * 3 * 4
+    assert two.phases["update"].each == 16 * 3 * 2 * 4
+    assert one.phases["reference"].total == two.phases["reference"].total == 0
+    assert one.trajectory_bytes == 16 * 3 * 11 * 4 * 4 * 4 * 4
+    data["objective"] = {"kind": "nft", "levels": 3}
+    nft = estimate(parse_config(TrainConfig, data, where="test"))
+    assert nft.phases["reference"].total == nft.phases["update"].total == 3 * 16 * 3 * 3
+    assert nft.trajectory_bytes == 16 * 3 * 4 * 4 * 4 * 4
+    # U-Net batches of 6 and of 24; then the decoder's activations, and as many again of the U-Net.
+    assert 2 * nft.needs.update < one.needs.update < two.needs.update - nft.needs.update
+
+
+@pytest.mark.parametrize(("kl", "reference"), [(0.0, 0), (0.1, 1)])
+def test_a_window_is_all_that_is_learned_from(base: str, kl: float, reference: int) -> None:
+    data = config(base, epochs=2).model_dump() | {"objective": {"kind": "ppo", "kl": kl}}
+    data["sampling"] |= {"edits": 5, "window": 4, "sampler": "ddim"}
+    found = estimate(parse_config(TrainConfig, data, where="test"))
+    sample, known, update = (found.phases[name] for name in ("sample", "reference", "update"))
+    assert sample.each == 16 * 5 * 10 * 4
+    each = 16 * 5 * 4 * 4  # of all five edits, at four denoising steps, with four branches
+    assert (known.each, known.total) == (reference * each, 3 * reference * each)
+    assert (update.each, update.total) == (2 * each, 3 * 2 * each)
+    assert found.trajectory_bytes == 16 * 5 * (4 + 2) * 4 * 4 * 4 * 4
+
+
 def test_memory_adds_up(base: str) -> None:
     found = estimate(config(base))
     assert found.trajectory_bytes == 16 * 2 * 11 * 4 * 4 * 4 * 4

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from simedit.training.feedback import advantages, best_and_worst, feedback
+from simedit.training.config import ScoresConfig
+from simedit.training.feedback import advantages, best_and_worst, feedback, judged
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden numbers are not here")
@@ -66,3 +68,52 @@ def test_three_scores_of_three_edits_name_the_best_and_the_worst() -> None:
     edits, winner = best_and_worst(torch.tensor([[2.0, 0.0, 1.0], [1.0, 5.0, 2.0], [9.0, 3.0, 1.0]]))
     assert edits.tolist() == [[0, 1], [0, 1], [0, 2]]
     assert winner.tolist() == [1, 0, 1]
+
+
+def test_an_inputs_own_edits_are_its_baseline() -> None:
+    scores = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
+    scores[1] = 0.3
+    scores[2, 1] = torch.nan
+    config = ScoresConfig(baseline="input", alpha=0.5)
+    named = {"structural": scores, "semantic": scores.flip(1)}
+    found, newest = judged(config, named, torch.zeros(5, dtype=torch.int64), {})
+    assert newest == {}
+    for row in (0, 3, 4):
+        own = (scores[row] - scores[row].mean()) / scores[row].std()
+        torch.testing.assert_close(found.totals[row], own + 0.5 * own.flip(0))
+    assert not found.totals[1].any()
+    assert found.useful.tolist() == [True, False, False, True, True]
+
+
+def test_a_wordings_newest_scores_are_its_baseline() -> None:
+    """Over three steps, against a deque for each wording, as ddpo-pytorch keeps them."""
+    random = torch.Generator().manual_seed(0)
+    config = ScoresConfig(baseline="prompt", alpha=0, buffer_size=9, min_count=5)
+    kept: dict[int, deque[float]] = {}
+    newest: dict[str, torch.Tensor] = {}
+    few = 0
+    for wording in ([0, 1, 0, 0], [2, 1, 1, 0], [0, 0, 1, 2]):
+        scores = torch.rand(4, 2, generator=random)
+        scores[0, 0] = torch.nan
+        named = {"structural": scores, "semantic": scores + 1}
+        found, newest = judged(config, named, torch.tensor(wording), newest)
+        finite = scores[scores.isfinite()]
+        for which, row in zip(wording, scores, strict=True):
+            kept.setdefault(which, deque(maxlen=9)).extend(row[row.isfinite()].tolist())
+        for row, which in enumerate(wording[1:], 1):
+            known = torch.tensor(kept[which]) if len(kept[which]) >= 5 else finite
+            few += len(kept[which]) < 5
+            torch.testing.assert_close(found.totals[row], (scores[row] - known.mean()) / known.std())
+        assert found.lost.tolist() == [True, False, False, False]
+        assert newest.keys() == {f"{name}.{which}" for name in named for which in kept}
+        for which, values in kept.items():
+            assert newest[f"structural.{which}"].tolist() == pytest.approx([*values])
+    assert 0 < few < 9
+
+
+def test_all_scores_of_a_step_are_the_usual_baseline() -> None:
+    scores = {"structural": torch.rand(5, 2), "semantic": torch.rand(5, 2)}
+    found, newest = judged(ScoresConfig(alpha=0.5), scores, torch.arange(5), {})
+    usual = feedback(scores, {"structural": 1, "semantic": 0.5})
+    assert torch.equal(found.totals, usual.totals)
+    assert newest == {}

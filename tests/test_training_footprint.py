@@ -88,6 +88,27 @@ def test_a_real_run_allocates_as_much(checkpointing: bool) -> None:
     assert update.live < 0.03 * update.peak
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_of_scores_go_through_several_steps_and_the_decoder(checkpointing: bool) -> None:
+    real = Real(checkpointing)
+    real.policy.unet.train()  # else nothing is recomputed
+    objective = {"kind": "draft", "last": 2}
+    scores = {"structural": {"kind": "canny"}, "structural_weight": 0}
+    found = footprint(
+        config(checkpointing=checkpointing, objective=objective, scores=scores), configs(tiny_pipeline())
+    )
+    with Allocations(real.kept) as update:
+        latents = torch.zeros(2, 4, 6, 8)
+        encoded = Encoded(real.pipeline.encode_text(["gold"] * 2), latents, latents)
+        conditioning = repeated(real.policy.conditioning(encoded), 2)
+        x = torch.zeros(4, 4, 6, 8)
+        for _ in range(2):
+            x = real.policy.predict(conditioning, x, torch.zeros(4))
+        real.pipeline.decode(x, 96, 128).sum().backward()
+    assert found.update == pytest.approx(update.peak, rel=0.1)
+    assert found.update > tiny(checkpointing=checkpointing).update
+
+
 def test_what_autograd_saves_is_most_of_a_backward_pass() -> None:
     """Counted another way: the tensors that autograd keeps for the backward pass."""
     real = Real(checkpointing=False)

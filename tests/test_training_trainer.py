@@ -21,7 +21,7 @@ from torch import Tensor
 
 from simedit.errors import SimeditError
 from simedit.library import SpecialistLibrary
-from simedit.scores import Targets
+from simedit.scores import Differentiable, Targets
 from simedit.scores.semantic import Semantic
 from simedit.scores.structural import Canny
 from simedit.scores.texture import Texture
@@ -29,9 +29,21 @@ from simedit.settings import Scales
 from simedit.specialist import Specialist
 from simedit.tiny import tiny_pipeline
 from simedit.training import checkpoint as checkpoints
-from simedit.training.config import PaintedConfig, SamplingConfig, StyleConfig, TrainConfig, UpdateConfig
+from simedit.training.config import (
+    CannyConfig,
+    PaintedConfig,
+    SamplingConfig,
+    ScoresConfig,
+    StyleConfig,
+    TrainConfig,
+    UpdateConfig,
+)
+from simedit.training.objectives import Objective
 from simedit.training.objectives.d3po import D3PO
 from simedit.training.objectives.dpo import DPO
+from simedit.training.objectives.draft import DRaFT
+from simedit.training.objectives.nft import NFT
+from simedit.training.objectives.ppo import PPO
 from simedit.training.policy import Policy
 from simedit.training.sampler import Material
 from simedit.training.trainer import Interrupted, Trainer
@@ -72,6 +84,15 @@ def redness(edits: Tensor, targets: Targets) -> Tensor:
 
 def blueness(edits: Tensor, targets: Targets) -> Tensor:
     return -redness(edits, targets)
+
+
+class Redness(Differentiable):
+    def value(self, edits: Tensor, targets: Targets) -> Tensor:
+        return redness(edits, targets)
+
+
+SCORES = ScoresConfig(structural=CannyConfig(), structural_weight=0)
+"""Of which `draft` can follow what weighs something."""
 
 
 def indifferent(edits: Tensor, targets: Targets) -> Tensor:
@@ -299,12 +320,36 @@ def test_stopping_at_every_chance_changes_no_bit(
     assert _records(tmp_path) == _records(tmp_path / "whole")
 
 
+def _stopped_at_every_chance(folder: Path, options: Any) -> tuple[Specialist, list[tuple[int, str, int]]]:
+    """What such a training makes, checked against one that never stops; (step, phase, done) of each stop."""
+    expected = _trainer(folder / "whole", **options).run()
+    chances: list[tuple[int, str, int]] = []
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase in ("sample", "reference", "update"):
+            chance = (trainer.done.step, phase, done)
+            if chance not in chances:
+                chances.append(chance)
+                trainer.stop()
+
+    while True:
+        trainer = _trainer(folder, show=show, **options)
+        if (found := checkpoints.latest(folder / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    _assert_same(specialist, expected)
+    assert _records(folder) == _records(folder / "whole")
+    return specialist, chances
+
+
 class Following(DPO):
     """An objective that keeps what each step ended with."""
 
     copies: ClassVar[tuple[str, ...]] = ("before",)
 
-    def finish(self, policy: Policy) -> None:
+    def finish(self, policy: Policy, step: int) -> None:
         policy.keep("before")
 
 
@@ -319,27 +364,8 @@ def test_an_objective_with_a_copy_of_its_own_and_three_edits_stopped_at_every_ch
         "sampling": {"steps": 3, "batch_size": 2, "edits": 3},
         "update": {"batch_size": 2, "accumulation": 1},
     }
-    whole = _trainer(tmp_path / "whole", **options)
-    expected = whole.run()
-    chances: list[tuple[int, str, int]] = []
-
-    def show(phase: str, done: int, of: int) -> None:
-        if phase in ("sample", "reference", "update"):
-            chance = (trainer.done.step, phase, done)
-            if chance not in chances:
-                chances.append(chance)
-                trainer.stop()
-
-    while True:
-        trainer = _trainer(tmp_path, show=show, **options)
-        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
-            trainer.resume(found)
-        with contextlib.suppress(Interrupted):
-            specialist = trainer.run()
-            break
+    specialist, chances = _stopped_at_every_chance(tmp_path, options)
     assert len(chances) == 2 * 6
-    _assert_same(specialist, expected)
-    assert _records(tmp_path) == _records(tmp_path / "whole")
     records = _records(tmp_path)
     assert all(0 <= record["in_order"] <= 1 for record in records)
     assert records[0]["loss"] != pytest.approx(records[1]["loss"])
@@ -352,6 +378,156 @@ def test_an_objective_with_a_copy_of_its_own_and_three_edits_stopped_at_every_ch
     (tmp_path / "run" / "checkpoints" / "step_0002" / "before.safetensors").unlink()
     with pytest.raises(SimeditError, match="is broken"):
         _trainer(tmp_path, **options).resume(tmp_path / "run" / "checkpoints" / "step_0002")
+
+
+@pytest.mark.parametrize(
+    ("objective", "more", "phases"),
+    [
+        (NFT(levels=2, lag=0.2), {}, ["sample", "reference", "update"]),
+        (DRaFT(last=2), {"scores": SCORES, "score": Redness()}, ["sample", "update"]),
+    ],
+)
+def test_other_objectives_stopped_at_every_chance_change_no_bit(
+    tmp_path: Path, layouts: Layouts, objective: Objective, more: dict[str, Any], phases: list[str]
+) -> None:
+    options: Any = {
+        "objective": objective,
+        "samples": 4,
+        "sampling": {"steps": 3, "batch_size": 2, "edits": 3},
+        "update": {"batch_size": 1, "accumulation": 2},
+        **more,
+    }
+    specialist, chances = _stopped_at_every_chance(tmp_path, options)
+    assert [phase for _, phase, _ in chances] == 2 * [phase for phase in phases for _ in range(2)]
+    saved = checkpoints.load(tmp_path / "run" / "checkpoints" / "step_0002")
+    assert saved.copies.keys() == set(objective.copies)
+    assert all(weight.any() for name, weight in specialist.weights.items() if "lora_B" in name)
+
+
+def test_the_old_policy_samples_and_lags_behind(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, objective=NFT(levels=2, lag=0.2), steps=2)
+    specialist = trainer.run()
+    saved = [checkpoints.load(tmp_path / "run" / "checkpoints" / f"step_000{step}") for step in (1, 2)]
+    first, second = (one.copies["old"] for one in saved)
+    for name, now in specialist.weights.items():
+        torch.testing.assert_close(second[name], 0.4 * first[name] + 0.6 * now)
+    draws, seconds = trainer._draws(0), {"sample": 0.0, "score": 0.0}
+    before = trainer.sampler.batch(draws, seconds)
+    with torch.no_grad():
+        for parameter in trainer.policy.parameters:
+            parameter += 1
+    after = trainer.sampler.batch(draws, seconds)
+    assert torch.equal(after.latents, before.latents)
+    with trainer.policy.being("old"):  # the policy that was moved is then the copy
+        moved = trainer.sampler.batch(draws, seconds)
+    assert not torch.equal(moved.latents, before.latents)
+
+
+def test_the_scores_that_weigh_something_have_gradients(tmp_path: Path) -> None:
+    scores = SCORES.model_copy(update={"alpha": 0.5})
+    trainer = _trainer(tmp_path, Redness(), objective=DRaFT(), scores=scores, samples=4)
+    rollout = trainer.sampler.batch(trainer._draws(0), {"sample": 0.0, "score": 0.0})
+    assert rollout.input.tolist() == [draw.input for draw in trainer._draws(0)]
+    latents = rollout.latents[:, :, -1].float().requires_grad_()
+    found = trainer.sampler.value(rollout.input, rollout.style, latents)
+    torch.testing.assert_close(found.detach(), 0.5 * rollout.scores["semantic"])
+    found.sum().backward()
+    assert latents.grad is not None
+    assert latents.grad.flatten(2).any(-1).all()
+
+
+def test_following_the_scores_gradients_lowers_them(tmp_path: Path) -> None:
+    trainer = _trainer(
+        tmp_path,
+        Redness(),
+        objective=DRaFT(last=2),
+        scores=SCORES,
+        steps=6,
+        samples=16,
+        sampling={"batch_size": 8},
+        update={"batch_size": 4, "accumulation": 1, "learning_rate": 4e-3},
+    )
+    trainer.run()
+    semantic = [record["semantic"] for record in _records(tmp_path)]
+    assert semantic[-1] < semantic[0] - 0.02
+
+
+PROMPTS: Any = {
+    "objective": PPO(kl=0.1),
+    "scores": ScoresConfig(baseline="prompt", buffer_size=9, min_count=5),
+    "samples": 4,
+    "steps": 3,
+    "sampling": {"sampler": "ddim", "steps": 4, "window": 2, "batch_size": 2, "edits": 3},
+    "update": {"batch_size": 2, "accumulation": 1, "epochs": 2},
+}
+
+
+def test_prompts_statistics_and_a_window_stopped_at_every_chance_change_no_bit(
+    tmp_path: Path, layouts: Layouts
+) -> None:
+    whole = _trainer(tmp_path / "whole", **PROMPTS)
+    expected = whole.run()
+    chances: list[tuple[int, str, int]] = []
+    windows: dict[int, list[int]] = {}
+
+    def show(phase: str, done: int, of: int) -> None:
+        if phase in ("sample", "reference", "update"):
+            windows[trainer.done.step] = trainer.sampler.schedule.noisy_steps
+            if (chance := (trainer.done.step, phase, done)) not in chances:
+                chances.append(chance)
+                trainer.stop()
+
+    while True:
+        trainer = _trainer(tmp_path, show=show, **PROMPTS)
+        if (found := checkpoints.latest(tmp_path / "run" / "checkpoints")) is not None:
+            trainer.resume(found)
+        with contextlib.suppress(Interrupted):
+            specialist = trainer.run()
+            break
+    assert len(chances) == 3 * (2 + 2 + 4)
+    assert windows == {0: [0, 1], 1: [1, 2], 2: [0, 1]}
+    _assert_same(specialist, expected)
+    moments = (checkpoints.optimizer_state(one.optimizer) for one in (trainer, whole))
+    for one, other in zip(*moments, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert _records(tmp_path) == _records(tmp_path / "whole")
+    records = _records(tmp_path)
+    assert all(record["updates"] == 4 and record["clipped"] > 0 for record in records)
+    assert all(record["kl_reference"] > 0 for record in records)
+    assert specialist.card.sampler == "ddim"
+    last = tmp_path / "run" / "checkpoints" / "step_0003"
+    newest = checkpoints.load(last).newest
+    assert newest.keys() == {f"{name}.{i}" for name in ("structural", "semantic") for i in range(2)}
+    assert sum(len(newest[f"semantic.{i}"]) for i in range(2)) == 2 * 9
+
+
+@pytest.mark.parametrize("damage", ["missing", "of others", "long"])
+def test_statistics_that_are_not_this_trainings_are_refused(tmp_path: Path, damage: str) -> None:
+    _trainer(tmp_path, **PROMPTS | {"steps": 1}).run()
+    last = tmp_path / "run" / "checkpoints" / "step_0001"
+    scores = load_file(last / "scores.safetensors")
+    (last / "scores.safetensors").unlink()
+    if damage != "missing":
+        scores["semantic.2" if damage == "of others" else "semantic.0"] = torch.ones(10)
+        save_file(scores, last / "scores.safetensors")
+    with pytest.raises(SimeditError, match=r"broken.*scores\.safetensors does not hold"):
+        _trainer(tmp_path, **PROMPTS).resume(last)
+
+
+def test_of_a_window_no_more_is_kept_than_is_learned_from(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, sampling={"steps": 6, "window": 2, "edits": 3})
+    whole = _trainer(tmp_path / "whole", sampling={"steps": 6, "edits": 3})
+    for step in (0, 3):
+        trainer.sampler.at(step)
+        some = [t.sampler.batch(t._draws(step)[:2], {"sample": 0, "score": 0}) for t in (trainer, whole)]
+        assert [tuple(one.latents.shape[:3]) for one in some] == [(2, 3, 4), (2, 3, 7)]
+        assert some[0].log_probs.shape == (2, 3, 2)
+        latents = some[0].latents
+        # Where the window begins, edits have not parted, but for rounding.
+        torch.testing.assert_close(latents[:, 1:, 0], latents[:, :1, 0].expand(-1, 2, -1, -1, -1))
+        assert (latents[:, 1, 1] != latents[:, 0, 1]).any()
+        same = torch.equal(latents[:, :, :3], some[1].latents[:, :, :3])
+        assert same == (step == 0)  # as without a window as long as both draw noise
 
 
 WARM: Any = {
@@ -385,11 +561,23 @@ def test_a_warm_start_stopped_at_every_chance_changes_no_bit(tmp_path: Path) -> 
     assert specialist.card.training["warm_start"] == 4
 
 
-def test_a_gpu_trains_as_the_cpu_does_also_after_a_stop(tmp_path: Path, gpu: Gpu) -> None:
+@pytest.mark.parametrize(
+    "objective",
+    [
+        D3PO(),
+        pytest.param(NFT(levels=2), marks=pytest.mark.slow),
+        pytest.param(DRaFT(last=2), marks=pytest.mark.slow),
+    ],
+)
+def test_a_gpu_trains_as_the_cpu_does_also_after_a_stop(
+    tmp_path: Path, gpu: Gpu, objective: Objective
+) -> None:
     options: Any = WARM | {"steps": 2, "precision": "bf16", "update": {"gradient_checkpointing": True}}
-    options |= {"structural": Canny(), "score": Semantic(Texture())}
+    options |= {"structural": Canny(), "score": Semantic(Texture()), "objective": objective}
+    options |= {"scores": SCORES} if objective.differentiates else {}
     expected = _trainer(tmp_path / "cpu", **options).run()
     stops = [("warm start", 2), ("sample", 2), ("reference", 2), ("update", 1)]
+    stops = [stop for stop in stops if stop[0] != "reference" or objective.work(2, 2).reference]
 
     def show(phase: str, done: int, of: int) -> None:
         if stops and (phase, done) == stops[0]:
@@ -553,6 +741,15 @@ def test_other_pairs_are_refused(interrupted: Path, tmp_path: Path, change: Any,
     pairs = load_file(path / "pairs.safetensors")
     save_file(pairs | change(pairs), path / "pairs.safetensors")
     with pytest.raises(SimeditError, match=f"_interrupted is broken.*{message}"):
+        _trainer(tmp_path, steps=3).resume(path)
+
+
+def test_edits_of_before_they_knew_their_inputs_are_refused(interrupted: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(interrupted, tmp_path / interrupted.name)
+    pairs = load_file(path / "pairs.safetensors")
+    del pairs["input"]
+    save_file(pairs, path / "pairs.safetensors")
+    with pytest.raises(SimeditError, match=r"is broken \(its edits lack input, as .* go on from"):
         _trainer(tmp_path, steps=3).resume(path)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -35,4 +36,17 @@ class Score(Protocol):
             edits: float32 [N, G, 3, H, W] in 0..1, G edits of each of N inputs.
             targets: what they are judged against.
         """
+        ...
+
+
+@runtime_checkable
+class Differentiable(Score, Protocol):
+    """A score that says which way edits get better. Its class inherits this, and `value` is all it has."""
+
+    @torch.no_grad()
+    def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
+        return self.value(edits, targets)
+
+    def value(self, edits: Tensor, targets: Targets) -> Tensor:
+        """As `Score`'s call, and differentiable in the edits."""
         ...

@@ -86,7 +86,7 @@ def _dreamsim(cache: str | None, device: torch.device | str, dtype: torch.dtype)
             f"cannot load dreamsim's weights into or from {folder}: {error}\nOn a machine without the "
             f"internet, copy the folder from one that has loaded them and give it as scores.semantic.model."
         ) from error
-    model = model.to(dtype)
+    model = model.to(dtype).requires_grad_(False)
 
     def encode(images: Tensor) -> Tensor:
         return _square(model.embed(resize(images, DREAMSIM_SIDE, DREAMSIM_SIDE).to(dtype)))

@@ -48,7 +48,6 @@ def load_lite(device: torch.device | str) -> Callable[[Tensor], Tensor]:
     """
     network = load_network(device)
 
-    @torch.no_grad()
     def encode(images: Tensor) -> Tensor:
         x = (resize(images.float(), SIDE, SIDE) * 255 - 127) / 128
         x, last = network._swish(network._bn0(network._conv_stem(x))), None

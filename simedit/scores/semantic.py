@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from simedit.scores import Targets
+from simedit.scores import Differentiable, Targets
 from simedit.scores.encoders import Encoder
 
 
-class Semantic:
+class Semantic(Differentiable):
     """Mean cosine distance between the patches of the edit's region and of the style's, plus `outside` times
     the mean squared pixel error outside the region.
 
@@ -28,9 +28,8 @@ class Semantic:
         self.encoder = encoder
         self.outside = outside
 
-    @torch.no_grad()
-    def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
-        """As `Score`; a NaN in an edit makes its score NaN."""
+    def value(self, edits: Tensor, targets: Targets) -> Tensor:
+        """As `Differentiable`; a NaN in an edit makes its score NaN."""
         group = edits.shape[1]
         flat = edits.flatten(0, 1)
         features, styles = self.encoder(flat), self.encoder(targets.styles)

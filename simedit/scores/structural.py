@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import DepthAnythingForDepthEstimation
 
-from simedit.scores import Score, Targets
+from simedit.scores import Differentiable, Score, Targets
 from simedit.scores.hub import ImageStatistics, image_statistics, load_model, resize
 from simedit.training.config import CannyConfig, DepthConfig
 
 
-class Depth:
+class Depth(Differentiable):
     """Mean absolute difference between the depth maps of edit and input, in the model's own units.
 
     Args:
@@ -40,9 +40,8 @@ class Depth:
         statistics = image_statistics(model, what)  # first: it is the smaller download
         return cls(load_model(DepthAnythingForDepthEstimation, model, what, device, dtype), statistics)
 
-    @torch.no_grad()
-    def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
-        """As `Score`; a NaN in an edit makes its score NaN."""
+    def value(self, edits: Tensor, targets: Targets) -> Tensor:
+        """As `Differentiable`; a NaN in an edit makes its score NaN."""
         return _differences(self.maps, edits, targets.inputs)
 
     def maps(self, images: Tensor) -> Tensor:

@@ -33,9 +33,14 @@ class Texture:
         """Features float32 [N, 16, 16, 36]; a NaN spreads to the patches around it."""
         opponents = _opponents(resize(images.float(), SIDE, SIDE))
         mean = adaptive_avg_pool2d(opponents, GRID)
-        spread = (adaptive_avg_pool2d(opponents**2, GRID) - mean**2).clamp(min=0).sqrt()
-        contrast = torch.cat([spread, _stripes(opponents[:, :1])], 1)
+        spread = (adaptive_avg_pool2d(opponents**2, GRID) - mean**2).clamp(min=0)
+        contrast = torch.cat([_root(spread), _stripes(opponents[:, :1])], 1)
         return torch.cat([_circle(mean), _circle(contrast / (contrast + HALF))], 1).permute(0, 2, 3, 1)
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Square roots; where they are 0 without a gradient, which would be infinite."""
+    return squares.where(squares != 0, 1).sqrt() * (squares != 0)
 
 
 def _opponents(images: Tensor) -> Tensor:
@@ -63,7 +68,7 @@ def _stripes(brightness: Tensor) -> Tensor:
     amplitudes = []
     for _ in range(SCALES):
         responses = conv2d(pad(brightness, (reach,) * 4, mode="reflect"), filters).unflatten(1, (2, -1))
-        amplitudes.append(adaptive_avg_pool2d(responses.square().sum(1).sqrt(), GRID))
+        amplitudes.append(adaptive_avg_pool2d(_root(responses.square().sum(1)), GRID))
         brightness = avg_pool2d(brightness, 2)
     return torch.cat(amplitudes, 1)
 

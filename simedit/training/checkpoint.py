@@ -8,6 +8,7 @@ step_0003_interrupted   within the fourth, with the edits sampled so far
   reference.safetensors                         after a warm start: what feedback started from; so, by its
                                                 name, any other copy of the policy that an objective keeps
   pairs.safetensors                             in an interrupted one
+  scores.safetensors                            of the baseline "prompt": the newest of each wording
 .unfinished             what is being written or removed; it goes with the next save
 
 Whatever else lies beside them, copies and hidden folders too, is neither counted nor touched.
@@ -37,6 +38,7 @@ from simedit.training.log import checked
 from simedit.training.rollout import Rollout
 
 OPTIMIZER, PROGRESS, PAIRS = "optimizer.safetensors", "progress.json", "pairs.safetensors"
+SCORES = "scores.safetensors"
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of a parameter."""
 UNFINISHED = ".unfinished"
@@ -77,6 +79,7 @@ class Checkpoint:
         rollout: what an interrupted step sampled so far.
         copies: weights by name: "reference", what the feedback started from where it is not the base, and
             what an objective keeps.
+        newest: scores that the next feedback has to know (`simedit.training.feedback.Newest`).
     """
 
     specialist: Specialist
@@ -84,6 +87,7 @@ class Checkpoint:
     progress: Progress
     rollout: Rollout | None = None
     copies: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    newest: dict[str, Tensor] = field(default_factory=dict)
 
 
 def optimizer_state(optimizer: Optimizer) -> list[dict[str, Tensor]]:
@@ -148,6 +152,8 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
         (new / OPTIMIZER).write_bytes(safetensors.torch.save(tensors))
         if checkpoint.rollout is not None:
             (new / PAIRS).write_bytes(safetensors.torch.save(checkpoint.rollout.tensors()))
+        if checkpoint.newest:
+            (new / SCORES).write_bytes(safetensors.torch.save(checkpoint.newest))
         for name, weights in checkpoint.copies.items():
             copy = {key: value.cpu().contiguous() for key, value in weights.items()}
             (new / f"{name}.safetensors").write_bytes(safetensors.torch.save(copy))
@@ -209,9 +215,10 @@ def load(path: Path) -> Checkpoint:
             raise ValueError(f"{OPTIMIZER} numbers a parameter {max(state, key=abs)}")
         optimizer = [state.get(i, {}) for i in range(max(state, default=-1) + 1)]
         rollout = Rollout.of(_tensors(path / PAIRS)) if (path / PAIRS).exists() else None
-        own = (WEIGHTS, OPTIMIZER, PAIRS)
+        newest = _tensors(path / SCORES) if (path / SCORES).exists() else {}
+        own = (WEIGHTS, OPTIMIZER, PAIRS, SCORES)
         copies = {f.stem: _tensors(f) for f in sorted(path.glob("*.safetensors")) if f.name not in own}
-        found = Checkpoint(specialist, optimizer, progress, rollout, copies)
+        found = Checkpoint(specialist, optimizer, progress, rollout, copies, newest)
         if lost := _not_finite(found):
             raise ValueError(lost)
     # RuntimeError: of deep JSON, of types that cannot be reckoned with.
@@ -264,6 +271,7 @@ def _not_finite(checkpoint: Checkpoint) -> str | None:
         for name, copy in checkpoint.copies.items()
         for key, value in copy.items()
     }
+    named |= {f"the newest scores of {key}": value for key, value in checkpoint.newest.items()}
     for i, one in enumerate(checkpoint.optimizer):
         named |= {f"the optimizer's {i}.{key}": value for key, value in one.items()}
     lost = [name for name, value in named.items() if not value.isfinite().all()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     Discriminator,
@@ -197,6 +197,7 @@ class DepthConfig(Config):
     """Structural score by depth maps (eq. 8): hub id or directory of a Depth Anything V2 of transformers."""
 
     kind: Literal["depth"] = "depth"
+    differentiable: ClassVar[bool] = True
     model: Place = "depth-anything/Depth-Anything-V2-Large-hf"
 
 
@@ -209,6 +210,7 @@ class CannyConfig(Config):
     """
 
     kind: Literal["canny"] = "canny"
+    differentiable: ClassVar[bool] = False
     low: NonNegativeFloat = 100
     high: NonNegativeFloat = 200
     blur: NonNegativeFloat = 0
@@ -227,6 +229,7 @@ class SemanticConfig(Config):
     encoder: Literal["dreamsim", "dinov2", "clip", "lite", "texture"] = "dreamsim"
     model: Place | None = None
     outside: NonNegativeFloat = 0.5
+    differentiable: ClassVar[bool] = True
 
 
 class AttentionConfig(Config):
@@ -242,6 +245,7 @@ class AttentionConfig(Config):
     weight: PositiveFloat = 1.0
     noun: Annotated[str, Field(min_length=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=100)] = 4
+    differentiable: ClassVar[bool] = True
 
 
 class CaptionConfig(Config):
@@ -256,6 +260,7 @@ class CaptionConfig(Config):
     text: Annotated[str, Field(min_length=1)]
     weight: PositiveFloat = 1.0
     model: Place | None = None
+    differentiable: ClassVar[bool] = True
 
 
 class ScoresConfig(Config):
@@ -264,23 +269,49 @@ class ScoresConfig(Config):
     Attributes:
         structural, semantic: the paper's two scores.
         attention, caption: further ones; null for none.
+        structural_weight: the structural score's weight; a score that weighs nothing is only told.
         alpha: the semantic score's weight against the structural one.
         clip: bound on each score's advantage.
+        baseline: what a score becomes an advantage against, by mean and deviation: "step", all of its step's
+            (the paper's); "input", those of the input's own edits, three or more; "prompt", the newest of the
+            prompt's wording, in this step and those before.
+        buffer_size: how many scores of each wording "prompt" keeps.
+        min_count: with fewer it takes all of the step's.
     """
 
     structural: Annotated[DepthConfig | CannyConfig, Field(discriminator="kind")] = DepthConfig()
     semantic: SemanticConfig = SemanticConfig()
     attention: AttentionConfig | None = None
     caption: CaptionConfig | None = None
+    structural_weight: NonNegativeFloat = 1.0
     alpha: NonNegativeFloat = 1.0
     clip: PositiveFloat = 5.0
+    baseline: Literal["step", "input", "prompt"] = "step"
+    buffer_size: PositiveInt = 256
+    min_count: PositiveInt = 16
+
+    @model_validator(mode="after")
+    def _of_the_prompts(self) -> ScoresConfig:
+        fields = type(self).model_fields
+        usual = all(getattr(self, name) == fields[name].default for name in ("buffer_size", "min_count"))
+        if self.baseline != "prompt" and not usual:
+            raise ValueError("buffer_size and min_count are of baseline: 'prompt'")
+        if self.min_count > self.buffer_size:
+            raise ValueError("min_count above buffer_size is never reached")
+        return self
 
     @property
     def weights(self) -> dict[str, float]:
         """Of the scores, by name."""
         further = {"attention": self.attention, "caption": self.caption}
         found = {name: score.weight for name, score in further.items() if score is not None}
-        return {"structural": 1.0, "semantic": self.alpha, **found}
+        return {"structural": self.structural_weight, "semantic": self.alpha, **found}
+
+    @model_validator(mode="after")
+    def _something_weighs(self) -> ScoresConfig:
+        if not any(self.weights.values()):
+            raise ValueError("no score weighs anything: structural_weight or alpha must be above 0")
+        return self
 
     def named(self, name: str) -> ScoresConfig:
         """The same with {style} filled in from the specialist's name."""
@@ -292,11 +323,16 @@ class ScoresConfig(Config):
 
 
 class SamplingConfig(Config):
-    """How edits are sampled: by Euler ancestral steps on Karras' sigmas, after a distillation by
-    consistency steps.
+    """How edits are sampled; after a distillation by consistency steps.
 
     Attributes:
+        sampler: "euler_ancestral", on Karras' sigmas (the paper's), or "ddim". All steps but the last draw
+            noise (eta 1); a trained specialist's edits by DDIM draw none but the initial.
         steps: denoising steps, in training and on the card; feedback needs two or more.
+        window: how many steps, one after the other, draw noise and are learned from in a training step, the
+            others going without (arXiv 2507.21802); null for all. On the card there is none.
+        window_every: training steps after which it moves on by one denoising step, from the noisiest to the
+            last, then again from the first.
         edits: of each input, from one initial noise.
         batch_size: inputs whose edits are sampled at once on each device; with two edits the U-Net sees up to
             eight times as many.
@@ -304,10 +340,33 @@ class SamplingConfig(Config):
             trajectory is exactly the one that was sampled.
     """
 
+    sampler: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
     steps: Annotated[int, Field(ge=1, le=1000)] = 100
+    window: PositiveInt | None = None
+    window_every: PositiveInt = 1
     edits: Annotated[int, Field(ge=2, le=64)] = 2
     batch_size: PositiveInt = 16
     storage: Literal["float16", "bfloat16", "float32"] = "float16"
+
+    @model_validator(mode="after")
+    def _within_the_steps(self) -> SamplingConfig:
+        if self.window is None and self.window_every != 1:
+            raise ValueError("window_every moves a window: say how many steps it has, window: 4")
+        if self.window is not None and self.window >= self.steps:
+            raise ValueError(
+                f"of {self.steps} steps all but the last draw noise: a window has fewer than steps"
+            )
+        return self
+
+    @property
+    def noisy(self) -> int:
+        """How many denoising steps draw noise."""
+        return self.window or self.steps - 1
+
+    def noisy_at(self, step: int) -> range:
+        """Which do in a training step, of 0 and on."""
+        first = step // self.window_every % (self.steps - self.noisy)
+        return range(first, first + self.noisy)
 
 
 class UpdateConfig(Config):
@@ -409,7 +468,7 @@ class TrainConfig(Config):
     regions: RegionsConfig = Field(default=RegionsConfig(), validate_default=True)
     scores: ScoresConfig = ScoresConfig()
     warm_start: WarmStartConfig | None = Field(default=None, validate_default=True)
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = Field(default=SamplingConfig(), validate_default=True)
     objective: AnyObjective = D3PO()
     update: UpdateConfig = UpdateConfig()
     lora_rank: PositiveInt = 8
@@ -465,7 +524,24 @@ class TrainConfig(Config):
     def _noisy(cls, sampling: SamplingConfig, info: ValidationInfo) -> SamplingConfig:
         if sampling.steps < 2 and info.data.get("steps"):
             raise ValueError("feedback learns from noise between denoising steps: steps must be 2 or more")
+        usual = (sampling.sampler, sampling.window) == ("euler_ancestral", None)
+        if isinstance(info.data.get("warm_start"), DistilledConfig) and not usual:
+            raise ValueError("after kind: 'distilled' steps are consistency steps: drop sampler and window")
+        scores = info.data.get("scores")
+        if scores is not None and scores.baseline == "input" and sampling.edits < 3:
+            raise ValueError(
+                "of two edits baseline: 'input' says which is better and never by how much: take more edits, "
+                "or baseline: 'step'"
+            )
         return sampling
+
+    @field_validator("objective")
+    @classmethod
+    def _of_the_rest(cls, objective: AnyObjective, info: ValidationInfo) -> AnyObjective:
+        scores, sampling = info.data.get("scores"), info.data.get("sampling")
+        if scores is not None and sampling is not None:  # whose own mistakes are told
+            objective.check(scores=scores, sampling=sampling)
+        return objective
 
     @field_validator("objective")
     @classmethod
@@ -477,14 +553,24 @@ class TrainConfig(Config):
             )
         return objective
 
+    @field_validator("objective")
+    @classmethod
+    def _of_a_window(cls, objective: AnyObjective, info: ValidationInfo) -> AnyObjective:
+        sampling = info.data.get("sampling")
+        if sampling is not None and sampling.window is not None and not objective.trajectories:
+            raise ValueError(
+                "it learns from no denoising step, and sampling.window says from which: drop one"
+            )
+        return objective
+
     def named(self, name: str) -> TrainConfig:
         """The same with {style} filled in from the specialist's name, in all that is said."""
         return self.model_copy(update={"style": self.style.named(name), "scores": self.scores.named(name)})
 
     @property
-    def sampler(self) -> Literal["euler_ancestral", "consistency"]:
+    def sampler(self) -> Literal["euler_ancestral", "ddim", "consistency"]:
         """What denoising steps are, in training and on the card."""
-        return "consistency" if isinstance(self.warm_start, DistilledConfig) else "euler_ancestral"
+        return "consistency" if isinstance(self.warm_start, DistilledConfig) else self.sampling.sampler
 
     # Of the field, not of the whole: an error shows what it was given.
     @field_validator("regions")

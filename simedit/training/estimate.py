@@ -84,7 +84,7 @@ class Estimate:
     def trajectory_bytes(self) -> int:
         """Each process's trajectories, in the host's memory."""
         config = self.config
-        kept = config.sampling.steps + 1 if config.objective.trajectories else 1
+        kept = config.sampling.noisy + 2 if config.objective.trajectories else 1
         return config.samples // self.processes * config.sampling.edits * kept * self.needs.latent
 
 
@@ -99,8 +99,7 @@ def estimate(config: TrainConfig, processes: int = 1, teacher: Card | None = Non
     """
     check_counts(config, processes)
     update, sampling, steps = config.update, config.sampling, config.steps
-    # The last step has no variance.
-    work = config.objective.work(sampling.steps - 1, sampling.edits)
+    work = config.objective.work(sampling.noisy, sampling.edits)
     guided = config.samples * config.style.scales.branches
     learned = guided if config.objective.guided else config.samples
     parts = base_configs(config.base)

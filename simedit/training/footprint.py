@@ -33,6 +33,7 @@ from simedit.settings import Scales
 from simedit.specialist import lora_config
 from simedit.style_attention import StyleAttention
 from simedit.training.config import TrainConfig
+from simedit.training.objectives import Objective
 from simedit.training.rollout import repeated
 
 PARTS = ("unet", "vae", "text_encoder")
@@ -117,15 +118,12 @@ def footprint(config: TrainConfig, parts: dict[str, dict[str, Any]]) -> Footprin
 
 def _counted(config: TrainConfig, networks: _Networks) -> Footprint:
     inputs, edits, (forward, learning) = config.sampling.batch_size, config.sampling.edits, networks.flops()
-    learned, guided = config.objective.learned(edits), config.objective.guided
     latent = math.prod(networks.latent) * getattr(torch, config.sampling.storage).itemsize
 
     return Footprint(
         base=networks.base,
         trained=_numel(networks.trained),
-        update=networks.peak(
-            lambda: networks.predict(config.update.batch_size, learned, guided).sum().backward()
-        ),
+        update=networks.peak(lambda: networks.learn(config.update.batch_size, edits, config.objective)),
         sampling=networks.peak(torch.no_grad()(lambda: networks.predict(inputs, edits)))
         + edits * inputs * (config.sampling.steps + 1) * latent,
         # The trainer decodes one input's edits at a time.
@@ -202,14 +200,24 @@ class _Networks:
             predicted.sum().backward()
         return forward, counter.get_total_flops()
 
-    def predict(self, inputs: int, edits: int, guided: bool = True) -> Tensor:
-        """The prediction for some edits of some inputs."""
+    def learn(self, inputs: int, edits: int, objective: Objective) -> None:
+        """One backward pass of an objective; its scores are left out."""
+        learned = objective.learned(edits)
+        found = self.predict(inputs, learned, objective.guided, objective.chained)
+        if objective.differentiates:
+            found = self._vae.decode(found.to(self._dtype)).sample
+        found.sum().backward()
+
+    def predict(self, inputs: int, edits: int, guided: bool = True, chained: int = 1) -> Tensor:
+        """The prediction for some edits of some inputs; the last of some, each made from the one before."""
         text, image = self._states(inputs), self._empty(inputs, *self.latent)
         style = self._attention(image, image, text).to(self._dtype)
         scales = self._scales if guided else Scales(image=1, style=1, text=1)
         conditioning = Conditioning(text, self._states(1), image, style, [scales])
-        x = torch.empty(edits * inputs, *self.latent)
-        return predict(self._unet, repeated(conditioning, edits), x, torch.zeros(len(x)))
+        conditioning, x = repeated(conditioning, edits), torch.empty(edits * inputs, *self.latent)
+        for _ in range(chained):
+            x = predict(self._unet, conditioning, x, torch.zeros(len(x)))
+        return x
 
     def encode(self, frames: int) -> None:
         self._vae.encode(self._empty(frames, 3, *self._size))

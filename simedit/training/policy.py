@@ -103,6 +103,12 @@ class Policy:
         """Make what it is now the copy of that name."""
         self._copies[name] = [parameter.detach().clone() for parameter in self.parameters]
 
+    @torch.no_grad()
+    def follow(self, name: str, share: float) -> None:
+        """Move the copy of that name towards what it is now: it keeps this share, 0..1, of itself."""
+        for copy, parameter in zip(self._copies[name], self.parameters, strict=True):
+            copy.lerp_(parameter, 1 - share)
+
     def _exchange(self, name: str) -> None:
         kept = self._copies[name]
         for i, parameter in enumerate(self.parameters):

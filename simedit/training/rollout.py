@@ -28,10 +28,12 @@ class Rollout:
     do what one that never stopped does.
 
     Attributes:
-        latents: storage dtype [N, G, L, 4, h, w]: trajectories of S steps (L = S + 1), or their ends (L = 1).
+        latents: storage dtype [N, G, L, 4, h, w]: those around the K noisy steps, which follow one another,
+            and the last (L = K + 2; without a window that is all); or the last alone (L = 1).
         log_probs: float32 [N, G, K], of the schedule's K noisy steps, under the policy that sampled them;
             K = 0 where only the ends are kept.
         image: [N, 4, h, w], the inputs' latents.
+        input: int64 [N], which input.
         wording, style: int64 [N], which instruction and which style image.
         scores: by name float32 [N, G], lower is better.
     """
@@ -39,6 +41,7 @@ class Rollout:
     latents: Tensor
     log_probs: Tensor
     image: Tensor
+    input: Tensor
     wording: Tensor
     style: Tensor
     scores: dict[str, Tensor]
@@ -64,9 +67,11 @@ class Rollout:
         """The reverse of `tensors`.
 
         Raises:
-            KeyError: one is missing.
+            ValueError: one is missing.
         """
         own = [f.name for f in fields(cls) if f.name != "scores"]
+        if missing := [name for name in own if name not in tensors]:
+            raise ValueError(f"its edits lack {', '.join(missing)}, as of older versions of simedit")
         scores = {name: value for name, value in tensors.items() if name not in own}
         return cls(**{name: tensors[name] for name in own}, scores=scores)
 
@@ -100,15 +105,11 @@ def sample_edits(
     """
     shape, device = encoded.image.shape, policy.device
 
-    def generators(stream: int) -> list[torch.Generator]:
-        states = (np.random.SeedSequence([seed, stream]).generate_state(1)[0] for seed in noise_seeds)
-        return [torch.Generator().manual_seed(int(state)) for state in states]
-
     def normal(source: list[torch.Generator]) -> Tensor:
         return randn_tensor(shape, generator=source, device=device, dtype=torch.float32)
 
-    initial = normal(generators(0)) * schedule.init_scale
-    ancestral = [generators(edit + 1 + (edit + 1 >= CHOICE)) for edit in range(edits)]
+    initial = normal(_generators(noise_seeds, 0)) * schedule.init_scale
+    ancestral = _ancestral(noise_seeds, edits)
     with torch.no_grad():
         conditioning = repeated(policy.conditioning(encoded), edits)
         trajectory = samplers.sample(
@@ -124,6 +125,18 @@ def sample_edits(
     return latents, log_probs
 
 
+def drawn_noise(noise_seeds: Sequence[int], edits: int, steps: range, shape: Sequence[int]) -> Tensor:
+    """float32 [N, G, K, *shape] on the CPU, what `sample_edits` draws for some of the noisy steps, named by
+    their place among these."""
+    size, drawn = (len(noise_seeds), *shape), torch.empty(len(noise_seeds), edits, len(steps), *shape)
+    for edit, source in enumerate(_ancestral(noise_seeds, edits)):
+        for step in range(steps.stop):
+            normal = randn_tensor(size, generator=source)
+            if step in steps:
+                drawn[:, edit, step - steps.start] = normal
+    return drawn
+
+
 def log_probs(
     policy: Policy,
     conditioning: Conditioning,
@@ -134,23 +147,39 @@ def log_probs(
 ) -> Tensor:
     """[N, P], under the policy as it is now, of one denoising step of P edits of each of N inputs.
 
+    Args: as `scored`'s.
+    """
+    return scored(policy, conditioning, latents, schedule, edits, steps)[0]
+
+
+def scored(
+    policy: Policy,
+    conditioning: Conditioning,
+    latents: Tensor,
+    schedule: Schedule,
+    edits: Tensor,
+    steps: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`log_probs`, and where these steps lead without their noise, [N, P, 4, h, w].
+
     Args:
         conditioning: of the inputs, `repeated` P times.
-        latents: [N, G, S+1, 4, h, w].
+        latents: [N, G, L, 4, h, w], a `Rollout`'s.
         edits: int64 [N, P], which of each input's.
-        steps: int64 [N] on the CPU, each input's step.
+        steps: int64 [N] on the CPU, each input's step, one of the schedule's noisy ones.
     """
     rows, dtype = torch.arange(len(steps))[:, None], torch.promote_types(latents.dtype, torch.float32)
+    at = steps[:, None] - schedule.noisy_steps[0]
     x, after = (
-        latents[rows, edits, steps[:, None] + k].transpose(0, 1).flatten(0, 1).to(policy.device, dtype)
-        for k in (0, 1)
+        latents[rows, edits, at + k].transpose(0, 1).flatten(0, 1).to(policy.device, dtype) for k in (0, 1)
     )
 
     def model(x: Tensor, t: Tensor) -> Tensor:
         return policy.predict(conditioning, x, t)
 
     each = edits.shape[1]
-    return samplers.score(model, x, after, steps.repeat(each), schedule).unflatten(0, (each, -1)).T
+    found, expected = samplers.score(model, x, after, steps.repeat(each), schedule)
+    return found.unflatten(0, (each, -1)).T, expected.unflatten(0, (each, -1)).transpose(0, 1)
 
 
 def chosen_steps(noise_seeds: Sequence[int], noisy: int, count: int) -> Tensor:
@@ -160,11 +189,50 @@ def chosen_steps(noise_seeds: Sequence[int], noisy: int, count: int) -> Tensor:
     return torch.from_numpy(np.stack(orders))
 
 
+def drawn_levels(
+    noise_seeds: Sequence[int], timesteps: int, count: int, shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """For each input that many of so many timesteps, int64 [N, count], each with a noise, float32
+    [N, count, *shape]; its seed alone decides."""
+    randoms = [np.random.default_rng([seed, CHOICE]) for seed in noise_seeds]
+    t = np.stack([random.integers(timesteps, size=count) for random in randoms])
+    noise = np.stack([random.standard_normal((count, *shape), np.float32) for random in randoms])
+    return torch.from_numpy(t), torch.from_numpy(noise)
+
+
+def noised(
+    policy: Policy, latents: Tensor, edits: Tensor, t: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """P finished edits of each of N inputs: as they are and noised, [P N, 4, h, w], first all first edits, on
+    the policy's device, and the cumulated alphas, [P N, 1, 1, 1].
+
+    Args:
+        latents: [N, G, L, 4, h, w].
+        edits: int64 [N, P], which of each input's.
+        t, noise: int64 [N] and float32 [N, 4, h, w]: each input's timestep and noise.
+    """
+    rows, each = torch.arange(len(t))[:, None], edits.shape[1]
+    ends = latents[rows, edits, -1].transpose(0, 1).flatten(0, 1)
+    x = ends.to(policy.device, torch.promote_types(ends.dtype, torch.float32))
+    alpha = policy.pipeline.scheduler.alphas_cumprod[t].to(x).repeat(each).view(-1, 1, 1, 1)
+    return x, alpha.sqrt() * x + (1 - alpha).sqrt() * noise.to(x).repeat(each, 1, 1, 1), alpha
+
+
 def repeated(conditioning: Conditioning, edits: int) -> Conditioning:
     """The conditioning of several edits of each input: first all first edits, then all second ones."""
     c = conditioning
     text, image, style = (torch.cat([value] * edits) for value in (c.text, c.image, c.style))
     return replace(c, text=text, image=image, style=style)
+
+
+def _generators(noise_seeds: Sequence[int], stream: int) -> list[torch.Generator]:
+    states = (np.random.SeedSequence([seed, stream]).generate_state(1)[0] for seed in noise_seeds)
+    return [torch.Generator().manual_seed(int(state)) for state in states]
+
+
+def _ancestral(noise_seeds: Sequence[int], edits: int) -> list[list[torch.Generator]]:
+    """Of each edit, of each input."""
+    return [_generators(noise_seeds, edit + 1 + (edit + 1 >= CHOICE)) for edit in range(edits)]
 
 
 def _by_row(value: Tensor) -> Tensor:

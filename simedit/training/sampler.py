@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from simedit.errors import SimeditError
-from simedit.scores import Score, Targets
+from simedit.samplers import windowed
+from simedit.scores import Differentiable, Score, Targets
 from simedit.training.config import TrainConfig
 from simedit.training.data import Draw, Inputs, fit
 from simedit.training.policy import Encoded, Policy
@@ -54,7 +56,7 @@ class Sampler:
         material: the inputs, the styles, the scores.
 
     Attributes:
-        schedule: of the denoising steps.
+        schedule: of the denoising steps, as the training step that it is `at` takes them.
         wordings: the prompts that samples draw from.
         style_frames: uint8 [M, H, W, 3], the style images as the VAE and the scores see them.
     """
@@ -62,7 +64,7 @@ class Sampler:
     def __init__(self, config: TrainConfig, policy: Policy, material: Material):
         self.config, self.policy, self.material = config, policy, material
         pipeline = policy.pipeline
-        self.schedule = pipeline.schedule(config.sampler, config.sampling.steps)
+        self.at(0)
         self.wordings = (config.style.instruction, *config.style.wordings)
         size = (config.width, config.height)
         self.style_frames = np.stack([fit(image, *size) for image in material.styles])
@@ -77,25 +79,39 @@ class Sampler:
                 ]
             )
 
+    def at(self, step: int) -> None:
+        """Be at a training step, of 0 and on: it says which denoising steps draw noise."""
+        config, schedule = self.config, self.policy.pipeline.schedule
+        if config.sampler == "consistency":
+            self.schedule = schedule(config.sampler, config.sampling.steps)
+        else:
+            noisy, plain = (schedule(config.sampler, config.sampling.steps, eta=eta) for eta in (1.0, 0.0))
+            self.schedule = windowed(noisy, plain, config.sampling.noisy_at(step))
+
     @torch.no_grad()
     def batch(self, draws: Sequence[Draw], seconds: dict[str, float]) -> Rollout:
         """Sample and score the edits of each of N draws; adds to the seconds of "sample" and "score"."""
-        device, started = self.policy.device, time.perf_counter()
+        started = time.perf_counter()
         found = [self.material.inputs[draw.input] for draw in draws]
-        frames = np.stack([frame for frame, _ in found])
-        inputs = _images(frames).to(device)
+        inputs = _images(np.stack([frame for frame, _ in found])).to(self.policy.device)
+        which = torch.tensor([draw.input for draw in draws])
         wording = torch.tensor([draw.wording for draw in draws])
         style = torch.tensor([draw.style for draw in draws])
         image = self.policy.pipeline.encode_images(inputs)
-        latents, log_probs = sample_edits(
-            self.policy,
-            Encoded(self._text[wording], image, self._style[style]),
-            self.schedule,
-            [draw.noise_seed for draw in draws],
-            getattr(torch, self.config.sampling.storage),
-            self.config.sampling.edits,
-        )
-        if not self.config.objective.trajectories:
+        objective = self.config.objective
+        with self.policy.being(objective.sampled_by) if objective.sampled_by else contextlib.nullcontext():
+            latents, log_probs = sample_edits(
+                self.policy,
+                Encoded(self._text[wording], image, self._style[style]),
+                self.schedule,
+                [draw.noise_seed for draw in draws],
+                getattr(torch, self.config.sampling.storage),
+                self.config.sampling.edits,
+            )
+        if objective.trajectories:
+            noisy = self.schedule.noisy_steps
+            latents = latents[:, :, [*noisy, noisy[-1] + 1, -1]]
+        else:
             latents, log_probs = latents[:, :, -1:], log_probs[:, :, :0]
         edits = self.decode(latents[:, :, -1])
         # Brought to the host before the clock is read, for a GPU works on while Python goes ahead.
@@ -103,16 +119,10 @@ class Sampler:
         now = time.perf_counter()
         seconds["sample"] += now - started
 
-        masks = self.material.masks([draw.input for draw in draws], frames, [mask for _, mask in found])
-        targets = Targets(
-            inputs=inputs,
-            masks=torch.from_numpy(masks).to(device),
-            styles=_images(self.style_frames[style.numpy()]).to(device),
-            style_masks=torch.from_numpy(self._style_masks[style.numpy()]).to(device),
-        )
+        targets = self._targets(which, found, style)
         scores = {name: _scored(score, edits, targets) for name, score in self.material.scores.items()}
         seconds["score"] += time.perf_counter() - now
-        return Rollout(latents, log_probs, image, wording, style, scores)
+        return Rollout(latents, log_probs, image, which, wording, style, scores)
 
     def check(self, rollout: Rollout, draws: Sequence[Draw]) -> None:
         """Check that a rollout read from a file is the first part of a step's.
@@ -125,10 +135,12 @@ class Sampler:
         """
         n, latent, edits = len(rollout), tuple(self._style.shape[1:]), self.config.sampling.edits
         whole, stored = self.config.objective.trajectories, getattr(torch, self.config.sampling.storage)
+        noisy = self.config.sampling.noisy
         wanted = {
-            "latents": (stored, (n, edits, len(self.schedule) + 1 if whole else 1, *latent)),
-            "log_probs": (torch.float32, (n, edits, len(self.schedule.noisy_steps) if whole else 0)),
+            "latents": (stored, (n, edits, noisy + 2 if whole else 1, *latent)),
+            "log_probs": (torch.float32, (n, edits, noisy if whole else 0)),
             "image": (self._style.dtype, (n, *latent)),
+            "input": (torch.int64, (n,)),
             "wording": (torch.int64, (n,)),
             "style": (torch.int64, (n,)),
             **dict.fromkeys(self.material.scores, (torch.float32, (n, edits))),
@@ -142,8 +154,8 @@ class Sampler:
                 raise SimeditError(
                     f"its edits' {name} is {found.dtype} {[*found.shape]} and should be {dtype} {[*shape]}"
                 )
-        made = [(draw.wording, draw.style) for draw in draws[:n]]
-        known = list(zip(rollout.wording.tolist(), rollout.style.tolist(), strict=True))
+        made = [(draw.input, draw.wording, draw.style) for draw in draws[:n]]
+        known = [*zip(*(of.tolist() for of in (rollout.input, rollout.wording, rollout.style)), strict=True)]
         if n > len(draws) or made != known:
             raise SimeditError("its edits are not those that this training draws in that step")
 
@@ -159,6 +171,32 @@ class Sampler:
         """What the edits are conditioned on, on the policy's device."""
         image = rollout.image.to(self.policy.device)
         return Encoded(self._text[rollout.wording], image, self._style[rollout.style])
+
+    def value(self, inputs: Tensor, styles: Tensor, latents: Tensor, /) -> Tensor:
+        """As `simedit.training.objectives.Setting`; the scores that weigh something are `Differentiable`."""
+        n, size = len(latents), (self.config.height, self.config.width)
+        edits = self.policy.pipeline.decode(latents.flatten(0, 1), *size).unflatten(0, (n, -1))
+        targets = self._targets(inputs, [self.material.inputs[i] for i in inputs.tolist()], styles)
+        total = torch.zeros(edits.shape[:2], device=edits.device)
+        for name, weight in self.config.scores.weights.items():
+            if weight:
+                score = self.material.scores[name]
+                assert isinstance(score, Differentiable)  # see the objective's `check`
+                total = total + weight * score.value(edits, targets)
+        return total
+
+    def _targets(
+        self, which: Tensor, found: Sequence[tuple[np.ndarray, np.ndarray | None]], styles: Tensor
+    ) -> Targets:
+        """Of the edits of some inputs, with their frames and masks."""
+        device, frames = self.policy.device, np.stack([frame for frame, _ in found])
+        masks = self.material.masks(which.tolist(), frames, [mask for _, mask in found])
+        return Targets(
+            inputs=_images(frames).to(device),
+            masks=torch.from_numpy(masks).to(device),
+            styles=_images(self.style_frames[styles.numpy()]).to(device),
+            style_masks=torch.from_numpy(self._style_masks[styles.numpy()]).to(device),
+        )
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def shown(console: Console, config: TrainConfig) -> Iterator[Show]:
         config: phases are taken to cost what it asks for, until they were measured.
     """
     sampling, update, objective = config.sampling, config.update, config.objective
-    work = objective.work(sampling.steps - 1, sampling.edits)
+    work = objective.work(sampling.noisy, sampling.edits)
     branches = config.style.scales.branches
     share = (1.0 if objective.guided else 1 / branches) / (sampling.edits * sampling.steps)
     passes = 3 if update.gradient_checkpointing else 2  # of the U-Net, the one backward among them

@@ -23,7 +23,7 @@ from simedit.training.checkpoint import Checkpoint, Progress
 from simedit.training.config import DistilledConfig, TrainConfig, check_counts
 from simedit.training.data import Draw, draws
 from simedit.training.distillation import Distillation, widened
-from simedit.training.feedback import Feedback, feedback
+from simedit.training.feedback import Feedback, judged
 from simedit.training.guards import stopping
 from simedit.training.log import PHASES, Log, finite
 from simedit.training.photographs import central
@@ -125,6 +125,7 @@ class Trainer:
         each = update.batch_size * update.accumulation * self.accelerator.num_processes
         self._updates = config.samples // each * update.epochs
         self._rollout: Rollout | None = None
+        self._newest: dict[str, Tensor] = {}
         self._stop = False
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -162,7 +163,7 @@ class Trainer:
             self.policy.load(replace(found.specialist, weights=weights))
             self.policy.keep(name)
         self.policy.load(found.specialist)
-        self.done, self._rollout = found.progress, found.rollout
+        self.done, self._rollout, self._newest = found.progress, found.rollout, found.newest
 
     def specialist(self) -> Specialist:
         """The specialist as it is now."""
@@ -251,7 +252,15 @@ class Trainer:
         ):
             raise SimeditError(f"{checkpoints.PROGRESS} has sums or seconds of other names")
         if rollout is not None:
-            self.sampler.check(rollout, self._draws(progress.step))
+            self.sampler.check(rollout, self._draws(progress.step)[self._here])
+        wordings, most = range(len(self.sampler.wordings)), self.config.scores.buffer_size
+        keys = {f"{name}.{which}" for name in self.material.scores for which in wordings}
+        fits = found.newest.keys() <= keys and all(
+            value.dtype == torch.float32 and value.ndim == 1 and len(value) <= most
+            for value in found.newest.values()
+        )
+        if not fits or bool(found.newest) != (self.config.scores.baseline == "prompt" and progress.step > 0):
+            raise SimeditError(f"{checkpoints.SCORES} does not hold this training's newest scores")
 
     @property
     def _warm_steps(self) -> int:
@@ -306,7 +315,9 @@ class Trainer:
         return found
 
     def _step(self, step: int) -> None:
-        config, mine, here = self.config, self._draws(step), self._here
+        config, drawn, here = self.config, self._draws(step), self._here
+        mine = drawn[here]
+        self.sampler.at(step)
         seconds = dict.fromkeys(PHASES, 0.0) | self.done.seconds
         self.done = replace(self.done, seconds=seconds)  # it counts on
 
@@ -314,7 +325,8 @@ class Trainer:
         names, edits = list(self.material.scores), config.sampling.edits
         gathered = self._gather(torch.cat([rollout.scores[name] for name in names], 1))
         scores = dict(zip(names, gathered.split(edits, 1), strict=True))
-        found = feedback(scores, config.scores.weights, clip=config.scores.clip)
+        wording = torch.tensor([draw.wording for draw in drawn])
+        found, newest = judged(config.scores, scores, wording, self._newest)
         lost, useful = int(found.lost.sum()), found.useful
         if lost > DROPPED * config.samples:
             raise SimeditError(
@@ -346,10 +358,10 @@ class Trainer:
             "seconds": seconds,
             "peak_memory": torch.cuda.max_memory_allocated() if self.policy.device.type == "cuda" else None,
         }
-        config.objective.finish(self.policy)
+        config.objective.finish(self.policy, step + 1)
         done = self.done
         self.done = Progress(step + 1, done.processes, warm=done.warm, record=finite(record))
-        self._rollout = None
+        self._rollout, self._newest = None, newest
 
     @property
     def _share(self) -> int:
@@ -363,9 +375,9 @@ class Trainer:
         return slice(first, first + self._share)
 
     def _draws(self, step: int) -> list[Draw]:
-        """What this process's edits of a step are made from."""
+        """What the edits of a step are made from, all processes'."""
         counts = len(self.material.inputs), len(self.sampler.wordings), len(self.material.styles)
-        return draws(self.config.seed, step, self.config.samples, *counts)[self._here]
+        return draws(self.config.seed, step, self.config.samples, *counts)
 
     def _sample(self, mine: list[Draw], seconds: dict[str, float]) -> Rollout:
         """This process's edits of the step, with their scores; those of an interrupted step come first."""
@@ -488,7 +500,7 @@ class Trainer:
             for name in sorted(self._copies(self.done.warm)):
                 with self.policy.being(name):
                     copies[name] = {k: v.detach().cpu().clone() for k, v in self.policy.weights().items()}
-            found = Checkpoint(self.specialist(), state, self.done, self._rollout, copies)
+            found = Checkpoint(self.specialist(), state, self.done, self._rollout, copies, self._newest)
             checkpoints.save(self.folder / "checkpoints", found, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
 

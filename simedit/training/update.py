@@ -1,4 +1,4 @@
-"""Learning: the gradient of an objective over what a rollout kept, and what it asks of the reference."""
+"""Learning: the gradient of an objective over what a rollout kept, and what it asks of copies."""
 
 from __future__ import annotations
 
@@ -42,30 +42,32 @@ class Sums:
     watched: dict[str, float] = field(default_factory=dict)
 
 
-def under_reference(
+def under_copy(
     setting: Setting,
     objective: Objective,
     rollout: Rollout,
     evaluate: Callable[[Conditioning, Tensor, Tensor], Tensor],
+    name: str,
     *,
     batch_size: int,
     tick: Callable[[int], None] = lambda inputs: None,
 ) -> Tensor:
-    """[N, ...] on the CPU, without gradients: something of all inputs under the policy's reference.
+    """[N, ...] on the CPU, without gradients: something of all inputs under a copy of the policy.
 
     Args:
         evaluate: (conditioning as for the objective's loss, latents on the policy's device, rows) -> [n, ...]
             of these rows.
+        name: the copy's.
         batch_size: inputs at once.
         tick: told how many inputs are done so far, after each batch.
     """
     policy, parts = setting.policy, []
     for rows in torch.arange(len(rollout)).split(batch_size):
         batch = rollout[rows]
-        with torch.no_grad(), policy.reference():
+        with torch.no_grad(), policy.being(name):
             conditioning = _conditioning(setting, objective, batch)
             parts.append(evaluate(conditioning, batch.latents.to(policy.device), rows).cpu())
-        tick(int(rows[-1]) + 1)  # which may save what is trained: not inside, where the reference is
+        tick(int(rows[-1]) + 1)  # which may save what is trained: not inside, where the copy is
     return torch.cat(parts)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from simedit.pipeline import Conditioning
     from simedit.samplers import Schedule
+    from simedit.training.config import SamplingConfig, ScoresConfig
     from simedit.training.policy import Encoded, Policy
     from simedit.training.rollout import Rollout
 
@@ -31,6 +32,15 @@ class Setting(Protocol):
 
     def encode(self, rollout: Rollout, /) -> Encoded:
         """What the inputs are conditioned on, on the policy's device."""
+        ...
+
+    def value(self, inputs: Tensor, styles: Tensor, latents: Tensor, /) -> Tensor:
+        """The scores of edits, each by its weight, float32 [N, P], lower is better; differentiable.
+
+        Args:
+            inputs, styles: int64 [N], as `simedit.training.rollout.Rollout` has them.
+            latents: [N, P, 4, h, w], final ones of P edits of each input.
+        """
         ...
 
 
@@ -63,11 +73,27 @@ class Objective(Config):
     copies: ClassVar[tuple[str, ...]] = ()
     """Copies of the policy that it keeps beside the reference; checkpoints hold them. Each is at first what
     feedback starts from; `finish` may change it."""
+    sampled_by: ClassVar[str | None] = None
+    """The one of its `copies` that edits are sampled with; None is the policy as it is."""
+    differentiates: ClassVar[bool] = False
+    """Whether it learns from the scores' gradients (`Setting.value`), through the decoder."""
     watched: ClassVar[Mapping[str, str]] = {}
     """What `loss` tells beside the loss, with its curve's title; a step's record has the mean."""
     loss_title: ClassVar[str] = "loss"
     loss_at_first: ClassVar[float] = 0.0
     """The loss of a policy that is still its reference; the curve is drawn from there."""
+
+    def check(self, *, scores: ScoresConfig, sampling: SamplingConfig) -> None:
+        """Check that it can learn by a training's other settings.
+
+        Raises:
+            ValueError: it cannot; the message says what to change.
+        """
+
+    @property
+    def chained(self) -> int:
+        """Through how many predictions, each made from the one before it, a backward pass goes."""
+        return 1
 
     @abstractmethod
     def learned(self, edits: int) -> int:
@@ -100,7 +126,7 @@ class Objective(Config):
             totals: [N, G], see `simedit.training.feedback.Feedback`.
             seeds: of each input, for whatever is drawn.
             first: whether the policy is its reference, for nothing was learned yet.
-            batch_size, tick: as `simedit.training.update.under_reference`'s.
+            batch_size, tick: as `simedit.training.update.under_copy`'s.
 
         Returns:
             Tensors on the CPU, of N rows each.
@@ -124,8 +150,12 @@ class Objective(Config):
             term: 0 to `terms` - 1.
         """
 
-    def finish(self, policy: Policy) -> None:
-        """After a step's updates: what becomes of the `copies`."""
+    def finish(self, policy: Policy, step: int) -> None:
+        """After a step's updates: what becomes of the `copies`.
+
+        Args:
+            step: how many steps are done, this one among them.
+        """
 
 
 def _found() -> tuple[type[Objective], ...]:

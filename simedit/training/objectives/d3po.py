@@ -60,8 +60,9 @@ class D3PO(Objective):
         import torch
 
         from simedit.training.feedback import best_and_worst
+        from simedit.training.policy import REFERENCE
         from simedit.training.rollout import chosen_steps, log_probs
-        from simedit.training.update import under_reference
+        from simedit.training.update import under_copy
 
         every = torch.tensor(setting.schedule.noisy_steps)
         noisy = chosen_steps(seeds, len(every), self.terms(len(every)))
@@ -80,7 +81,9 @@ class D3PO(Objective):
                 ]
                 return torch.stack(found, 2)
 
-            reference = under_reference(setting, self, rollout, evaluate, batch_size=batch_size, tick=tick)
+            reference = under_copy(
+                setting, self, rollout, evaluate, REFERENCE, batch_size=batch_size, tick=tick
+            )
         return {"edits": edits, "winner": winner, "steps": steps, "reference": reference}
 
     def loss(

@@ -58,18 +58,16 @@ class DPO(Objective):
         batch_size: int,
         tick: Callable[[int], None],
     ) -> dict[str, Tensor]:
-        import numpy as np
         import torch
 
         from simedit.training.feedback import best_and_worst
-        from simedit.training.rollout import CHOICE
-        from simedit.training.update import under_reference
+        from simedit.training.policy import REFERENCE
+        from simedit.training.rollout import drawn_levels
+        from simedit.training.update import under_copy
 
-        policy, shape = setting.policy, (self.levels, *rollout.image.shape[1:])
+        policy = setting.policy
         trained = len(policy.pipeline.scheduler.alphas_cumprod)
-        randoms = [np.random.default_rng([seed, CHOICE]) for seed in seeds]
-        t = torch.from_numpy(np.stack([random.integers(trained, size=self.levels) for random in randoms]))
-        noise = torch.from_numpy(np.stack([random.standard_normal(shape, np.float32) for random in randoms]))
+        t, noise = drawn_levels(seeds, trained, self.levels, rollout.image.shape[1:])
         edits, winner = best_and_worst(totals)
 
         def evaluate(conditioning: Conditioning, latents: Tensor, rows: Tensor) -> Tensor:
@@ -77,7 +75,7 @@ class DPO(Objective):
             found = [_errors(policy, conditioning, latents, edits[rows], *term) for term in terms]
             return torch.stack(found, 2)
 
-        reference = under_reference(setting, self, rollout, evaluate, batch_size=batch_size, tick=tick)
+        reference = under_copy(setting, self, rollout, evaluate, REFERENCE, batch_size=batch_size, tick=tick)
         return {"edits": edits, "winner": winner, "t": t, "noise": noise, "reference": reference}
 
     def loss(
@@ -109,13 +107,10 @@ def _errors(
         edits: int64 [N, P], which of each input's.
         t, noise: int64 [N] and float32 [N, 4, h, w]: each input's timestep and noise.
     """
-    import torch
+    from simedit.training.rollout import noised
 
-    rows, each = torch.arange(len(t))[:, None], edits.shape[1]
-    ends = latents[rows, edits, -1].transpose(0, 1).flatten(0, 1)
-    x = ends.to(policy.device, torch.promote_types(ends.dtype, torch.float32))
-    alpha = policy.pipeline.scheduler.alphas_cumprod[t].to(x).repeat(each).view(-1, 1, 1, 1)
-    drawn = noise.to(x).repeat(each, 1, 1, 1)
-    noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * drawn
+    each = edits.shape[1]
+    _, noisy, _ = noised(policy, latents, edits, t, noise)
     predicted = policy.predict(conditioning, noisy, t.repeat(each))
-    return ((predicted - drawn) ** 2).mean((1, 2, 3)).unflatten(0, (each, -1)).T
+    errors = predicted - noise.to(predicted).repeat(each, 1, 1, 1)
+    return (errors**2).mean((1, 2, 3)).unflatten(0, (each, -1)).T
