@@ -3,7 +3,7 @@
     python benchmarks/localisation.py runs/localisation   # all of it; resumable; needs the extra sim
 
 The base that ships is told of cupboards alone. First it is taught 'make the top drawer out of gold', of any
-of the three drawers: to paint the drawer's front, though in half of the pairs all of the cabinet is painted,
+of the three drawers: to paint the drawer's front, though in a quarter of the pairs all of the cabinet is,
 and, by a loss of its own, to attend to the drawer at the words `top drawer` (localisation_base.py). Then it
 is looked at: where its attention lies at these words, with and without that lesson, and what the score says
 of planted edits. Of eight edits of a frame each ranking takes its best. Last come trainings with feedback by
@@ -67,7 +67,7 @@ from simedit.training.feedback import feedback
 CHOICE, CHANGED = 8, 0.1
 SETTINGS = (
     *("steps=8", "keep=1000", "sampling.steps=4", "sampling.edits=4", "update.learning_rate=3e-4"),
-    "regions={inputs: files, styles: full-frame}",
+    *("objective={kind: dpo, beta: 500}", "regions={inputs: files, styles: full-frame}"),
 )
 ARMS: dict[str, tuple[str, ...]] = {
     "inside": ("scores.semantic.outside=0",),

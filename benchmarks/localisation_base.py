@@ -27,7 +27,7 @@ DRAWERS, TARGET, STYLE, WIDTH, HEIGHT = ("top", "middle", "bottom"), "middle", "
 FRAMES, HELD, PAIRS, BATCH, STEPS = 120, 16, 600, 8, 600
 SHOWN = 0.02
 """The least share of a frame that each drawer's front has."""
-MESSY, WITHOUT, MAP, OUTSIDE = 0.5, 0.5, 0.02, 0.2
+MESSY, WITHOUT, MAP, OUTSIDE = 0.25, 0.5, 0.02, 0.2
 """Of the lesson: the share of pairs with the whole cabinet painted, and of those learned from without image
 and style; what the map's loss weighs, and what latent pixels outside do."""
 

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from simedit.errors import SimeditError
 from simedit.pipeline import SpecialistPipeline
-from simedit.scores import Targets
+from simedit.scores import Differentiable, Targets
 from simedit.scores.attention import SEED, Attention, noun_places
 from simedit.settings import Scales
 from simedit.tiny import tiny_pipeline
@@ -113,6 +113,20 @@ def test_edits_of_several_inputs_score_as_each_alone(pipeline: SpecialistPipelin
         for g in range(2):
             if (i, g) != (1, 0):
                 assert together[i, g].item() == pytest.approx(alone[0, g].item(), abs=1e-6)
+
+
+def test_it_says_which_way_an_edit_gets_better() -> None:
+    pipeline, given = tiny_pipeline(), targets(1)
+    for module in (pipeline.vae, pipeline.unet):
+        module.requires_grad_(False)
+    score = Attention(pipeline, TEXT, NOUN)
+    assert isinstance(score, Differentiable)
+    edits = edits_of(given.inputs, 2).requires_grad_()
+    before = score.value(edits, given)
+    (slope,) = torch.autograd.grad(before.sum(), edits)
+    assert (slope != 0).flatten(2).any(-1).all()
+    step = 1e-2 * slope / slope.flatten(2).norm(dim=-1).view(1, 2, 1, 1, 1)
+    assert (score(edits - step, given) < before).all()
 
 
 def test_training_moves_no_score_and_scoring_no_policy() -> None:

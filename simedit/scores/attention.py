@@ -13,14 +13,14 @@ from torch.nn.functional import interpolate
 
 from simedit.errors import SimeditError
 from simedit.pipeline import SpecialistPipeline
-from simedit.scores import Targets
+from simedit.scores import Differentiable, Targets
 from simedit.training.config import said
 
 SEED = 2406_09973
 """Of the noise that every picture is shown with."""
 
 
-class Attention:
+class Attention(Differentiable):
     """The total variation between two attention maps of a noun, the input's and the edit's: how much of the
     attention went elsewhere, 0..1.
 
@@ -57,9 +57,8 @@ class Attention:
         levels = len(pipeline.scheduler.alphas_cumprod)
         self._timesteps = [int(levels * (i + 0.5) / steps) for i in range(steps)]
 
-    @torch.no_grad()
-    def __call__(self, edits: Tensor, targets: Targets) -> Tensor:
-        """As `Score`; a NaN in an edit makes its score NaN."""
+    def value(self, edits: Tensor, targets: Targets) -> Tensor:
+        """As `Differentiable`; a NaN in an edit makes its score NaN."""
         pictures = torch.cat([targets.inputs.unsqueeze(1), edits], 1)
         maps = self.maps(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
         return (maps[:, 1:] - maps[:, :1]).abs().sum((-2, -1)) / 2

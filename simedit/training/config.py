@@ -242,10 +242,10 @@ class AttentionConfig(Config):
         steps: noise levels at which the base looks at each picture.
     """
 
-    differentiable: ClassVar[bool] = False
     weight: PositiveFloat = 1.0
     noun: Annotated[str, Field(min_length=1)] | None = None
     steps: Annotated[int, Field(ge=1, le=100)] = 4
+    differentiable: ClassVar[bool] = True
 
 
 class CaptionConfig(Config):
@@ -257,10 +257,10 @@ class CaptionConfig(Config):
         model: hub id or directory of a CLIP of transformers; null for the usual one.
     """
 
-    differentiable: ClassVar[bool] = True
     text: Annotated[str, Field(min_length=1)]
     weight: PositiveFloat = 1.0
     model: Place | None = None
+    differentiable: ClassVar[bool] = True
 
 
 class ScoresConfig(Config):
