@@ -41,8 +41,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "d3po, window of 2": ("steps=10", "sampling.window=2"),
     "ppo, window of 2": (
         "steps=10",
-        "sampling.window=2",
-        "sampling.edits=4",
+        *("sampling.window=2", "sampling.window_every=4", "sampling.edits=4"),
         "scores.baseline=input",
         "objective={kind: ppo}",
     ),
