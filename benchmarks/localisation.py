@@ -42,6 +42,7 @@ from localisation_base import (
     told,
 )
 from PIL import Image
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from simedit.drafts import whole
@@ -69,8 +70,9 @@ SETTINGS = (
     *("steps=8", "keep=1000", "sampling.steps=4", "sampling.edits=4", "update.learning_rate=3e-4"),
     *("objective={kind: dpo, beta: 500}", "regions={inputs: files, styles: full-frame}"),
 )
+FIRST = "inside"
 ARMS: dict[str, tuple[str, ...]] = {
-    "inside": ("scores.semantic.outside=0",),
+    FIRST: ("scores.semantic.outside=0",),
     "inside, attention": ("scores.semantic.outside=0", "scores.attention={}"),
     "inside, attention x 3": ("scores.semantic.outside=0", "scores.attention={weight: 3}"),
     "inside, outside": ("scores.semantic.outside=20",),
@@ -138,35 +140,50 @@ def changes(edits: np.ndarray, kept: np.ndarray, masks: np.ndarray) -> dict[str,
     return dict(zip(("inside", "covered", "spilled"), map(float, shares), strict=True))
 
 
-def config_of(folder: Path, arm: str) -> tuple[str, ...]:
+def settings_of(folder: Path, arm: str, drawer: str = TARGET) -> tuple[str, ...]:
     inputs = {"kind": "images", "path": str(folder / "images"), "masks": str(folder / "masks")}
-    style = {"instruction": told(TARGET), "noun": f"{TARGET} drawer", "style_noun": None}
+    style = {"instruction": told(drawer), "noun": f"{drawer} drawer", "style_noun": None}
     scales = {"scales": {"image": 1, "style": 1, "text": 1}}
     here = (f"inputs={json.dumps(inputs)}", f"style={json.dumps(style | scales)}")
     return (f"base={folder / 'base'}", *here, *SETTINGS, *ARMS[arm])
 
 
 def choose(folder: Path) -> None:
-    """chosen.json: what changed in the edit that each ranking takes of CHOICE, and in all of them."""
+    """chosen.json: by drawer, what changed in all edits, and in that which each ranking takes of CHOICE. One
+    more ranking than those trained by asks for little change anywhere."""
     frames, parts, kept = held_out(folder)
-    masks, pipeline = front(parts, TARGET), SpecialistPipeline.from_pretrained(folder / "base")
-    configs: dict[str, TrainConfig] = {
-        arm: style_config(folder / "base", config_of(folder, arm), TRAIN_CONFIG).named(STYLE) for arm in ARMS
-    }
-    (config, *_), photographs = configs.values(), style_photographs(STYLE)
+    pipeline, photographs = SpecialistPipeline.from_pretrained(folder / "base"), style_photographs(STYLE)
     styles = np.stack([fit(photographs[i % len(photographs)], WIDTH, HEIGHT) for i in range(len(frames))])
+    found = {}
+    for drawer in DRAWERS:
+        masks, settings = front(parts, drawer), {arm: settings_of(folder, arm, drawer) for arm in ARMS}
+        configs = {arm: style_config(folder / "base", s, TRAIN_CONFIG) for arm, s in settings.items()}
+        configs = {arm: config.named(STYLE) for arm, config in configs.items()}
+        edits, targets = sampled(pipeline, configs[FIRST], frames, styles), targets_of(frames, masks, styles)
+        rankings = {}
+        for arm, config in configs.items():
+            scores = scores_of(config, pipeline, torch.device("cpu"))
+            rankings[arm] = {name: s(edits, targets) for name, s in scores.items()}, config.scores.weights
+        scored, weights = rankings[FIRST]
+        change = (edits - targets.inputs.unsqueeze(1)).square().mean((2, 3, 4))
+        rankings["inside, all change"] = {**scored, "change": change}, {**weights, "change": 1.0}
+        each = [changes(pictures(edits[:, g]), kept, masks) for g in range(CHOICE)]
+        found[drawer] = {"(mean)": {key: float(np.mean([one[key] for one in each])) for key in each[0]}}
+        for name, ranking in rankings.items():
+            best = edits[torch.arange(len(edits)), feedback(*ranking).best]
+            found[drawer][name] = changes(pictures(best), kept, masks)
+    write_json(folder / "chosen.json", found)
+
+
+def sampled(
+    pipeline: SpecialistPipeline, config: TrainConfig, frames: np.ndarray, styles: np.ndarray
+) -> Tensor:
+    """float32 [N, CHOICE, 3, H, W] in 0..1, edits by the base alone."""
+    given = tensor(frames), tensor(styles), config.style.instruction
     schedule = pipeline.schedule("euler_ancestral", config.sampling.steps)
     seeds = [[torch.Generator().manual_seed(1000 * g + i) for i in range(len(frames))] for g in range(CHOICE)]
-    given = tensor(frames), tensor(styles), config.style.instruction
     many = [pipeline(*given, generator=s, scales=config.style.scales, schedule=schedule) for s in seeds]
-    edits, targets = torch.stack(many, 1), targets_of(frames, masks, styles)
-    everything = np.concatenate([pictures(one) for one in many])
-    found = {"(all)": changes(everything, np.tile(kept, (CHOICE, 1, 1, 1)), np.tile(masks, (CHOICE, 1, 1)))}
-    for arm, config in configs.items():
-        scores = scores_of(config, pipeline, torch.device("cpu"))
-        best = feedback({name: s(edits, targets) for name, s in scores.items()}, config.scores.weights).best
-        found[arm] = changes(pictures(edits[torch.arange(len(edits)), best]), kept, masks)
-    write_json(folder / "chosen.json", found)
+    return torch.stack(many, 1)
 
 
 def train(run: Path, arm: str, seed: int) -> None:
@@ -179,7 +196,7 @@ def train(run: Path, arm: str, seed: int) -> None:
         "name": STYLE,
         "out": run / "run",
         "specialist": run / "specialist",
-        "overrides": (f"seed={seed}", *config_of(folder, arm)),
+        "overrides": (f"seed={seed}", *settings_of(folder, arm)),
     }
     going_on = (run / "run" / "checkpoints").exists()
     with (run / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
@@ -200,7 +217,9 @@ def show(folder: Path, runs: dict[str, tuple[str, int]]) -> None:
 
     looked, chosen = read_json(folder / "looked.json"), read_json(folder / "chosen.json")
     table([*looked[0]], [[*row.values()] for row in looked])
-    table(["best of eight by", *chosen["(all)"]], [[arm, *row.values()] for arm, row in chosen.items()])
+    head = [*chosen[TARGET]["(mean)"]]
+    best = [[drawer, name, *row.values()] for drawer, found in chosen.items() for name, row in found.items()]
+    table(["told", "best of eight by", *head], best)
     rows, sheet = [], {"frame": held_out(folder)[0]}
     for name, (arm, seed) in runs.items():
         found = read_json(folder / name / "found.json")
@@ -210,7 +229,7 @@ def show(folder: Path, runs: dict[str, tuple[str, int]]) -> None:
         with np.load(folder / name / "edits.npz") as made:
             if not seed:
                 sheet |= {"before": made["before"], arm: made["after"]}
-    table(["trained by", "seed", "", *chosen["(all)"]], rows)
+    table(["trained by", "seed", "", *head], rows)
     flat = {f"{name}{' ' * i}": images[i] for name, images in sheet.items() for i in range(5)}
     with whole(folder / "localisation.png") as draft:
         Image.fromarray(strip(flat, columns=5)).save(draft, format="png")
