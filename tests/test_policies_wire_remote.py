@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import io
 import re
 import socket
 import threading
@@ -228,13 +229,25 @@ def test_a_server_that_stays_away_is_away():
         policy.reset("a")
 
 
-def test_a_server_is_waited_for(capsys):
-    port, found = free_port(), []
+class Said(io.StringIO):
+    """A standard error that lets the test know when something is said there."""
+
+    def __init__(self):
+        super().__init__()
+        self.something = threading.Event()
+
+    def flush(self):
+        self.something.set()
+
+
+def test_a_server_is_waited_for(monkeypatch):
+    port, found, told = free_port(), [], Said()
+    monkeypatch.setattr("sys.stderr", told)
     waits = kind(f"ws://127.0.0.1:{port}", timeouts={"connect": 30})
     thread = threading.Thread(target=lambda: found.append(waits.load(nothing)))
     thread.start()
-    while "waiting" not in capsys.readouterr().err:
-        pass
+    assert told.something.wait(30)
+    assert told.getvalue().startswith("waiting up to 30 s for ")
     with foreign(openpi(lambda _: {"actions": STEP}), port=port):
         thread.join()
         found[0].reset("a")
