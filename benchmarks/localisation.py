@@ -67,8 +67,9 @@ from simedit.training.feedback import feedback
 
 CHOICE, CHANGED = 8, 0.1
 SETTINGS = (
-    *("steps=8", "keep=1000", "sampling.steps=4", "sampling.edits=4", "update.learning_rate=3e-4"),
-    *("objective={kind: dpo, beta: 500}", "regions={inputs: files, styles: full-frame}"),
+    *("steps=8", "keep=1000", "sampling.steps=8", "sampling.edits=4", "update.learning_rate=3e-4"),
+    *("sampling.window=2", "sampling.window_every=8", "scores.baseline=input", "objective={kind: ppo}"),
+    "regions={inputs: files, styles: full-frame}",
 )
 FIRST = "inside"
 ARMS: dict[str, tuple[str, ...]] = {
@@ -106,7 +107,8 @@ def held_out(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @torch.no_grad()
 def look(folder: Path) -> None:
     """looked.json: by base and drawer, how dense the attention is on each front and on the cabinet, 1 in the
-    mean; the score of edits that paint those; and on how many frames it is above that of the drawer's own."""
+    mean; the score of edits that paint those; and on how many frames it is above that of the drawer's own.
+    maps.npz: where the taught base attends to TARGET."""
     frames, parts, _ = held_out(folder)
     regions = {drawer: front(parts, drawer) for drawer in DRAWERS} | {"cabinet": parts >= 0}
     photograph, rows = fit(style_photographs(STYLE)[0], WIDTH, HEIGHT), []
@@ -126,6 +128,8 @@ def look(folder: Path) -> None:
             for name, value in zip(regions, values.T, strict=True):
                 row[f"{name} painted"] = f"{value.mean():.3f} ({int((value > values[:, k]).sum())})"
             rows.append(row)
+            if row["base"] == "taught" and drawer == TARGET:
+                np.savez_compressed(folder / "maps.npz", maps=maps.numpy())
     write_json(folder / "looked.json", rows)
 
 
@@ -150,7 +154,7 @@ def settings_of(folder: Path, arm: str, drawer: str = TARGET) -> tuple[str, ...]
 
 def choose(folder: Path) -> None:
     """chosen.json: by drawer, what changed in all edits, and in that which each ranking takes of CHOICE. One
-    more ranking than those trained by asks for little change anywhere."""
+    more ranking than those trained by asks for little change anywhere. chosen.npz: TARGET's pictures."""
     frames, parts, kept = held_out(folder)
     pipeline, photographs = SpecialistPipeline.from_pretrained(folder / "base"), style_photographs(STYLE)
     styles = np.stack([fit(photographs[i % len(photographs)], WIDTH, HEIGHT) for i in range(len(frames))])
@@ -169,9 +173,13 @@ def choose(folder: Path) -> None:
         rankings["inside, all change"] = {**scored, "change": change}, {**weights, "change": 1.0}
         each = [changes(pictures(edits[:, g]), kept, masks) for g in range(CHOICE)]
         found[drawer] = {"(mean)": {key: float(np.mean([one[key] for one in each])) for key in each[0]}}
-        for name, ranking in rankings.items():
-            best = edits[torch.arange(len(edits)), feedback(*ranking).best]
-            found[drawer][name] = changes(pictures(best), kept, masks)
+        chosen = {
+            name: pictures(edits[torch.arange(len(edits)), feedback(*ranking).best])
+            for name, ranking in rankings.items()
+        }
+        found[drawer] |= {name: changes(best, kept, masks) for name, best in chosen.items()}
+        if drawer == TARGET:
+            np.savez_compressed(folder / "chosen.npz", **chosen)  # type: ignore[arg-type]
     write_json(folder / "chosen.json", found)
 
 
@@ -215,24 +223,40 @@ def show(folder: Path, runs: dict[str, tuple[str, int]]) -> None:
     def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         print_table(head, [[f"{x:.3f}" if isinstance(x, float) else x for x in row] for row in rows])
 
+    def last(arm: str) -> str:
+        return arm.split(", ")[-1]
+
     looked, chosen = read_json(folder / "looked.json"), read_json(folder / "chosen.json")
     table([*looked[0]], [[*row.values()] for row in looked])
     head = [*chosen[TARGET]["(mean)"]]
     best = [[drawer, name, *row.values()] for drawer, found in chosen.items() for name, row in found.items()]
     table(["told", "best of eight by", *head], best)
-    rows, sheet = [], {"frame": held_out(folder)[0]}
+
+    rows, (frames, *_) = [], held_out(folder)
+    with np.load(folder / "maps.npz") as looked_at, np.load(folder / "chosen.npz") as best_of:
+        sheet = {"frame": frames, "attention": lit(frames, looked_at["maps"])}
+        sheet |= {f"best: {last(arm)}": best_of[arm] for arm in ARMS if "x 3" not in arm}
     for name, (arm, seed) in runs.items():
         found = read_json(folder / name / "found.json")
         rows += [
             [arm, seed, when, *found[when].values()] for when in found if when == "after" or name == "0-0"
         ]
         with np.load(folder / name / "edits.npz") as made:
-            if not seed:
-                sheet |= {"before": made["before"], arm: made["after"]}
+            if not seed and "x 3" not in arm:
+                sheet |= {"before": made["before"], f"after: {last(arm)}": made["after"]}
     table(["trained by", "seed", "", *head], rows)
     flat = {f"{name}{' ' * i}": images[i] for name, images in sheet.items() for i in range(5)}
     with whole(folder / "localisation.png") as draft:
         Image.fromarray(strip(flat, columns=5)).save(draft, format="png")
+
+
+def lit(frames: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Frames gone dark but for a glow, the stronger the more of a map, [N, h, w], lies there."""
+    size = [
+        np.array(Image.fromarray(m / m.max()).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)) for m in maps
+    ]
+    glow = np.clip(size, 0, 1)[..., None] * np.array([255, 140, 40])
+    return np.clip(frames * 0.35 + 0.65 * glow, 0, 255).astype(np.uint8)
 
 
 if __name__ == "__main__":
