@@ -1,6 +1,7 @@
 """Kill, interrupt and stop `simedit-train` at random moments, and compare what it ends with to the bit.
 
     python scripts/torture_training.py --kills 30 --interrupts 30 --stops 5
+    python scripts/torture_training.py --set 'objective={kind: nft}'    # of another objective
 
 A small training runs undisturbed. Then the same training is disturbed, and gone on with, until it is
 finished; then again in a new folder, until all disturbances are spent. Kills (SIGKILL) come at any moment;
@@ -93,15 +94,16 @@ class Start:
 class Torture:
     """A training's folders, and what was found wrong in them."""
 
-    def __init__(self, root: Path, seed: int):
+    def __init__(self, root: Path, seed: int, settings: tuple[str, ...]):
         self.root, self.random = root, random.Random(seed)
+        self.new = (*NEW, "--set", *SETTINGS, *settings)
         self.found: Counter[str] = Counter()
         tiny_pipeline(0).save_pretrained(root / "base")
         write_inputs(root / "inputs", 6)
         write_photos(root / "photos", 5)
         self.whole = self.folder("whole")
         started = time.monotonic()
-        if (code := Start(self.whole, *NEW, "--set", *SETTINGS).end()) != 0:
+        if (code := Start(self.whole, *self.new).end()) != 0:
             raise SystemExit(f"the undisturbed training ended with {code}: see {self.whole}/output.txt")
         self.seconds = time.monotonic() - started
 
@@ -116,7 +118,7 @@ class Torture:
 
     def disturb(self, folder: Path, kind: str) -> bool:
         """Start or go on with the training and disturb it once; whether it is finished."""
-        args = RESUME if latest(folder / RUN / "checkpoints") else (*NEW, "--set", *SETTINGS)
+        args = RESUME if latest(folder / RUN / "checkpoints") else self.new
         start = Start(folder, *args)
         while kind == "interrupts" and start.running() and not start.trains():
             time.sleep(0.01)
@@ -176,10 +178,11 @@ def run() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     for kind, count in (("kills", 30), ("interrupts", 30), ("stops", 5), ("seed", 0)):
         parser.add_argument(f"--{kind}", type=int, default=count)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the training")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     root = Path(tempfile.mkdtemp(prefix="simedit-training-"))
-    torture = Torture(root, asked.seed)
+    torture = Torture(root, asked.seed, tuple(asked.set))
     found = torture.found
     kinds = {kind: getattr(asked, kind) for kind in ("kills", "interrupts", "stops")}
     starts = 0
