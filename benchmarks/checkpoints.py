@@ -49,18 +49,23 @@ def main() -> None:
     shipped = {path.name: Specialist.load(path) for path in sorted(lab_data("specialists").iterdir())}
     if args.name not in shipped:
         raise SimeditError(f"no specialist {args.name} ships; there are {', '.join(shipped)}")
-    library = SpecialistLibrary(SpecialistPipeline.from_pretrained(lab_data("base")))
-    frames, masks = held_out(10, width=320, height=256)
-    others = [one for name, one in shipped.items() if name != args.name]
-    rivals = edits_of(library, others, frames, masks) | {"raw": frames}
     tried = {"shipped": shipped[args.name]}
     tried |= {f"step {step}": Specialist.load(path) for step, path in sorted(steps.items())}
+    if (style := tried["step 0"].card.style) != args.name:
+        raise SimeditError(f"{args.run} trained {style}, not {args.name}")
+    library = SpecialistLibrary(SpecialistPipeline.from_pretrained(lab_data("base")))
+    frames, masks = held_out(10, width=320, height=256)
+    _, left_out = measured(frames[:1], frames, masks, tuple(shipped[args.name].style_images))
+    if missing := [f"{key}: {left_out[key]}" for key in METRICS if key in left_out]:
+        raise SimeditError("; ".join(missing))
+    others = [one for name, one in shipped.items() if name != args.name]
+    rivals = edits_of(library, others, frames, masks) | {"raw": frames}
     rows, sheet = [], {"frame": frames}
     for name, one in tried.items():
         sheet[name] = edits_of(library, [one], frames, masks)[one.card.style]
         worth = measure(frames, masks, one.style_images, sheet[name], rivals)
         found, _ = measured(sheet[name], frames, masks, tuple(one.style_images))
-        means = [np.mean(found[key]) for key in METRICS]  # type: ignore[arg-type]
+        means = [np.nanmean(np.array(found[key], float)) for key in METRICS]
         numbers = [worth["distance"]["edit"], worth["colour"]["edit"], worth["edges"], *means]
         rows.append([name, *(f"{number:.4f}" for number in numbers)])
     print_table([args.name, "distance", "colour", "edges", *METRICS], rows)

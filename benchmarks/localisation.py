@@ -79,6 +79,7 @@ ARMS: dict[str, tuple[str, ...]] = {
     "inside, outside": ("scores.semantic.outside=20",),
 }
 """By what edits are ranked: edges and eq. 9 inside the mask; and by attention; and by eq. 9's pixel error."""
+SHOWN = (FIRST, "inside, attention", "inside, outside")
 
 
 def main() -> None:
@@ -235,14 +236,14 @@ def show(folder: Path, runs: dict[str, tuple[str, int]]) -> None:
     rows, (frames, *_) = [], held_out(folder)
     with np.load(folder / "maps.npz") as looked_at, np.load(folder / "chosen.npz") as best_of:
         sheet = {"frame": frames, "attention": lit(frames, looked_at["maps"])}
-        sheet |= {f"best: {last(arm)}": best_of[arm] for arm in ARMS if "x 3" not in arm}
+        sheet |= {f"best: {last(arm)}": best_of[arm] for arm in SHOWN}
     for name, (arm, seed) in runs.items():
         found = read_json(folder / name / "found.json")
         rows += [
             [arm, seed, when, *found[when].values()] for when in found if when == "after" or name == "0-0"
         ]
         with np.load(folder / name / "edits.npz") as made:
-            if not seed and "x 3" not in arm:
+            if not seed and arm in SHOWN:
                 sheet |= {"before": made["before"], f"after: {last(arm)}": made["after"]}
     table(["trained by", "seed", "", *head], rows)
     flat = {f"{name}{' ' * i}": images[i] for name, images in sheet.items() for i in range(5)}

@@ -3,12 +3,14 @@
     python benchmarks/objectives.py prepare runs/objectives            # frames and masks; needs the extra sim
     python benchmarks/objectives.py train runs/objectives --at-once 2  # arms, materials, seeds; resumable
     python benchmarks/objectives.py tell runs/objectives               # results.json, objectives.png, a table
+    python benchmarks/objectives.py tell runs/objectives --seconds runs/alone  # seconds of trainings there
 
 Every training is that of lab/ablations/train.yaml with the settings of its arm, on the CPU, one thread each.
 After each step its specialist edits the held-out frames. `semantic` and `structural` are the scores that were
 trained on, there (eq. 8 and 9; lower is better); `lite_patches`, by an encoder that nothing was trained on,
 and `ssim` watch over them. U-Net evaluations are counted as `simedit-train --dry-run` does, those with
-a backward pass as one; seconds are of sampling, scoring and learning.
+a backward pass as one; seconds are of sampling, scoring and learning. Where other work ran beside trainings,
+one seed of each, trained alone in a second folder, tells the seconds of all.
 """
 
 from __future__ import annotations
@@ -101,6 +103,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--at-once", type=int, default=1, help="trainings at once, one core each")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seconds", type=Path, help="tell: a folder of the same arms to take seconds from")
     parser.add_argument("--arms", nargs="*", default=list(ARMS), help="of: " + "; ".join(ARMS))
     args = parser.parse_args()
     if strange := set(args.arms) - set(ARMS):
@@ -112,7 +115,7 @@ def main() -> None:
     elif args.command == "train":
         train(jobs, args.at_once)
     else:
-        tell(folder, [job for job in jobs if job.found.exists()])
+        tell(folder, [job for job in jobs if job.found.exists()], args.seconds)
 
 
 def prepare(folder: Path) -> None:
@@ -226,9 +229,15 @@ def measure(job: Job) -> None:
         draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def tell(folder: Path, jobs: list[Job]) -> None:
+def tell(folder: Path, jobs: list[Job], alone: Path | None) -> None:
     """Write results.json and objectives.png, and print the table."""
     found = {(job.arm, job.material, job.seed): json.loads(job.found.read_text("utf-8")) for job in jobs}
+    for (arm, material, _), one in found.items():
+        if alone is not None:
+            timed = Job(alone.resolve(), arm, material, 0).found
+            if not timed.exists():
+                raise SimeditError(f"{timed} is not there: train that arm in {alone}")
+            one["seconds"] = json.loads(timed.read_text("utf-8"))["seconds"]
     if not found:
         raise SimeditError(f"{folder} has no training that is done: train first")
     arms = [arm for arm in ARMS if any(arm == key[0] for key in found)]
